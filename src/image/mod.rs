@@ -1,1 +1,20 @@
-//! The image room.
+//! An image as a value: references, digests, media types, config, manifest, and the OCI layout on disk.
+//!
+//! `oci-spec` reads and writes the standard's own documents; the types here are what those documents mean once
+//! they have been checked, so that no other room handles an unverified digest, size or media type.
+
+mod canonical;
+mod config;
+mod descriptor;
+mod digest;
+mod manifest;
+mod platform;
+mod reference;
+
+pub use canonical::canonical_json;
+pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
+pub use descriptor::{Compression, Descriptor, MediaType};
+pub use digest::{BadDigest, Digest, Hasher, HashingWriter};
+pub use manifest::{Document, Image, Index, IndexEntry, Manifest, ManifestError};
+pub use platform::{BadPlatform, Platform};
+pub use reference::{BadReference, Reference};

@@ -1,1 +1,18 @@
-//! The store room.
+//! Everything that locus-push keeps on disk, below one folder; safe for many processes at once.
+//!
+//! | folder | holds |
+//! |---|---|
+//! | `blobs/sha256/HEX` | blobs as they travel: compressed layers, configs, manifests |
+//! | `tars/HEX` | uncompressed layers by diff_id, where something read files out of one |
+//! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
+//! | `layers/ID` | unpacked layers for RUN |
+//! | `steps/HEX.json` | the build cache: a step's key and what it gave |
+//! | `work/ID` | what a running step writes; an exclusive lock says that its maker lives |
+
+mod blobs;
+mod folder;
+mod lock;
+
+pub use blobs::{BlobWriter, VerifiedReader};
+pub use folder::{Store, StoreError, WorkFolder};
+pub use lock::Lock;

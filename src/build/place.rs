@@ -1,0 +1,52 @@
+//! The two verbs of a place where images live: what a build takes from it, and what it gives to it.
+
+use std::error::Error;
+use std::future::Future;
+
+use crate::image::{Descriptor, Digest, Image, Platform, Reference};
+
+/// An image that a build stands on.
+#[derive(Clone, Debug)]
+pub struct BaseImage {
+    /// What was asked for, short names filled in.
+    pub reference: Reference,
+    /// The digest of the manifest for our platform.
+    pub digest: Digest,
+    pub image: Image,
+}
+
+/// Where base images come from.
+pub trait Source: Send + Sync {
+    /// The image for a platform: its manifest and config, no layers.
+    fn image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> impl Future<Output = Result<BaseImage, FetchError>> + Send;
+
+    /// Sees to it that a blob of an image is in the store, verified.
+    fn fetch(&self, from: &Reference, blob: &Descriptor) -> impl Future<Output = Result<(), FetchError>> + Send;
+}
+
+/// Where the finished image goes. Layers are told of as they are finished, while later steps still run.
+pub trait Sink: Send + Sync {
+    /// A layer of the final image is in the store. Must not block.
+    fn layer(&self, layer: &Descriptor);
+}
+
+/// Nothing is done with a layer before the image is whole.
+pub struct Later;
+
+impl Sink for Later {
+    fn layer(&self, _: &Descriptor) {}
+}
+
+/// A base image could not be had. Says it in the place's own words.
+#[derive(Debug, thiserror::Error)]
+#[error("{source}")]
+pub struct FetchError {
+    #[source]
+    pub source: Box<dyn Error + Send + Sync>,
+    /// What to do about it.
+    pub hint: Option<String>,
+}

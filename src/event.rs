@@ -1,0 +1,88 @@
+//! Facts that rooms emit while they work. Only `cli` turns them into words.
+
+use std::sync::Arc;
+
+use crate::image::Digest;
+
+/// Where events go. Cheap to clone; may be called from any thread.
+#[derive(Clone)]
+pub struct Events(Arc<dyn Fn(Event) + Send + Sync>);
+
+impl Events {
+    pub fn new(listener: impl Fn(Event) + Send + Sync + 'static) -> Self {
+        Self(Arc::new(listener))
+    }
+
+    /// Nobody listens.
+    pub fn silent() -> Self {
+        Self::new(|_| {})
+    }
+
+    pub fn emit(&self, event: Event) {
+        (self.0)(event);
+    }
+}
+
+/// One fact. Text from outside (lines of a RUN, of a task's log, of a registry) is raw here: the screen escapes it.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// A Dockerfile was parsed.
+    Read { dockerfile: String, instructions: usize, stages: usize },
+    /// A base image was resolved to what will be built on.
+    Base { reference: String, digest: Digest },
+    /// Which rung of the sandbox's ladder RUN stands on, and why.
+    Rung { name: &'static str, why: String },
+    /// A step begins. `number` counts from 1 to `of`.
+    Step { stage: String, number: usize, of: usize, text: String },
+    /// The step's result was in the build cache.
+    Cached { stage: String, number: usize, of: usize, text: String },
+    /// A line that a RUN wrote.
+    Output { stage: String, line: Vec<u8> },
+    /// The step is done.
+    StepDone { stage: String, number: usize, millis: u64 },
+    /// Bytes of a blob that went to or came from a registry so far.
+    Transfer { direction: Direction, digest: Digest, done: u64, total: u64 },
+    /// A blob is where it should be.
+    Blob { direction: Direction, digest: Digest, bytes: u64, outcome: BlobOutcome },
+    /// The image is built.
+    Built { digest: Digest, layers: usize, bytes: u64 },
+    /// The image is in the registry, by digest.
+    Pushed { reference: String, already_there: bool },
+    /// Something was written to a file or folder that the user named.
+    Wrote { path: String },
+    /// Something in the cloud was looked at, made or changed.
+    Cloud { outcome: CloudOutcome, kind: &'static str, name: String },
+    /// The task's state, as ECS (or the local counterpart) names it.
+    Task { id: String, status: String },
+    /// A line of the task's log.
+    TaskLog { line: Vec<u8> },
+    /// The task stopped.
+    TaskStopped { reason: String, exit_code: Option<i32>, hint: Option<String> },
+    /// Something worth knowing that is no error.
+    Note(String),
+    /// Something that may surprise, and what to do about it.
+    Warning { message: String, hint: Option<String> },
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Direction {
+    Pull,
+    Push,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum BlobOutcome {
+    Sent,
+    Fetched,
+    AlreadyThere,
+    Mounted,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CloudOutcome {
+    Exists,
+    Created,
+    Changed,
+    Registered,
+    Unchanged,
+}

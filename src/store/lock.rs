@@ -1,0 +1,21 @@
+//! Locks that a dead process does not hold: the kernel lets go of a flock when its last descriptor closes.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+
+/// Held until dropped.
+#[derive(Debug)]
+pub struct Lock {
+    _file: File,
+}
+
+impl Lock {
+    /// Waits until no other process holds the lock.
+    pub(super) fn exclusive(path: &Path) -> io::Result<Self> {
+        let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        file.lock()?;
+        Ok(Self { _file: file })
+    }
+}
