@@ -17,16 +17,22 @@ pub mod ignore;
 pub mod instruction;
 pub mod mount;
 pub mod nearest;
+pub mod script;
 pub mod span;
+
+mod read;
+mod wild;
 
 pub use directive::Directives;
 pub use error::{ParseError, ParseErrors};
 pub use heredoc::Heredoc;
 pub use instruction::{
-    AddFiles, Argument, Assignment, Command, CopyFiles, FromImage, Healthcheck, Instruction, Kind, Network, Onbuild,
-    Probe, RunCommand, Security, Source, Word,
+    AddFiles, Argument, Assignment, Command, CopyFiles, FromImage, Healthcheck, Instruction, Kind,
+    Network, Onbuild, Probe, RunCommand, Security, Source, Word,
 };
-pub use mount::{MountKind, MountSpec};
+pub use mount::{Mount, MountError, MountKind, MountSpec};
+pub use read::{parse, parse_trigger};
+pub use script::Script;
 pub use span::Span;
 
 /// A whole Dockerfile: at least one `FROM`, and nothing but `ARG` before the first.

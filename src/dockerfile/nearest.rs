@@ -3,7 +3,8 @@
 /// The candidate that `word` most likely was meant to be, if any is near enough. Case does not count.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let allowed = (word.chars().count() / 3).max(1);
+    // Two slips, as BuildKit's `suggest` allows; in a very short word two would be half of it.
+    let allowed = if word.chars().count() < 3 { 1 } else { 2 };
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, &candidate.to_lowercase()), candidate))
@@ -28,7 +29,11 @@ fn distance(a: &str, b: &str) -> usize {
                 let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
                 let best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
                 let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                if swapped { best.min(rows[i - 2][j - 2] + 1) } else { best }
+                if swapped {
+                    best.min(rows[i - 2][j - 2] + 1)
+                } else {
+                    best
+                }
             };
         }
     }
@@ -46,10 +51,16 @@ mod tests {
             ("copyy", Some("COPY")),
             ("ENTRYPIONT", Some("ENTRYPOINT")),
             ("RN", Some("RUN")),
+            ("ADDENV", None),
+            ("R", None),
             ("banana", None),
             ("", None),
         ] {
-            assert_eq!(nearest(typed, ["FROM", "COPY", "ENTRYPOINT", "RUN"]), meant, "{typed}");
+            assert_eq!(
+                nearest(typed, ["FROM", "COPY", "ENTRYPOINT", "RUN"]),
+                meant,
+                "{typed}"
+            );
         }
     }
 }
