@@ -1,1 +1,24 @@
-//! The graph room.
+//! A parsed Dockerfile, build arguments and a platform become stages and steps. No I/O.
+//!
+//! It happens in two moves, because what a word expands to may depend on a base image's environment: [`plan`] tells
+//! which stages are needed and what each stands on; [`Graph::steps`] turns one stage's instructions into steps once
+//! the config of its base is known.
+
+mod args;
+mod chmod;
+mod config;
+mod error;
+mod files;
+mod history;
+mod plan;
+mod ports;
+mod run;
+mod scope;
+mod signal;
+mod step;
+
+pub use chmod::Chmod;
+pub use error::{PlanError, Problem};
+pub use plan::{Base, Graph, Options, Stage, plan};
+pub use scope::{Ground, StagePlan};
+pub use step::{Action, Copy, CopyFrom, Network, Run, Source, Step};

@@ -1,0 +1,45 @@
+//! What a Dockerfile asks for and cannot get, and where it asks.
+
+use crate::dockerfile::Span;
+use crate::image::{BadPlatform, BadReference};
+
+/// A problem and the instruction that has it.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct PlanError {
+    /// `None` where the problem is not an instruction's, but an option's.
+    pub span: Option<Span>,
+    #[source]
+    pub problem: Problem,
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error("dockerfile contains no stages to build")]
+    NoStages,
+    #[error("target stage `{0}` could not be found")]
+    NoSuchTarget(String),
+    #[error("cannot expand `{word}`: {why}")]
+    Expand { word: String, why: String },
+    #[error("base name (`{0}`) should not be blank")]
+    BlankBase(String),
+    #[error(transparent)]
+    Reference(#[from] BadReference),
+    #[error(transparent)]
+    Platform(#[from] BadPlatform),
+    #[error("{0} is not supported yet")]
+    NotYet(String),
+    #[error("{flag} `{value}` is not valid: {rule}")]
+    Value { flag: &'static str, value: String, rule: &'static str },
+    #[error("an ONBUILD trigger of the base image cannot be read: {0}")]
+    Trigger(String),
+    #[error("COPY --from={0}: {1}")]
+    From(String, &'static str),
+}
+
+impl Problem {
+    pub(super) fn at(self, span: Span) -> PlanError {
+        PlanError { span: Some(span), problem: self, hint: None }
+    }
+}

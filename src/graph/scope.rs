@@ -1,0 +1,347 @@
+//! A stage's instructions, once the config of its base is known, become steps and a config.
+
+use std::collections::BTreeMap;
+
+use crate::dockerfile::expand::{Lexer, Lookup};
+use crate::dockerfile::{Instruction, Kind, Span, Word};
+use crate::image::ImageConfig;
+
+use super::args::PROXIES;
+use super::{Action, Base, Graph, PlanError, Problem, Stage, Step};
+
+/// The PATH of an image that has none, as Docker sets it.
+pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// What a stage stands on: its base's config, and the ARGs that a base stage declared.
+#[derive(Clone, Debug, Default)]
+pub struct Ground {
+    pub config: ImageConfig,
+    pub(super) args: Vec<(String, Option<String>)>,
+}
+
+impl Ground {
+    /// An image from outside.
+    pub fn of(config: ImageConfig) -> Self {
+        Self { config, args: Vec::new() }
+    }
+}
+
+/// A stage's steps, and what a stage that stands on it stands on. The config's `rootfs` and `history` are still
+/// those of the base: only the build knows what the steps made.
+#[derive(Clone, Debug)]
+pub struct StagePlan {
+    pub steps: Vec<Step>,
+    pub ground: Ground,
+}
+
+/// What is known at one point of a stage.
+pub(super) struct Scope<'a> {
+    pub graph: &'a Graph,
+    pub stage: &'a Stage,
+    pub config: ImageConfig,
+    /// In the order of their declaration, those of the base stage first.
+    pub args: Vec<(String, Option<String>)>,
+    /// This stage has a CMD of its own, which ENTRYPOINT leaves alone.
+    pub cmd_is_set: bool,
+    pub lexer: Lexer,
+}
+
+impl Graph {
+    /// The steps of a stage that stands on `ground`.
+    pub fn steps(&self, stage: &Stage, ground: Ground) -> Result<StagePlan, PlanError> {
+        let Ground { mut config, args } = ground;
+        if let (Base::Image(image), Some(trigger)) = (&stage.base, config.config.on_build.first()) {
+            let trigger = format!("an ONBUILD trigger (`{}` of {image})", trigger.escape_debug());
+            return Err(Problem::NotYet(trigger).at(stage.span));
+        }
+        if stage.base == Base::Scratch {
+            config.os = stage.platform.os.clone();
+            config.architecture = stage.platform.architecture.clone();
+            config.variant = stage.platform.variant.clone();
+            config.config.working_dir = "/".to_owned();
+            config.set_env("PATH", PATH);
+        }
+        let lexer = Lexer::new(self.escape);
+        let mut scope = Scope { graph: self, stage, config, args, cmd_is_set: false, lexer };
+        let mut steps = Vec::new();
+        for instruction in &stage.instructions {
+            let (action, created_by) = scope.step(instruction)?;
+            let text = instruction.source.clone();
+            steps.push(Step { span: Some(instruction.span), text, created_by, action });
+        }
+        if stage.number == self.target {
+            scope.config.config.labels.extend(self.options.labels.clone());
+        }
+        Ok(StagePlan { steps, ground: Ground { config: scope.config, args: scope.args } })
+    }
+}
+
+impl Scope<'_> {
+    fn step(&mut self, instruction: &Instruction) -> Result<(Action, String), PlanError> {
+        let span = instruction.span;
+        match &instruction.kind {
+            Kind::Run(run) => self.run(run, span),
+            Kind::Copy(copy) => self.copy(copy, span),
+            Kind::Add(add) => self.add(add, span),
+            Kind::Workdir(word) => self.workdir(word, span),
+            Kind::Arg(arguments) => {
+                let mut written = Vec::new();
+                for argument in arguments {
+                    let default = argument.default.as_ref().map(|word| self.word(word, span)).transpose()?;
+                    let given = self.graph.options.build_args.get(&argument.name).cloned();
+                    let inherited = default.is_none() && given.is_none();
+                    let global = || self.graph.globals.get(&argument.name).cloned();
+                    let value = given.or(default).or_else(|| inherited.then(global).flatten());
+                    written.push(match value.as_ref().filter(|_| !inherited) {
+                        Some(value) => format!("{}={value}", argument.name),
+                        None => argument.name.clone(),
+                    });
+                    self.args.retain(|(name, _)| *name != argument.name);
+                    self.args.push((argument.name.clone(), value));
+                }
+                Ok((Action::Config, format!("ARG {}", written.join(" "))))
+            }
+            // The parser begins a stage with each FROM.
+            Kind::From(_) => Ok((Action::Config, String::new())),
+            Kind::Env(_)
+            | Kind::Label(_)
+            | Kind::Maintainer(_)
+            | Kind::Cmd(_)
+            | Kind::Entrypoint(_)
+            | Kind::Shell(_)
+            | Kind::User(_)
+            | Kind::Expose(_)
+            | Kind::Volume(_)
+            | Kind::Stopsignal(_)
+            | Kind::Healthcheck(_)
+            | Kind::Onbuild(_) => Ok((Action::Config, self.configure(&instruction.kind, span)?)),
+        }
+    }
+
+    fn workdir(&mut self, word: &Word, span: Span) -> Result<(Action, String), PlanError> {
+        let path = self.in_workdir(&self.word(word, span)?);
+        self.config.config.working_dir = path.clone();
+        let user = self.config.config.user.clone();
+        Ok((Action::Workdir { path: path.clone(), user }, format!("WORKDIR {path}")))
+    }
+
+    /// A path made absolute by the working directory, and cleaned.
+    pub(super) fn in_workdir(&self, path: &str) -> String {
+        let base = if path.starts_with('/') { "" } else { self.config.config.working_dir.as_str() };
+        clean(&format!("/{base}/{path}"))
+    }
+
+    pub(super) fn word(&self, word: &Word, span: Span) -> Result<String, PlanError> {
+        self.lexer.expand_word(word.as_str(), self).map_err(|e| expand_failed(word, &e, span))
+    }
+
+    pub(super) fn words(&self, word: &Word, span: Span) -> Result<Vec<String>, PlanError> {
+        self.lexer.expand_words(word.as_str(), self).map_err(|e| expand_failed(word, &e, span))
+    }
+
+    /// The shell that wraps a shell form.
+    pub(super) fn shell(&self) -> Vec<String> {
+        self.config.config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
+    }
+
+    /// The environment of a RUN: the image's, and the declared ARGs that it does not hold.
+    pub(super) fn run_env(&self) -> Vec<(String, String)> {
+        let mut env: Vec<(String, String)> = self.config.config.env.iter().map(|pair| split(pair)).collect();
+        if self.config.env("PATH").is_none() {
+            env.insert(0, ("PATH".to_owned(), PATH.to_owned()));
+        }
+        let known: BTreeMap<_, _> = env.iter().cloned().collect();
+        let args = self.args.iter().filter(|(name, _)| !known.contains_key(name) && !PROXIES.contains(&name.as_str()));
+        env.extend(args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
+        env
+    }
+
+    /// The ARGs as a RUN's history shows them, with the values that the command sees.
+    pub(super) fn history_args(&self) -> Vec<String> {
+        let shown = |(name, value): &(String, Option<String>)| {
+            let value = self.config.env(name).or(value.as_deref()).unwrap_or_default();
+            format!("{name}={value}")
+        };
+        self.args.iter().map(shown).collect()
+    }
+}
+
+impl Lookup for Scope<'_> {
+    /// ENV beats ARG.
+    fn value(&self, name: &str) -> Option<&str> {
+        let arg = || self.args.iter().find(|(arg, _)| arg == name).and_then(|(_, value)| value.as_deref());
+        self.config.env(name).or_else(arg)
+    }
+}
+
+fn expand_failed(word: &Word, error: &dyn std::error::Error, span: Span) -> PlanError {
+    Problem::Expand { word: word.to_string(), why: error.to_string() }.at(span)
+}
+
+fn split(pair: &str) -> (String, String) {
+    let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+    (name.to_owned(), value.to_owned())
+}
+
+/// The path without `.`, `..` and doubled slashes, as Go's `path.Clean` gives it for an absolute path.
+pub(super) fn clean(path: &str) -> String {
+    let mut parts: Vec<&str> = Vec::new();
+    for part in path.split('/') {
+        match part {
+            "" | "." => {}
+            ".." => {
+                parts.pop();
+            }
+            part => parts.push(part),
+        }
+    }
+    format!("/{}", parts.join("/"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Options, plan};
+    use super::*;
+    use crate::dockerfile;
+    use crate::image::Platform;
+
+    fn options(build_args: &[(&str, &str)]) -> Options {
+        let pair = |(name, value): &(&str, &str)| ((*name).to_owned(), (*value).to_owned());
+        Options {
+            platform: Platform::linux_amd64(),
+            build_platform: Platform::linux_amd64(),
+            build_args: build_args.iter().map(pair).collect(),
+            target: None,
+            labels: BTreeMap::new(),
+        }
+    }
+
+    /// The history lines of the target, built on images without a config.
+    fn history(text: &str, build_args: &[(&str, &str)]) -> Result<Vec<String>, String> {
+        let (plan, _) = steps(text, build_args)?;
+        Ok(plan.steps.into_iter().map(|step| step.created_by).collect())
+    }
+
+    fn steps(text: &str, build_args: &[(&str, &str)]) -> Result<(StagePlan, Vec<String>), String> {
+        let file = dockerfile::parse(text).map_err(|e| e.to_string())?;
+        let graph = plan(&file, &options(build_args)).map_err(|e| e.to_string())?;
+        let mut grounds = BTreeMap::<usize, StagePlan>::new();
+        let mut bases = Vec::new();
+        for stage in graph.needed() {
+            let ground = match &stage.base {
+                Base::Stage(below) => grounds[below].ground.clone(),
+                Base::Image(image) => {
+                    bases.push(image.to_string());
+                    Ground::default()
+                }
+                Base::Scratch => Ground::default(),
+            };
+            let plan = graph.steps(stage, ground).map_err(|e| e.to_string())?;
+            grounds.insert(stage.number, plan);
+        }
+        Ok((grounds.remove(&graph.target()).expect("the target is needed"), bases))
+    }
+
+    #[track_caller]
+    fn check(text: &str, wanted: &[&str]) {
+        let lines = history(&format!("FROM x\n{text}"), &[]).unwrap();
+        assert_eq!(lines, wanted, "{text}");
+    }
+
+    #[test]
+    fn env_sees_the_environment_from_before_the_instruction() {
+        check("ENV a=1\nENV a=2 b=$a\nRUN x", &["ENV a=1", "ENV a=2 b=1", "RUN /bin/sh -c x # buildkit"]);
+    }
+
+    #[test]
+    fn env_beats_arg() {
+        check("ARG a=1\nENV a=2\nWORKDIR /$a", &["ARG a=1", "ENV a=2", "WORKDIR /2"]);
+    }
+
+    #[test]
+    fn declared_args_are_environment_and_history_of_later_runs() {
+        let (plan, _) = steps("FROM x\nARG a=1\nARG b\nRUN c", &[("a", "9"), ("unknown", "u")]).unwrap();
+        assert_eq!(plan.steps[2].created_by, "RUN |2 a=9 b= /bin/sh -c c # buildkit");
+        let Action::Run(run) = &plan.steps[2].action else { panic!("a RUN") };
+        assert_eq!(run.env, [("PATH".to_owned(), PATH.to_owned()), ("a".to_owned(), "9".to_owned())]);
+    }
+
+    #[test]
+    fn a_global_arg_is_seen_in_a_stage_only_when_redeclared() {
+        let text = "ARG v=1\nFROM base:$v\nWORKDIR /$v\nARG v\nWORKDIR /$v";
+        let (plan, bases) = steps(text, &[]).unwrap();
+        assert_eq!(bases, ["docker.io/library/base:1"]);
+        let lines: Vec<_> = plan.steps.iter().map(|step| step.created_by.as_str()).collect();
+        assert_eq!(lines, ["WORKDIR /", "ARG v", "WORKDIR /1"]);
+    }
+
+    #[test]
+    fn a_stage_inherits_the_args_of_the_stage_it_stands_on() {
+        let lines = history("FROM x AS a\nARG v=1\nFROM a\nWORKDIR /$v", &[]).unwrap();
+        assert_eq!(lines, ["WORKDIR /1"]);
+    }
+
+    #[test]
+    fn entrypoint_clears_an_inherited_cmd_and_leaves_this_stages_own() {
+        let (plan, _) = steps("FROM x AS a\nCMD [\"c\"]\nFROM a\nENTRYPOINT [\"e\"]", &[]).unwrap();
+        assert_eq!(plan.ground.config.config.cmd, None);
+        let (plan, _) = steps("FROM x\nCMD [\"c\"]\nENTRYPOINT e", &[]).unwrap();
+        assert_eq!(plan.ground.config.config.cmd, Some(vec!["c".to_owned()]));
+        let entrypoint = ["/bin/sh", "-c", "e"].map(str::to_owned).to_vec();
+        assert_eq!(plan.ground.config.config.entrypoint, Some(entrypoint));
+    }
+
+    #[test]
+    fn a_relative_workdir_joins_the_one_before() {
+        check("WORKDIR a\nWORKDIR b/../c\nWORKDIR /d", &["WORKDIR /a", "WORKDIR /a/c", "WORKDIR /d"]);
+    }
+
+    #[test]
+    fn copy_names_what_it_copies() {
+        check("COPY --chmod=755 a b /c/", &["COPY --chmod=755 a b /c/ # buildkit"]);
+        check("COPY .. .", &["COPY .. . # buildkit"]);
+    }
+
+    #[test]
+    fn a_destination_for_several_sources_is_a_directory() {
+        let error = history("FROM x\nCOPY a b c", &[]).unwrap_err();
+        assert!(error.contains("ends with `/`"), "{error}");
+    }
+
+    #[test]
+    fn stages_that_the_target_does_not_need_are_left_out() {
+        let file = dockerfile::parse("FROM a AS one\nFROM b AS two\nFROM c\nCOPY --from=one x y").unwrap();
+        let graph = plan(&file, &options(&[])).unwrap();
+        assert_eq!(graph.needed().iter().map(|stage| stage.number).collect::<Vec<_>>(), [0, 2]);
+    }
+
+    #[test]
+    fn a_target_is_found_in_any_case_and_a_typo_is_named() {
+        let file = dockerfile::parse("FROM a AS build\nFROM b").unwrap();
+        let target = |name: &str| plan(&file, &Options { target: Some(name.to_owned()), ..options(&[]) });
+        assert_eq!(target("BUILD").unwrap().target(), 0);
+        assert_eq!(target("biuld").unwrap_err().hint.as_deref(), Some("did you mean `build`?"));
+        assert!(target("0").is_err());
+    }
+
+    #[test]
+    fn what_cannot_be_built_yet_is_refused_by_name() {
+        for (line, name) in [
+            ("RUN --mount=type=cache,target=/c x", "RUN --mount"),
+            ("RUN --security=insecure x", "RUN --security=insecure"),
+            ("ADD https://example.com/a /", "ADD of a URL"),
+            ("COPY --parents a/b /", "COPY --parents"),
+        ] {
+            let error = history(&format!("FROM x\n{line}"), &[]).unwrap_err();
+            assert!(error.contains(name) && error.ends_with("is not supported yet"), "{line}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_scratch_stage_begins_with_a_path_and_a_working_directory() {
+        let (plan, _) = steps("FROM scratch\nENV a=b", &[]).unwrap();
+        let config = plan.ground.config;
+        assert_eq!(config.config.env, [format!("PATH={PATH}"), "a=b".to_owned()]);
+        assert_eq!((config.config.working_dir.as_str(), config.architecture.as_str()), ("/", "amd64"));
+    }
+}

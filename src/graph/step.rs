@@ -1,0 +1,216 @@
+//! One step of a stage: what to do, and the recipe of its cache key.
+
+use crate::dockerfile::Span;
+use crate::image::{Hasher, History, Platform, Reference};
+
+use super::Chmod;
+
+/// One instruction, with all its variables expanded.
+#[derive(Clone, Debug)]
+pub struct Step {
+    /// Where the instruction stands; `None` for a trigger of the base image.
+    pub span: Option<Span>,
+    /// What people are shown.
+    pub text: String,
+    /// The history line, but for its time.
+    pub created_by: String,
+    pub action: Action,
+}
+
+#[derive(Clone, Debug)]
+pub enum Action {
+    /// The config alone changes; it is part of the stage's plan already.
+    Config,
+    Run(Run),
+    Copy(Copy),
+    /// A directory is made where it is missing, 0755, owned by the current user.
+    Workdir {
+        path: String,
+        user: String,
+    },
+}
+
+/// A command to run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    pub argv: Vec<String>,
+    /// All of the environment but `HOME`, which depends on the image's passwd.
+    pub env: Vec<(String, String)>,
+    /// Proxies: seen by the command, but neither in the key nor in the history.
+    pub proxies: Vec<(String, String)>,
+    pub cwd: String,
+    /// As `USER` said: names or ids, empty for root.
+    pub user: String,
+    pub network: Network,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Network {
+    Host,
+    None,
+}
+
+/// Files to bring in: COPY and ADD.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Copy {
+    pub from: CopyFrom,
+    pub sources: Vec<Source>,
+    /// Absolute; a trailing `/` says that it is a directory.
+    pub destination: String,
+    /// `user[:group]`, names or ids.
+    pub chown: Option<String>,
+    pub chmod: Option<Chmod>,
+    /// The layer does not depend on what is below it.
+    pub link: bool,
+    /// Patterns of what is left out, as in `.dockerignore`.
+    pub exclude: Vec<String>,
+    /// ADD: archives of the context are unpacked.
+    pub unpack: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CopyFrom {
+    Context,
+    /// The number of a stage of this file.
+    Stage(usize),
+    Image(Reference, Platform),
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Source {
+    /// A path or a pattern, cleaned: relative to the root of where it is taken from, without `..`.
+    Path { pattern: String, is_pattern: bool, directory_only: bool },
+    /// A heredoc.
+    Inline { name: String, bytes: Vec<u8> },
+}
+
+impl Step {
+    pub fn has_layer(&self) -> bool {
+        match &self.action {
+            Action::Config => false,
+            Action::Run(_) | Action::Copy(_) => true,
+            Action::Workdir { path, .. } => path != "/",
+        }
+    }
+
+    pub fn history(&self, created: &str) -> History {
+        History {
+            created: Some(created.to_owned()),
+            created_by: Some(self.created_by.clone()),
+            author: None,
+            comment: Some("buildkit.dockerfile.v0".to_owned()),
+            empty_layer: !self.has_layer(),
+        }
+    }
+}
+
+/// The part of a step's cache key that text alone decides; `build` adds the digests of contents.
+///
+/// Each struct is taken apart field by field, so that a new field does not compile until it is keyed.
+impl Action {
+    pub fn key(&self, key: &mut Hasher) {
+        match self {
+            Action::Config => key.field(b"config"),
+            Action::Run(run) => run.key(key),
+            Action::Copy(copy) => copy.key(key),
+            Action::Workdir { path, user } => {
+                key.field(b"workdir");
+                key.field(path.as_bytes());
+                key.field(user.as_bytes());
+            }
+        }
+    }
+}
+
+impl Run {
+    fn key(&self, key: &mut Hasher) {
+        let Self { argv, env, proxies: _, cwd, user, network } = self;
+        key.field(b"run");
+        list(key, argv.iter().map(String::as_bytes));
+        list(key, env.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
+        key.field(cwd.as_bytes());
+        key.field(user.as_bytes());
+        key.field(match network {
+            Network::Host => b"host",
+            Network::None => b"none",
+        });
+    }
+}
+
+impl Copy {
+    fn key(&self, key: &mut Hasher) {
+        // What `from` and `sources` name is keyed by the digest of the files found; `link` decides whether the
+        // parent is part of the key, which is the build room's to add.
+        let Self { from: _, sources, destination, chown, chmod, link, exclude, unpack } = self;
+        key.field(b"copy");
+        list(
+            key,
+            sources.iter().map(|source| match source {
+                Source::Path { pattern, .. } => pattern.as_bytes(),
+                Source::Inline { name, .. } => name.as_bytes(),
+            }),
+        );
+        key.field(destination.as_bytes());
+        key.field(chown.as_deref().map_or(b"-".as_slice(), str::as_bytes));
+        key.field(chmod.as_ref().map_or_else(String::new, Chmod::to_string).as_bytes());
+        key.field(&[u8::from(*link), u8::from(*unpack)]);
+        list(key, exclude.iter().map(String::as_bytes));
+    }
+}
+
+/// A list behind its length, so that where one list ends and the next begins is part of the key.
+fn list<'a>(key: &mut Hasher, items: impl Iterator<Item = &'a [u8]>) {
+    let items: Vec<_> = items.collect();
+    key.field(&(items.len() as u64).to_le_bytes());
+    items.into_iter().for_each(|item| key.field(item));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+
+    fn run() -> Run {
+        let text = str::to_owned;
+        Run {
+            argv: vec![text("sh"), text("-c"), text("x")],
+            env: vec![(text("A"), text("1"))],
+            proxies: vec![],
+            cwd: text("/"),
+            user: text(""),
+            network: Network::Host,
+        }
+    }
+
+    fn key(action: &Action) -> Digest {
+        let mut key = Hasher::default();
+        action.key(&mut key);
+        key.finish()
+    }
+
+    #[test]
+    fn whatever_a_run_sees_is_in_its_key() {
+        let same = key(&Action::Run(run()));
+        assert_eq!(same, key(&Action::Run(run())));
+        let changes: [fn(&mut Run); 7] = [
+            |run| run.argv[2].push('y'),
+            |run| run.argv.push(String::new()),
+            |run| run.env[0].1.push('2'),
+            |run| run.env[0] = ("A1".into(), "".into()),
+            |run| run.cwd.push('a'),
+            |run| run.user.push('0'),
+            |run| run.network = Network::None,
+        ];
+        for (number, change) in changes.into_iter().enumerate() {
+            let mut changed = run();
+            change(&mut changed);
+            assert_ne!(same, key(&Action::Run(changed)), "change {number}");
+        }
+    }
+
+    #[test]
+    fn a_proxy_is_not_in_the_key() {
+        let proxied = Run { proxies: vec![("HTTP_PROXY".into(), "http://p".into())], ..run() };
+        assert_eq!(key(&Action::Run(run())), key(&Action::Run(proxied)));
+    }
+}
