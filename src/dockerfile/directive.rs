@@ -23,10 +23,11 @@ impl Directives {
         };
         let mut faults = Vec::new();
         let mut seen: Vec<String> = Vec::new();
-        let mut start = 0;
+        let bom = text.len() - text.trim_start_matches('\u{feff}').len();
+        let mut start = bom;
         let mut after_shebang = false;
-        for (index, raw) in text.split_inclusive('\n').enumerate() {
-            let line = raw.trim_start_matches('\u{feff}').trim();
+        for (index, raw) in text[bom..].split_inclusive('\n').enumerate() {
+            let line = raw.trim();
             let span = Span {
                 start,
                 end: start + raw.trim_end().len(),

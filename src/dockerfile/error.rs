@@ -32,6 +32,7 @@ impl ParseErrors {
     }
 
     pub fn first(&self) -> &ParseError {
+        // Made by `check` and from a single fault only, so there is one.
         &self.0[0]
     }
 }

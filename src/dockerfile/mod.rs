@@ -20,6 +20,8 @@ pub mod nearest;
 pub mod script;
 pub mod span;
 
+#[cfg(test)]
+mod hostile;
 mod read;
 mod wild;
 

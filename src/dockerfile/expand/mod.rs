@@ -280,7 +280,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         } else {
             match self.name() {
                 name if name.is_empty() => "$".to_string(),
-                name => match self.lookup(&name) {
+                name => match self.lookup(&name)? {
                     None if self.mode.keep_unset => format!("${name}"),
                     value => value.unwrap_or_default(),
                 },
@@ -300,7 +300,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         let name = self.name();
         match self.next() {
             None => Err(ExpandError::MissingBrace),
-            Some('}') => Ok(match self.lookup(&name) {
+            Some('}') => Ok(match self.lookup(&name)? {
                 None if self.mode.keep_unset => format!("${{{name}}}"),
                 value => value.unwrap_or_default(),
             }),
@@ -325,7 +325,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         colon: bool,
     ) -> Result<String, ExpandError> {
         let word = self.until(Some('}'), false)?.text;
-        let value = self.lookup(name);
+        let value = self.lookup(name)?;
         if value.is_none() && self.mode.keep_unset {
             let colon = if colon { ":" } else { "" };
             return Ok(format!("${{{name}{colon}{operator}{word}}}"));
@@ -362,7 +362,7 @@ impl<'a, L: Lookup> Run<'a, L> {
     /// `#`, `##`, `%` and `%%`.
     fn trimmed(&mut self, name: &str, end: char) -> Result<String, ExpandError> {
         let word = self.until(Some('}'), true)?.text;
-        let value = self.lookup(name);
+        let value = self.lookup(name)?;
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}{end}{word}}}"));
         }
@@ -387,7 +387,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         }
         let pattern = self.until(Some('/'), true)?.text;
         let replacement = self.until(Some('}'), true)?.text;
-        let value = self.lookup(name);
+        let value = self.lookup(name)?;
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
         }
@@ -411,17 +411,16 @@ impl<'a, L: Lookup> Run<'a, L> {
         name.to_string()
     }
 
-    fn lookup(&mut self, name: &str) -> Option<String> {
-        match self.env.value(name) {
-            Some(value) => {
-                self.used.insert(name.to_string());
-                Some(value.to_string())
-            }
-            None => {
-                self.unset.insert(name.to_string());
-                None
-            }
-        }
+    fn lookup(&mut self, name: &str) -> Result<Option<String>, ExpandError> {
+        let value = self.env.value(name).map(str::to_string);
+        let seen = if value.is_some() {
+            &mut self.used
+        } else {
+            &mut self.unset
+        };
+        seen.insert(name.to_string());
+        self.charge(value.as_ref().map_or(0, String::len))?;
+        Ok(value)
     }
 
     fn push(&mut self, text: &mut String, c: char) -> Result<(), ExpandError> {

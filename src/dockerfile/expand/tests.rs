@@ -141,6 +141,36 @@ fn a_pattern_is_replaced_once_or_everywhere() {
 }
 
 #[test]
+fn patterns_know_only_two_wildcards() {
+    let env: BTreeMap<_, _> = [
+        ("SPECIAL", r"()[]{}^$.*?|\x"),
+        ("GLOB", "/foo*/*/*.txt"),
+        ("NEEDLE", r"\*/"),
+        ("TMP", "/tmp/foo.txt"),
+        ("XY", "xxyy"),
+    ]
+    .map(|(name, value)| (name.to_string(), value.to_string()))
+    .into();
+    for (word, expected) in [
+        (r"${SPECIAL#()[]{\}^$.\*\?|\\}", "x"),
+        (
+            "${GLOB/$NEEDLE/.} - ${GLOB//$NEEDLE/.}",
+            "/foo.*/*.txt - /foo..*.txt",
+        ),
+        (r"${TMP//\//\/}", r"\/tmp\/foo.txt"),
+        ("${XY#*x*y}", "y"),
+        ("${XY#*}${XY##*}", "xxyy"),
+        ("${XY///}", "xxyy"),
+    ] {
+        assert_eq!(
+            Lexer::new('\\').expand_word(word, &env).as_deref(),
+            Ok(expected),
+            "{word}"
+        );
+    }
+}
+
+#[test]
 fn what_is_no_substitution_is_an_error() {
     check("${}", "error: syntax error: bad substitution");
     check("${:-x}", "error: syntax error: bad substitution");

@@ -25,7 +25,7 @@ impl Flags {
                 Some((name, value)) => (name, Some(value)),
                 None => (flag.as_str(), None),
             };
-            let name = dashed.trim_start_matches("--");
+            let name = dashed.strip_prefix("--").unwrap_or(dashed);
             let Some((name, takes)) = known
                 .iter()
                 .copied()

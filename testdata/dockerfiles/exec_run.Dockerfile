@@ -1,0 +1,4 @@
+FROM alpine
+RUN ["/bin/sh", "-c", "echo \"quoted\""]
+RUN ["apk", "add", "git"]
+CMD []

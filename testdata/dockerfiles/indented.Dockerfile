@@ -1,0 +1,5 @@
+  FROM alpine
+  RUN echo a
+	COPY a b
+  # a comment
+  CMD ["sh"]

@@ -1,0 +1,3 @@
+FROM alpine AS one
+FROM alpine
+COPY --link --from=one /etc/os-release /one

@@ -1,0 +1,3 @@
+FROM alpine
+ARG A B=1 C=
+RUN echo $A $B $C

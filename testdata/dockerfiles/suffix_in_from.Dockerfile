@@ -1,0 +1,3 @@
+ARG TAG=v1.2
+FROM example/base:${TAG#v}
+RUN true
