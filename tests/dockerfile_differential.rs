@@ -15,13 +15,7 @@ const MISREAD: [&str; 2] = [
 
 /// What it cannot read at all: heredocs, the escape directive, several ARGs, COPY's JSON form, `#` in a
 /// substitution.
-const REFUSED: [&str; 5] = [
-    "backtick_escape",
-    "heredocs",
-    "many_args",
-    "php_apache",
-    "suffix_in_from",
-];
+const REFUSED: [&str; 5] = ["backtick_escape", "heredocs", "many_args", "php_apache", "suffix_in_from"];
 
 #[test]
 fn both_parsers_read_the_same_instructions() {
@@ -37,23 +31,14 @@ fn both_parsers_read_the_same_instructions() {
         let ours: Vec<_> = ours.instructions.iter().map(our_words).collect();
         let theirs: Vec<_> = theirs.instructions.iter().map(their_words).collect();
         if MISREAD.contains(&name.as_str()) {
-            assert_ne!(
-                ours, theirs,
-                "{name} is read alike now, and belongs with the others"
-            );
+            assert_ne!(ours, theirs, "{name} is read alike now, and belongs with the others");
             misread.push(name);
             continue;
         }
         assert_eq!(ours, theirs, "{name}");
         compared += 1;
     }
-    assert_eq!(
-        (refused, misread),
-        (
-            REFUSED.map(String::from).to_vec(),
-            MISREAD.map(String::from).to_vec()
-        )
-    );
+    assert_eq!((refused, misread), (REFUSED.map(String::from).to_vec(), MISREAD.map(String::from).to_vec()));
     assert!(compared >= 27, "only {compared} files were compared");
 }
 
@@ -62,15 +47,8 @@ fn corpus() -> BTreeMap<String, String> {
     let entries = std::fs::read_dir(&folder).expect("the corpus is in the tree");
     let file = |entry: std::io::Result<std::fs::DirEntry>| {
         let path = entry.expect("the corpus can be listed").path();
-        let name = path
-            .file_stem()
-            .expect("files have names")
-            .to_string_lossy()
-            .into_owned();
-        (
-            name,
-            std::fs::read_to_string(&path).expect("the corpus is text"),
-        )
+        let name = path.file_stem().expect("files have names").to_string_lossy().into_owned();
+        (name, std::fs::read_to_string(&path).expect("the corpus is text"))
     };
     entries.map(file).collect()
 }
@@ -82,11 +60,7 @@ fn our_words(instruction: &Instruction) -> Vec<String> {
     let mut words = vec![keyword.clone()];
     match &instruction.kind {
         Kind::From(from) => {
-            words.extend(
-                from.platform
-                    .iter()
-                    .map(|platform| format!("--platform={platform}")),
-            );
+            words.extend(from.platform.iter().map(|platform| format!("--platform={platform}")));
             words.push(from.image.to_string());
             words.extend(from.name.clone());
         }
@@ -97,9 +71,7 @@ fn our_words(instruction: &Instruction) -> Vec<String> {
             }
         }
         Kind::Env(pairs) | Kind::Label(pairs) => {
-            let pair = |Assignment { name, value, .. }: &Assignment| {
-                [unquoted(&name.0), unquoted(&value.0)]
-            };
+            let pair = |Assignment { name, value, .. }: &Assignment| [unquoted(&name.0), unquoted(&value.0)];
             words.extend(pairs.iter().flat_map(pair));
         }
         Kind::Run(run) => words.extend(our_command(&run.command)),
@@ -134,76 +106,46 @@ fn our_copy(copy: &CopyFiles) -> Vec<String> {
         Source::Path(path) => path.to_string(),
         Source::Inline(heredoc) => heredoc.name.clone(),
     };
-    flags
-        .into_iter()
-        .chain(copy.sources.iter().map(source))
-        .chain([copy.destination.to_string()])
-        .collect()
+    flags.into_iter().chain(copy.sources.iter().map(source)).chain([copy.destination.to_string()]).collect()
 }
 
 fn their_words(instruction: &TheirInstruction) -> Vec<String> {
     match instruction {
         TheirInstruction::From(from) => {
-            let flags = from
-                .flags
-                .iter()
-                .map(|flag| format!("--{}={}", flag.name.content, flag.value.content));
+            let flags = from.flags.iter().map(|flag| format!("--{}={}", flag.name.content, flag.value.content));
             let alias = from.alias.iter().map(|alias| alias.content.to_lowercase());
-            keyword(
-                "FROM",
-                flags.chain([from.image.content.clone()]).chain(alias),
-            )
+            keyword("FROM", flags.chain([from.image.content.clone()]).chain(alias))
         }
         TheirInstruction::Arg(arg) => {
             let value = arg.value.iter().map(|value| unquoted(&value.content));
             keyword("ARG", [arg.name.content.clone()].into_iter().chain(value))
         }
-        TheirInstruction::Env(env) => keyword(
-            "ENV",
-            env.vars
-                .iter()
-                .flat_map(|var| [var.key.content.clone(), unquoted(&var.value.to_string())]),
-        ),
+        TheirInstruction::Env(env) => {
+            keyword("ENV", env.vars.iter().flat_map(|var| [var.key.content.clone(), unquoted(&var.value.to_string())]))
+        }
         TheirInstruction::Label(label) => {
-            let pair = |label: &dockerfile_parser::Label| {
-                [
-                    unquoted(&label.name.content),
-                    unquoted(&label.value.content),
-                ]
-            };
+            let pair =
+                |label: &dockerfile_parser::Label| [unquoted(&label.name.content), unquoted(&label.value.content)];
             keyword("LABEL", label.labels.iter().flat_map(pair))
         }
         TheirInstruction::Run(run) => keyword("RUN", their_command(&run.expr)),
         TheirInstruction::Cmd(cmd) => keyword("CMD", their_command(&cmd.expr)),
-        TheirInstruction::Entrypoint(entrypoint) => {
-            keyword("ENTRYPOINT", their_command(&entrypoint.expr))
-        }
+        TheirInstruction::Entrypoint(entrypoint) => keyword("ENTRYPOINT", their_command(&entrypoint.expr)),
         TheirInstruction::Copy(copy) => {
-            let flags = copy
-                .flags
-                .iter()
-                .map(|flag| format!("--{}={}", flag.name.content, flag.value.content));
+            let flags = copy.flags.iter().map(|flag| format!("--{}={}", flag.name.content, flag.value.content));
             let sources = copy.sources.iter().map(|source| source.content.clone());
-            keyword(
-                "COPY",
-                flags
-                    .chain(sources)
-                    .chain([copy.destination.content.clone()]),
-            )
+            keyword("COPY", flags.chain(sources).chain([copy.destination.content.clone()]))
         }
-        TheirInstruction::Misc(misc) => keyword(
-            &misc.instruction.content.to_uppercase(),
-            evened(&misc.arguments.to_string()),
-        ),
+        TheirInstruction::Misc(misc) => {
+            keyword(&misc.instruction.content.to_uppercase(), evened(&misc.arguments.to_string()))
+        }
     }
 }
 
 fn their_command(command: &ShellOrExecExpr) -> Vec<String> {
     match command {
         ShellOrExecExpr::Shell(text) => evened(&text.to_string()),
-        ShellOrExecExpr::Exec(words) => {
-            exec(words.as_str_vec().into_iter().map(String::from).collect())
-        }
+        ShellOrExecExpr::Exec(words) => exec(words.as_str_vec().into_iter().map(String::from).collect()),
     }
 }
 

@@ -16,11 +16,7 @@ pub struct Directives {
 impl Directives {
     /// Reads them off the top. Whatever is not a known directive ends the search.
     pub(super) fn read(text: &str) -> (Self, Vec<ParseError>) {
-        let mut found = Self {
-            syntax: None,
-            escape: '\\',
-            check: None,
-        };
+        let mut found = Self { syntax: None, escape: '\\', check: None };
         let mut faults = Vec::new();
         let mut seen: Vec<String> = Vec::new();
         let bom = text.len() - text.trim_start_matches('\u{feff}').len();
@@ -28,12 +24,7 @@ impl Directives {
         let mut after_shebang = false;
         for (index, raw) in text[bom..].split_inclusive('\n').enumerate() {
             let line = raw.trim();
-            let span = Span {
-                start,
-                end: start + raw.trim_end().len(),
-                line: index + 1,
-                last_line: index + 1,
-            };
+            let span = Span { start, end: start + raw.trim_end().len(), line: index + 1, last_line: index + 1 };
             start += raw.len();
             if index == 0 && line.starts_with("#!") {
                 after_shebang = true;
@@ -42,13 +33,7 @@ impl Directives {
             let Some((key, value)) = directive(line) else {
                 break;
             };
-            let mut refuse = |message| {
-                faults.push(ParseError {
-                    span,
-                    message,
-                    hint: None,
-                })
-            };
+            let mut refuse = |message| faults.push(ParseError { span, message, hint: None });
             if seen.contains(&key) {
                 refuse(format!("only one {key} parser directive can be used"));
                 continue;
@@ -60,9 +45,7 @@ impl Directives {
                 ("escape", _) if after_shebang => break,
                 ("escape", "\\") => found.escape = '\\',
                 ("escape", "`") => found.escape = '`',
-                ("escape", other) => refuse(format!(
-                    "invalid escape token '{other}' does not match ` or \\"
-                )),
+                ("escape", other) => refuse(format!("invalid escape token '{other}' does not match ` or \\")),
                 _ => break,
             }
             seen.push(key);
@@ -75,8 +58,7 @@ impl Directives {
 fn directive(line: &str) -> Option<(String, &str)> {
     let (key, value) = line.strip_prefix('#')?.split_once('=')?;
     let (key, value) = (key.trim(), value.trim());
-    let named = key.starts_with(|c: char| c.is_ascii_alphabetic())
-        && key.bytes().all(|b| b.is_ascii_alphanumeric());
+    let named = key.starts_with(|c: char| c.is_ascii_alphabetic()) && key.bytes().all(|b| b.is_ascii_alphanumeric());
     (named && !value.is_empty()).then(|| (key.to_ascii_lowercase(), value))
 }
 
@@ -88,31 +70,13 @@ mod tests {
     fn check(text: &str, syntax: Option<&str>, escape: char, lint: Option<&str>) {
         let (found, faults) = Directives::read(text);
         assert_eq!(faults, [], "{text}");
-        assert_eq!(
-            (
-                found.syntax.as_deref(),
-                found.escape,
-                found.check.as_deref()
-            ),
-            (syntax, escape, lint),
-            "{text}"
-        );
+        assert_eq!((found.syntax.as_deref(), found.escape, found.check.as_deref()), (syntax, escape, lint), "{text}");
     }
 
     #[test]
     fn directives_stand_first() {
-        check(
-            "# syntax=docker/dockerfile:1\n# escape=`\nFROM x",
-            Some("docker/dockerfile:1"),
-            '`',
-            None,
-        );
-        check(
-            "#CHECK = skip=all;error=true \nFROM x",
-            None,
-            '\\',
-            Some("skip=all;error=true"),
-        );
+        check("# syntax=docker/dockerfile:1\n# escape=`\nFROM x", Some("docker/dockerfile:1"), '`', None);
+        check("#CHECK = skip=all;error=true \nFROM x", None, '\\', Some("skip=all;error=true"));
         check("\u{feff}#syntax=a", Some("a"), '\\', None);
         check("#!/usr/bin/env docker\n# syntax=a\n", Some("a"), '\\', None);
         check("#!/x\n# escape=`\n", None, '\\', None);
@@ -125,20 +89,11 @@ mod tests {
     #[test]
     fn each_stands_once_and_escape_is_one_of_two() {
         for (text, message) in [
-            (
-                "# escape=`\n# escape=\\",
-                "line 2: only one escape parser directive can be used",
-            ),
-            (
-                "# escape=x",
-                "line 1: invalid escape token 'x' does not match ` or \\",
-            ),
+            ("# escape=`\n# escape=\\", "line 2: only one escape parser directive can be used"),
+            ("# escape=x", "line 1: invalid escape token 'x' does not match ` or \\"),
         ] {
             let (_, faults) = Directives::read(text);
-            assert_eq!(
-                faults.iter().map(ToString::to_string).collect::<Vec<_>>(),
-                [message]
-            );
+            assert_eq!(faults.iter().map(ToString::to_string).collect::<Vec<_>>(), [message]);
         }
     }
 }

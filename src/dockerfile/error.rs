@@ -20,11 +20,7 @@ pub struct ParseErrors(Vec<ParseError>);
 impl ParseErrors {
     /// `Err` when there are faults, so that the type never holds none.
     pub(crate) fn check(faults: Vec<ParseError>) -> Result<(), Self> {
-        if faults.is_empty() {
-            Ok(())
-        } else {
-            Err(Self(faults))
-        }
+        if faults.is_empty() { Ok(()) } else { Err(Self(faults)) }
     }
 
     pub fn iter(&self) -> std::slice::Iter<'_, ParseError> {

@@ -49,11 +49,7 @@ pub(super) fn class(chars: &mut Peekable<Chars>) -> Option<Class> {
     let mut ranges = Vec::new();
     while ranges.is_empty() || chars.next_if_eq(&']').is_none() {
         let low = class_char(chars)?;
-        let high = if chars.next_if_eq(&'-').is_some() {
-            class_char(chars)?
-        } else {
-            low
-        };
+        let high = if chars.next_if_eq(&'-').is_some() { class_char(chars)? } else { low };
         ranges.push((low, high));
     }
     Some(Class { negated, ranges })
@@ -102,9 +98,7 @@ mod tests {
 
     #[test]
     fn a_malformed_pattern_is_an_error_even_where_it_is_not_reached() {
-        for pattern in [
-            "[", "[^", "[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "a[", "\\", "x\\", "b[",
-        ] {
+        for pattern in ["[", "[^", "[]a]", "[-]", "[x-]", "[-x]", "[a-b-c]", "a[", "\\", "x\\", "b["] {
             assert!(matches(pattern, "zzz").is_err(), "{pattern}");
         }
     }
@@ -117,13 +111,7 @@ mod tests {
 
     #[test]
     fn an_escaped_wildcard_is_none() {
-        for (name, expected) in [
-            ("a*", true),
-            ("a[b", true),
-            (r"a\*", false),
-            ("plain", false),
-            (r"\\?", true),
-        ] {
+        for (name, expected) in [("a*", true), ("a[b", true), (r"a\*", false), ("plain", false), (r"\\?", true)] {
             assert_eq!(has_wildcard(name), expected, "{name}");
         }
     }

@@ -24,10 +24,7 @@ impl Heredoc {
         if !self.chomp {
             return self.body.clone();
         }
-        self.body
-            .split_inclusive('\n')
-            .map(|line| line.trim_start_matches('\t'))
-            .collect()
+        self.body.split_inclusive('\n').map(|line| line.trim_start_matches('\t')).collect()
     }
 }
 
@@ -44,20 +41,12 @@ impl Redirection {
     /// Those of one instruction, in order: each word of the line that is a redirection whole. A line that
     /// is no shell text (an open quote) has none.
     pub fn all_in(line: &str) -> Result<Vec<Self>, ExpandError> {
-        let whole = Mode {
-            raw_quotes: true,
-            raw_escapes: true,
-            keep_unset: true,
-            ..Mode::default()
-        };
+        let whole = Mode { raw_quotes: true, raw_escapes: true, keep_unset: true, ..Mode::default() };
         let nothing = BTreeMap::new();
         let Ok(words) = Lexer::new('\\').with(whole).expand_words(line, &nothing) else {
             return Ok(Vec::new());
         };
-        words
-            .iter()
-            .filter_map(|word| Self::parse(word).transpose())
-            .collect()
+        words.iter().filter_map(|word| Self::parse(word).transpose()).collect()
     }
 
     /// `3<<-"EOF"`, whole: digits, `<<`, perhaps `-`, then one word without `<`.
@@ -72,23 +61,13 @@ impl Redirection {
         if !digits.bytes().all(|b| b.is_ascii_digit()) || rest.is_empty() || rest.contains('<') {
             return Ok(None);
         }
-        let keep_unset = Mode {
-            keep_unset: true,
-            ..Mode::default()
-        };
+        let keep_unset = Mode { keep_unset: true, ..Mode::default() };
         let nothing = BTreeMap::new();
-        let unquoted = Lexer::new('\\')
-            .with(keep_unset)
-            .expand_words(rest, &nothing)?;
+        let unquoted = Lexer::new('\\').with(keep_unset).expand_words(rest, &nothing)?;
         let [name] = unquoted.as_slice() else {
             return Ok(None);
         };
-        let raw = Lexer::new('\\')
-            .with(Mode {
-                raw_quotes: true,
-                ..keep_unset
-            })
-            .expand_words(rest, &nothing)?;
+        let raw = Lexer::new('\\').with(Mode { raw_quotes: true, ..keep_unset }).expand_words(rest, &nothing)?;
         Ok(Some(Self {
             name: name.clone(),
             // Digits too many for a number are no descriptor anybody can use; BuildKit drops the error too.
@@ -99,19 +78,8 @@ impl Redirection {
     }
 
     pub fn with_body(self, body: String) -> Heredoc {
-        let Self {
-            name,
-            file_descriptor,
-            expand,
-            chomp,
-        } = self;
-        Heredoc {
-            name,
-            file_descriptor,
-            expand,
-            chomp,
-            body,
-        }
+        let Self { name, file_descriptor, expand, chomp } = self;
+        Heredoc { name, file_descriptor, expand, chomp, body }
     }
 }
 

@@ -41,9 +41,7 @@ fn word() -> impl Strategy<Value = String> {
 }
 
 fn env() -> BTreeMap<String, String> {
-    [("a", "x/y z"), ("b", "")]
-        .map(|(name, value)| (name.to_string(), value.to_string()))
-        .into()
+    [("a", "x/y z"), ("b", "")].map(|(name, value)| (name.to_string(), value.to_string())).into()
 }
 
 proptest! {

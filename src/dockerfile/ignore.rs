@@ -40,10 +40,7 @@ struct Pattern {
 impl Ignore {
     pub fn parse(text: &str) -> Result<Self, IgnoreError> {
         if text.len() > MAX_TEXT {
-            return Err(IgnoreError {
-                line: 1,
-                problem: Problem::TooLong,
-            });
+            return Err(IgnoreError { line: 1, problem: Problem::TooLong });
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
         let mut patterns = Vec::new();
@@ -54,23 +51,15 @@ impl Ignore {
             let Some(pattern) = rooted(line.trim()) else {
                 continue;
             };
-            patterns.push(Pattern::parse(&pattern).map_err(|problem| IgnoreError {
-                line: index + 1,
-                problem,
-            })?);
+            patterns.push(Pattern::parse(&pattern).map_err(|problem| IgnoreError { line: index + 1, problem })?);
         }
         Ok(Self { patterns })
     }
 
     /// Patterns given one by one, as `COPY --exclude` does: no comments, and a leading slash stays.
     pub fn from_patterns<'a>(patterns: impl IntoIterator<Item = &'a str>) -> Result<Self, Problem> {
-        let patterns = patterns
-            .into_iter()
-            .map(str::trim)
-            .filter(|pattern| !pattern.is_empty());
-        Ok(Self {
-            patterns: patterns.map(Pattern::parse).collect::<Result<_, _>>()?,
-        })
+        let patterns = patterns.into_iter().map(str::trim).filter(|pattern| !pattern.is_empty());
+        Ok(Self { patterns: patterns.map(Pattern::parse).collect::<Result<_, _>>()? })
     }
 
     pub fn is_empty(&self) -> bool {
@@ -80,8 +69,7 @@ impl Ignore {
     /// Whether `path` (relative, slashes) is left out. The last pattern that matches it, or a folder above
     /// it, decides. The root itself always stays.
     pub fn ignored(&self, path: &str) -> bool {
-        self.decided_by(path)
-            .is_some_and(|index| !self.patterns[index].includes)
+        self.decided_by(path).is_some_and(|index| !self.patterns[index].includes)
     }
 
     /// Whether nothing below `dir` can be taken back in, so that it need not be walked.
@@ -90,9 +78,7 @@ impl Ignore {
             Some(index) if !self.patterns[index].includes => {
                 // Patterns before the deciding one are overruled by it for everything below, too.
                 let later = &self.patterns[index + 1..];
-                !later
-                    .iter()
-                    .any(|pattern| pattern.includes && pattern.may_match_below(dir))
+                !later.iter().any(|pattern| pattern.includes && pattern.may_match_below(dir))
             }
             _ => false,
         }
@@ -103,9 +89,7 @@ impl Ignore {
         if path.is_empty() || path == "." {
             return None;
         }
-        self.patterns
-            .iter()
-            .rposition(|pattern| pattern.matches_path_or_parent(path))
+        self.patterns.iter().rposition(|pattern| pattern.matches_path_or_parent(path))
     }
 }
 
@@ -117,10 +101,7 @@ impl Pattern {
             Some(rest) => (true, rest),
             None => (false, pattern.as_str()),
         };
-        Ok(Self {
-            includes,
-            wild: Wild::new(pieces(pattern)?),
-        })
+        Ok(Self { includes, wild: Wild::new(pieces(pattern)?) })
     }
 
     fn matches_path_or_parent(&self, path: &str) -> bool {
@@ -155,10 +136,7 @@ fn rooted(line: &str) -> Option<String> {
         return (!mark.is_empty()).then(|| mark.to_string());
     }
     let path = clean(path);
-    let path = path
-        .strip_prefix('/')
-        .filter(|rest| !rest.is_empty())
-        .unwrap_or(&path);
+    let path = path.strip_prefix('/').filter(|rest| !rest.is_empty()).unwrap_or(&path);
     Some(format!("{mark}{path}"))
 }
 
@@ -169,10 +147,7 @@ fn pieces(pattern: &str) -> Result<Vec<Piece>, BadPattern> {
         && !suffix.contains(['*', '?', '[', ']', '\\'])
         && !suffix.starts_with('/')
     {
-        return Ok([Piece::Run { except: None }]
-            .into_iter()
-            .chain(suffix.chars().map(Piece::Literal))
-            .collect());
+        return Ok([Piece::Run { except: None }].into_iter().chain(suffix.chars().map(Piece::Literal)).collect());
     }
     let bad = || BadPattern(pattern.to_string());
     let mut pieces = Vec::new();
@@ -182,11 +157,7 @@ fn pieces(pattern: &str) -> Result<Vec<Piece>, BadPattern> {
             '*' if chars.next_if_eq(&'*').is_some() => {
                 chars.next_if_eq(&'/');
                 if chars.peek().is_some() {
-                    pieces.extend([
-                        Piece::Optional(2),
-                        Piece::Run { except: None },
-                        Piece::Literal('/'),
-                    ]);
+                    pieces.extend([Piece::Optional(2), Piece::Run { except: None }, Piece::Literal('/')]);
                 } else {
                     pieces.push(Piece::Run { except: None });
                 }
@@ -322,11 +293,7 @@ mod tests {
             ("# c\n\n! ", "line 3: illegal exclusion pattern: \"!\""),
             ("a\\", "line 1: syntax error in pattern \"a\\\\\""),
         ] {
-            assert_eq!(
-                Ignore::parse(text).unwrap_err().to_string(),
-                message,
-                "{text:?}"
-            );
+            assert_eq!(Ignore::parse(text).unwrap_err().to_string(), message, "{text:?}");
         }
     }
 
@@ -345,21 +312,14 @@ mod tests {
             ("!docs/a\ndocs", "docs", true),
             ("docs\n!docs", "docs", false),
         ] {
-            assert_eq!(
-                Ignore::parse(text).unwrap().may_skip_dir(dir),
-                skip,
-                "{text:?} {dir:?}"
-            );
+            assert_eq!(Ignore::parse(text).unwrap().may_skip_dir(dir), skip, "{text:?} {dir:?}");
         }
     }
 
     #[test]
     fn excluded_patterns_of_a_flag_keep_their_slash() {
         let ignore = Ignore::from_patterns(["/a", "*.log", "!keep.log"]).unwrap();
-        assert_eq!(
-            ["a", "x.log", "keep.log"].map(|path| ignore.ignored(path)),
-            [false, true, false]
-        );
+        assert_eq!(["a", "x.log", "keep.log"].map(|path| ignore.ignored(path)), [false, true, false]);
     }
 
     #[test]

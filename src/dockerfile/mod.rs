@@ -29,8 +29,8 @@ pub use directive::Directives;
 pub use error::{ParseError, ParseErrors};
 pub use heredoc::Heredoc;
 pub use instruction::{
-    AddFiles, Argument, Assignment, Command, CopyFiles, FromImage, Healthcheck, Instruction, Kind,
-    Network, Onbuild, Probe, RunCommand, Security, Source, Word,
+    AddFiles, Argument, Assignment, Command, CopyFiles, FromImage, Healthcheck, Instruction, Kind, Network, Onbuild,
+    Probe, RunCommand, Security, Source, Word,
 };
 pub use mount::{Mount, MountError, MountKind, MountSpec};
 pub use read::{parse, parse_trigger};

@@ -35,11 +35,7 @@ pub enum MountError {
     #[error("invalid field '{0}' must be a key=value pair")]
     NoValue(String),
     #[error("unexpected key '{key}' in '{field}'{meant}")]
-    UnknownKey {
-        key: String,
-        field: String,
-        meant: String,
-    },
+    UnknownKey { key: String, field: String, meant: String },
     #[error("unsupported mount type {kind:?}{meant}")]
     UnknownKind { kind: String, meant: String },
     #[error("'from' doesn't support variable expansion, define alias stage instead")]
@@ -70,13 +66,8 @@ pub const KEYS: [&str; 14] = [
     "env",
 ];
 
-const ALIASES: [(&str, &str); 5] = [
-    ("src", "source"),
-    ("dst", "target"),
-    ("destination", "target"),
-    ("ro", "readonly"),
-    ("rw", "readwrite"),
-];
+const ALIASES: [(&str, &str); 5] =
+    [("src", "source"), ("dst", "target"), ("destination", "target"), ("ro", "readonly"), ("rw", "readwrite")];
 
 const KINDS: [(&str, MountKind); 5] = [
     ("bind", MountKind::Bind),
@@ -99,9 +90,7 @@ impl MountSpec {
                 (Some("from"), Some(value)) if value.contains('$') => {
                     return Err(MountError::VariableFrom);
                 }
-                (Some(key), Some(value)) => {
-                    options.push((key.to_string(), Some(Word(value.to_string()))))
-                }
+                (Some(key), Some(value)) => options.push((key.to_string(), Some(Word(value.to_string())))),
                 (Some(key @ ("readonly" | "readwrite" | "required" | "env")), None) => {
                     options.push((key.to_string(), None));
                 }
@@ -111,11 +100,7 @@ impl MountSpec {
         }
         let spec = Self { options };
         // What no variable can change is said now, by line.
-        if spec
-            .options
-            .iter()
-            .all(|(_, value)| value.as_ref().is_none_or(|value| !value.0.contains('$')))
-        {
+        if spec.options.iter().all(|(_, value)| value.as_ref().is_none_or(|value| !value.0.contains('$'))) {
             spec.expand(|word| Ok::<_, MountError>(word.0.clone()))?;
         }
         Ok(spec)
@@ -123,22 +108,12 @@ impl MountSpec {
 
     /// The stage, image or context that the mount takes its files from. Never a variable.
     pub fn from(&self) -> Option<&str> {
-        self.options
-            .iter()
-            .rfind(|(key, _)| key == "from")
-            .and_then(|(_, value)| value.as_ref())
-            .map(Word::as_str)
+        self.options.iter().rfind(|(key, _)| key == "from").and_then(|(_, value)| value.as_ref()).map(Word::as_str)
     }
 
     /// Fills in the variables and settles the kind.
-    pub fn expand<E: From<MountError>>(
-        &self,
-        mut expand: impl FnMut(&Word) -> Result<String, E>,
-    ) -> Result<Mount, E> {
-        let mut mount = Mount {
-            kind: MountKind::Bind,
-            options: Vec::new(),
-        };
+    pub fn expand<E: From<MountError>>(&self, mut expand: impl FnMut(&Word) -> Result<String, E>) -> Result<Mount, E> {
+        let mut mount = Mount { kind: MountKind::Bind, options: Vec::new() };
         for (key, value) in &self.options {
             let value = value.as_ref().map(&mut expand).transpose()?;
             match (key.as_str(), value) {
@@ -154,10 +129,7 @@ impl MountSpec {
 impl Mount {
     /// The last value given for `key`.
     pub fn value(&self, key: &str) -> Option<&str> {
-        self.options
-            .iter()
-            .rfind(|(name, _)| name == key)
-            .and_then(|(_, value)| value.as_deref())
+        self.options.iter().rfind(|(name, _)| name == key).and_then(|(_, value)| value.as_deref())
     }
 
     /// Whether `key` was given at all, with a value or bare.
@@ -178,10 +150,7 @@ impl Mount {
                 _ => true,
             };
             if !fits {
-                return Err(MountError::UnfitKey {
-                    key: key.clone(),
-                    kind: self.kind.name(),
-                });
+                return Err(MountError::UnfitKey { key: key.clone(), kind: self.kind.name() });
             }
         }
         let given = |key| self.value(key).is_some_and(|value| !value.is_empty());
@@ -219,10 +188,7 @@ impl MountKind {
 }
 
 fn canonical(key: &str) -> Option<&'static str> {
-    let aliased = ALIASES
-        .iter()
-        .find(|(alias, _)| *alias == key)
-        .map(|(_, name)| *name);
+    let aliased = ALIASES.iter().find(|(alias, _)| *alias == key).map(|(_, name)| *name);
     aliased.or_else(|| KEYS.into_iter().find(|known| *known == key))
 }
 
@@ -286,8 +252,7 @@ mod tests {
 
     #[track_caller]
     fn check(text: &str, expected: &str) {
-        let mount = MountSpec::parse(text)
-            .and_then(|spec| spec.expand(|word| Ok(word.0.replace("$KIND", "cache"))));
+        let mount = MountSpec::parse(text).and_then(|spec| spec.expand(|word| Ok(word.0.replace("$KIND", "cache"))));
         let shown = match mount {
             Ok(Mount { kind, options }) => {
                 let options = options.iter().map(|(key, value)| match value {
@@ -304,69 +269,27 @@ mod tests {
     #[test]
     fn mounts_read_as_comma_separated_fields() {
         check("target=/x", "bind target=/x");
-        check(
-            "type=cache,id=npm,dst=/root/.npm,sharing=locked",
-            "cache id=npm target=/root/.npm sharing=locked",
-        );
-        check(
-            "type=BIND,Source=.,destination=/x,rw",
-            "bind source=. target=/x readwrite",
-        );
-        check(
-            r#"type=secret,id=a,"target=/a,b",required,mode=0400"#,
-            "secret id=a target=/a,b required mode=0400",
-        );
+        check("type=cache,id=npm,dst=/root/.npm,sharing=locked", "cache id=npm target=/root/.npm sharing=locked");
+        check("type=BIND,Source=.,destination=/x,rw", "bind source=. target=/x readwrite");
+        check(r#"type=secret,id=a,"target=/a,b",required,mode=0400"#, "secret id=a target=/a,b required mode=0400");
         check("target=/y,type=tmpfs,size=64m", "tmpfs target=/y size=64m");
         check("type=secret,id=tok,env=TOKEN", "secret id=tok env=TOKEN");
-        check(
-            "type=$KIND,target=$HOME/.cache,sharing=private",
-            "cache target=$HOME/.cache sharing=private",
-        );
+        check("type=$KIND,target=$HOME/.cache,sharing=private", "cache target=$HOME/.cache sharing=private");
     }
 
     #[test]
     fn what_a_mount_cannot_be_is_said() {
         check("", "error: failed to parse csv mounts: EOF");
-        check(
-            "type=cash,target=/x",
-            "error: unsupported mount type \"cash\" (did you mean cache?)",
-        );
-        check(
-            "taget=/x",
-            "error: unexpected key 'taget' in 'taget=/x' (did you mean target?)",
-        );
+        check("type=cash,target=/x", "error: unsupported mount type \"cash\" (did you mean cache?)");
+        check("taget=/x", "error: unexpected key 'taget' in 'taget=/x' (did you mean target?)");
         check("z", "error: invalid field 'z' must be a key=value pair");
-        check(
-            "target",
-            "error: invalid field 'target' must be a key=value pair",
-        );
-        check(
-            "from=$BASE,target=/x",
-            "error: 'from' doesn't support variable expansion, define alias stage instead",
-        );
-        check(
-            "target=/x,size=1g",
-            "error: unexpected key 'size' for mount type 'bind'",
-        );
-        check(
-            "type=bind,target=/x,uid=1",
-            "error: unexpected key 'uid' for mount type 'bind'",
-        );
-        check(
-            "type=secret",
-            "error: invalid secret mount. one of source, target required",
-        );
-        check(
-            "type=secret,id=a,src=b",
-            "error: both source and id can't be set",
-        );
-        check(
-            r#"target=/x"y"#,
-            "error: failed to parse csv mounts: bare \" in non-quoted field",
-        );
-        check(
-            r#""target=/x"y"#,
-            "error: failed to parse csv mounts: extraneous or missing \" in quoted-field",
-        );
+        check("target", "error: invalid field 'target' must be a key=value pair");
+        check("from=$BASE,target=/x", "error: 'from' doesn't support variable expansion, define alias stage instead");
+        check("target=/x,size=1g", "error: unexpected key 'size' for mount type 'bind'");
+        check("type=bind,target=/x,uid=1", "error: unexpected key 'uid' for mount type 'bind'");
+        check("type=secret", "error: invalid secret mount. one of source, target required");
+        check("type=secret,id=a,src=b", "error: both source and id can't be set");
+        check(r#"target=/x"y"#, "error: failed to parse csv mounts: bare \" in non-quoted field");
+        check(r#""target=/x"y"#, "error: failed to parse csv mounts: extraneous or missing \" in quoted-field");
     }
 }

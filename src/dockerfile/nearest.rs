@@ -29,11 +29,7 @@ fn distance(a: &str, b: &str) -> usize {
                 let replaced = rows[i - 1][j - 1] + usize::from(a[i - 1] != b[j - 1]);
                 let best = replaced.min(rows[i - 1][j] + 1).min(rows[i][j - 1] + 1);
                 let swapped = i > 1 && j > 1 && a[i - 1] == b[j - 2] && a[i - 2] == b[j - 1];
-                if swapped {
-                    best.min(rows[i - 2][j - 2] + 1)
-                } else {
-                    best
-                }
+                if swapped { best.min(rows[i - 2][j - 2] + 1) } else { best }
             };
         }
     }
@@ -56,11 +52,7 @@ mod tests {
             ("banana", None),
             ("", None),
         ] {
-            assert_eq!(
-                nearest(typed, ["FROM", "COPY", "ENTRYPOINT", "RUN"]),
-                meant,
-                "{typed}"
-            );
+            assert_eq!(nearest(typed, ["FROM", "COPY", "ENTRYPOINT", "RUN"]), meant, "{typed}");
         }
     }
 }

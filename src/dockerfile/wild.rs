@@ -48,11 +48,7 @@ impl Wild {
     pub fn walk(&self) -> Walk<'_> {
         let mut at = vec![false; self.0.len() + 1];
         at[0] = true;
-        let mut walk = Walk {
-            pieces: &self.0,
-            next: vec![false; at.len()],
-            at,
-        };
+        let mut walk = Walk { pieces: &self.0, next: vec![false; at.len()], at };
         walk.skip_ahead();
         walk
     }
@@ -67,12 +63,7 @@ impl Wild {
 impl Walk<'_> {
     pub fn step(&mut self, c: char) {
         self.next.fill(false);
-        for (index, piece) in self
-            .pieces
-            .iter()
-            .enumerate()
-            .filter(|(index, _)| self.at[*index])
-        {
+        for (index, piece) in self.pieces.iter().enumerate().filter(|(index, _)| self.at[*index]) {
             match piece {
                 Piece::Literal(literal) => self.next[index + 1] |= *literal == c,
                 Piece::One { except } => self.next[index + 1] |= *except != c,
@@ -120,9 +111,6 @@ impl Walk<'_> {
 
 impl Class {
     fn contains(&self, c: char) -> bool {
-        self.ranges
-            .iter()
-            .any(|(low, high)| (*low..=*high).contains(&c))
-            != self.negated
+        self.ranges.iter().any(|(low, high)| (*low..=*high).contains(&c)) != self.negated
     }
 }

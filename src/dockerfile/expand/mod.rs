@@ -39,10 +39,7 @@ pub enum ExpandError {
     #[error("unsupported modifier ({0}) in substitution")]
     UnsupportedModifier(String),
     #[error("invalid pattern ({pattern}) in substitution: {problem}")]
-    InvalidPattern {
-        pattern: String,
-        problem: &'static str,
-    },
+    InvalidPattern { pattern: String, problem: &'static str },
     /// `${name?message}`
     #[error("{name}: {message}")]
     Required { name: String, message: String },
@@ -88,19 +85,13 @@ pub struct Lexer {
 impl Lexer {
     /// `escape` is the file's escape character.
     pub fn new(escape: char) -> Self {
-        Self {
-            escape,
-            mode: Mode::default(),
-        }
+        Self { escape, mode: Mode::default() }
     }
 
     /// For the bodies of COPY's and ADD's heredocs: quotes are text there, and the escape character is
     /// always `\`.
     pub fn for_heredoc_bodies() -> Self {
-        Self::new('\\').with(Mode {
-            skip_quotes: true,
-            ..Mode::default()
-        })
+        Self::new('\\').with(Mode { skip_quotes: true, ..Mode::default() })
     }
 
     pub(super) fn with(self, mode: Mode) -> Self {
@@ -130,12 +121,7 @@ impl Lexer {
             depth: 0,
         };
         let Pieces { text, words } = run.until(None, self.mode.raw_escapes)?;
-        Ok(Expansion {
-            text,
-            words: words.finish(),
-            used: run.used,
-            unset: run.unset,
-        })
+        Ok(Expansion { text, words: words.finish(), used: run.used, unset: run.unset })
     }
 }
 
@@ -192,11 +178,7 @@ impl<'a, L: Lookup> Run<'a, L> {
                     pieces.text.push_str(&value);
                 }
                 '\'' | '"' if !self.mode.skip_quotes => {
-                    let quoted = if c == '"' {
-                        self.double_quoted()?
-                    } else {
-                        self.single_quoted()?
-                    };
+                    let quoted = if c == '"' { self.double_quoted()? } else { self.single_quoted()? };
                     pieces.words.push_quoted(&quoted);
                     pieces.text.push_str(&quoted);
                 }
@@ -225,18 +207,11 @@ impl<'a, L: Lookup> Run<'a, L> {
 
     /// Behind the opening quote, to the closing one. Nothing is special in between.
     fn single_quoted(&mut self) -> Result<String, ExpandError> {
-        let end = self
-            .rest
-            .find('\'')
-            .ok_or(ExpandError::Unclosed("single-quote"))?;
+        let end = self.rest.find('\'').ok_or(ExpandError::Unclosed("single-quote"))?;
         let inner = &self.rest[..end];
         self.rest = &self.rest[end + 1..];
         self.charge(inner.len())?;
-        Ok(if self.mode.raw_quotes {
-            format!("'{inner}'")
-        } else {
-            inner.to_string()
-        })
+        Ok(if self.mode.raw_quotes { format!("'{inner}'") } else { inner.to_string() })
     }
 
     /// Behind the opening quote, to the closing one. `$` works; the escape character escapes `"`, `$` and
@@ -257,9 +232,7 @@ impl<'a, L: Lookup> Run<'a, L> {
                     }
                     match self.peek() {
                         None => break,
-                        Some(escaped)
-                            if escaped == '"' || escaped == '$' || escaped == self.escape =>
-                        {
+                        Some(escaped) if escaped == '"' || escaped == '$' || escaped == self.escape => {
                             self.next();
                             self.push(&mut text, escaped)?;
                         }
@@ -306,9 +279,7 @@ impl<'a, L: Lookup> Run<'a, L> {
             }),
             Some(':') => match self.next() {
                 Some(operator @ ('-' | '+' | '?')) => self.defaulted(&name, operator, true),
-                other => Err(ExpandError::UnsupportedModifier(
-                    other.map_or(":".to_string(), |c| format!(":{c}")),
-                )),
+                other => Err(ExpandError::UnsupportedModifier(other.map_or(":".to_string(), |c| format!(":{c}")))),
             },
             Some(operator @ ('-' | '+' | '?')) => self.defaulted(&name, operator, false),
             Some(end @ ('#' | '%')) => self.trimmed(&name, end),
@@ -318,12 +289,7 @@ impl<'a, L: Lookup> Run<'a, L> {
     }
 
     /// `-`, `+` and `?`; with the colon, an empty value counts as none.
-    fn defaulted(
-        &mut self,
-        name: &str,
-        operator: char,
-        colon: bool,
-    ) -> Result<String, ExpandError> {
+    fn defaulted(&mut self, name: &str, operator: char, colon: bool) -> Result<String, ExpandError> {
         let word = self.until(Some('}'), false)?.text;
         let value = self.lookup(name)?;
         if value.is_none() && self.mode.keep_unset {
@@ -334,27 +300,12 @@ impl<'a, L: Lookup> Run<'a, L> {
         let present = value.filter(|value| !(colon && value.is_empty()));
         match (operator, present) {
             ('-', present) => Ok(present.unwrap_or(word)),
-            ('+', present) => Ok(if present.is_some() {
-                word
-            } else {
-                String::new()
-            }),
+            ('+', present) => Ok(if present.is_some() { word } else { String::new() }),
             (_, Some(value)) => Ok(value),
             (_, None) => {
-                let default = if is_set {
-                    "is not allowed to be empty"
-                } else {
-                    "is not allowed to be unset"
-                };
-                let message = if word.is_empty() {
-                    default.to_string()
-                } else {
-                    word
-                };
-                Err(ExpandError::Required {
-                    name: name.to_string(),
-                    message,
-                })
+                let default = if is_set { "is not allowed to be empty" } else { "is not allowed to be unset" };
+                let message = if word.is_empty() { default.to_string() } else { word };
+                Err(ExpandError::Required { name: name.to_string(), message })
             }
         }
     }
@@ -372,11 +323,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         };
         let pattern = ShellPattern::parse(pattern)?;
         let value = value.unwrap_or_default();
-        if end == '#' {
-            pattern.trim_start(&value, longest)
-        } else {
-            pattern.trim_end(&value, longest)
-        }
+        if end == '#' { pattern.trim_start(&value, longest) } else { pattern.trim_end(&value, longest) }
     }
 
     /// `/pattern/replacement` and `//pattern/replacement`.
@@ -391,12 +338,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
         }
-        ShellPattern::parse(&pattern)?.replace(
-            &value.unwrap_or_default(),
-            &replacement,
-            all,
-            MAX_OUTPUT,
-        )
+        ShellPattern::parse(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all, MAX_OUTPUT)
     }
 
     /// A variable's name, a number, or one special character; empty when there is none of them.
@@ -413,11 +355,7 @@ impl<'a, L: Lookup> Run<'a, L> {
 
     fn lookup(&mut self, name: &str) -> Result<Option<String>, ExpandError> {
         let value = self.env.value(name).map(str::to_string);
-        let seen = if value.is_some() {
-            &mut self.used
-        } else {
-            &mut self.unset
-        };
+        let seen = if value.is_some() { &mut self.used } else { &mut self.unset };
         seen.insert(name.to_string());
         self.charge(value.as_ref().map_or(0, String::len))?;
         Ok(value)
@@ -430,11 +368,7 @@ impl<'a, L: Lookup> Run<'a, L> {
 
     fn charge(&mut self, bytes: usize) -> Result<(), ExpandError> {
         self.written = self.written.saturating_add(bytes);
-        if self.written > MAX_OUTPUT {
-            Err(ExpandError::TooLong)
-        } else {
-            Ok(())
-        }
+        if self.written > MAX_OUTPUT { Err(ExpandError::TooLong) } else { Ok(()) }
     }
 }
 

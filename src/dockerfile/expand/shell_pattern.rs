@@ -7,10 +7,7 @@ pub struct ShellPattern(Vec<Piece>);
 
 impl ShellPattern {
     pub fn parse(pattern: &str) -> Result<Self, ExpandError> {
-        let invalid = |problem| ExpandError::InvalidPattern {
-            pattern: pattern.to_string(),
-            problem,
-        };
+        let invalid = |problem| ExpandError::InvalidPattern { pattern: pattern.to_string(), problem };
         let mut pieces = Vec::new();
         let mut chars = pattern.chars().peekable();
         while let Some(c) = chars.next() {
@@ -31,30 +28,20 @@ impl ShellPattern {
 
     pub fn trim_start(self, value: &str, longest: bool) -> Result<String, ExpandError> {
         let chars: Vec<char> = value.chars().collect();
-        let end = Wild::new(self.0)
-            .prefix(&chars, longest, &mut Budget::default())?
-            .unwrap_or(0);
+        let end = Wild::new(self.0).prefix(&chars, longest, &mut Budget::default())?.unwrap_or(0);
         Ok(chars[end..].iter().collect())
     }
 
     pub fn trim_end(mut self, value: &str, longest: bool) -> Result<String, ExpandError> {
         self.0.reverse();
         let reversed: Vec<char> = value.chars().rev().collect();
-        let end = Wild::new(self.0)
-            .prefix(&reversed, longest, &mut Budget::default())?
-            .unwrap_or(0);
+        let end = Wild::new(self.0).prefix(&reversed, longest, &mut Budget::default())?.unwrap_or(0);
         Ok(reversed[end..].iter().rev().collect())
     }
 
     /// Leftmost longest matches, the first or all; an empty match right behind another one does not count
     /// (Go's `regexp.ReplaceAll`).
-    pub fn replace(
-        self,
-        value: &str,
-        with: &str,
-        all: bool,
-        limit: usize,
-    ) -> Result<String, ExpandError> {
+    pub fn replace(self, value: &str, with: &str, all: bool, limit: usize) -> Result<String, ExpandError> {
         let chars: Vec<char> = value.chars().collect();
         let wild = Wild::new(self.0);
         let mut budget = Budget::default();
@@ -104,12 +91,7 @@ impl Budget {
 
 impl Wild {
     /// How much of `chars`, from its start, the whole pattern matches.
-    fn prefix(
-        &self,
-        chars: &[char],
-        longest: bool,
-        budget: &mut Budget,
-    ) -> Result<Option<usize>, ExpandError> {
+    fn prefix(&self, chars: &[char], longest: bool, budget: &mut Budget) -> Result<Option<usize>, ExpandError> {
         let mut walk = self.walk();
         let mut found = None;
         for (index, c) in chars.iter().map(Some).chain([None]).enumerate() {

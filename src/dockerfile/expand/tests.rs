@@ -28,11 +28,7 @@ fn check(word: &str, expected: &str) {
 
 #[track_caller]
 fn check_words(word: &str, expected: &[&str]) {
-    assert_eq!(
-        Lexer::new('\\').expand_words(word, &env()).unwrap(),
-        expected,
-        "{word}"
-    );
+    assert_eq!(Lexer::new('\\').expand_words(word, &env()).unwrap(), expected, "{word}");
 }
 
 #[test]
@@ -55,18 +51,9 @@ fn quotes_are_taken_off_and_single_ones_hold_everything() {
     check(r#"it"'"s"#, "it's");
     check(r#"'a"b'"#, r#"a"b"#);
     check(r#""a\"b\$c\\d\e""#, r#"a"b$c\d\e"#);
-    check(
-        "'a",
-        "error: unexpected end of statement while looking for matching single-quote",
-    );
-    check(
-        "\"a",
-        "error: unexpected end of statement while looking for matching double-quote",
-    );
-    check(
-        "\"a\\",
-        "error: unexpected end of statement while looking for matching double-quote",
-    );
+    check("'a", "error: unexpected end of statement while looking for matching single-quote");
+    check("\"a", "error: unexpected end of statement while looking for matching double-quote");
+    check("\"a\\", "error: unexpected end of statement while looking for matching double-quote");
 }
 
 #[test]
@@ -74,10 +61,7 @@ fn the_escape_character_takes_the_meaning_from_the_next() {
     check(r"\$FOO \\ \a", r"$FOO \ a");
     check(r"a\", "a");
     let backtick = Lexer::new('`');
-    assert_eq!(
-        backtick.expand_word(r"c:\$FOO`$FOO", &env()).unwrap(),
-        r"c:\bar$FOO"
-    );
+    assert_eq!(backtick.expand_word(r"c:\$FOO`$FOO", &env()).unwrap(), r"c:\bar$FOO");
 }
 
 #[test]
@@ -107,19 +91,13 @@ fn prefixes_and_suffixes_are_cut_shortest_or_longest() {
     check("${PATH_##*/}", "bin");
     check("${PATH_%/*}", "/usr/local");
     check("${PATH_%%/*}", "");
-    check(
-        "${FILE%.*} ${FILE%%.*} ${FILE#*.} ${FILE##*.}",
-        "archive.tar archive tar.gz gz",
-    );
+    check("${FILE%.*} ${FILE%%.*} ${FILE#*.} ${FILE##*.}", "archive.tar archive tar.gz gz");
     check("${FOO#?}${FOO%?}", "arba");
     check("${FOO#x}${FOO#}${FOO%%}", "barbarbar");
     check(r"${STARS%%\**\*}", "a");
     check("${FOO#$FOO}", "");
     check("${NOPE#x}", "");
-    check(
-        r"${FOO#\b}",
-        r"error: invalid pattern (\b) in substitution: only } / * ? and \ can be escaped",
-    );
+    check(r"${FOO#\b}", r"error: invalid pattern (\b) in substitution: only } / * ? and \ can be escaped");
 }
 
 #[test]
@@ -153,20 +131,13 @@ fn patterns_know_only_two_wildcards() {
     .into();
     for (word, expected) in [
         (r"${SPECIAL#()[]{\}^$.\*\?|\\}", "x"),
-        (
-            "${GLOB/$NEEDLE/.} - ${GLOB//$NEEDLE/.}",
-            "/foo.*/*.txt - /foo..*.txt",
-        ),
+        ("${GLOB/$NEEDLE/.} - ${GLOB//$NEEDLE/.}", "/foo.*/*.txt - /foo..*.txt"),
         (r"${TMP//\//\/}", r"\/tmp\/foo.txt"),
         ("${XY#*x*y}", "y"),
         ("${XY#*}${XY##*}", "xxyy"),
         ("${XY///}", "xxyy"),
     ] {
-        assert_eq!(
-            Lexer::new('\\').expand_word(word, &env).as_deref(),
-            Ok(expected),
-            "{word}"
-        );
+        assert_eq!(Lexer::new('\\').expand_word(word, &env).as_deref(), Ok(expected), "{word}");
     }
 }
 
@@ -179,22 +150,10 @@ fn what_is_no_substitution_is_an_error() {
     check("${", "error: syntax error: missing '}'");
     check("${FOO:", "error: unsupported modifier (:) in substitution");
     check("${FOO:-x", "error: syntax error: missing '}'");
-    check(
-        "${FOO:#x}",
-        "error: unsupported modifier (:#) in substitution",
-    );
-    check(
-        "${FOO:%x}",
-        "error: unsupported modifier (:%) in substitution",
-    );
-    check(
-        "${FOO:1:2}",
-        "error: unsupported modifier (:1) in substitution",
-    );
-    check(
-        "${FOO=x}",
-        "error: unsupported modifier (=) in substitution",
-    );
+    check("${FOO:#x}", "error: unsupported modifier (:#) in substitution");
+    check("${FOO:%x}", "error: unsupported modifier (:%) in substitution");
+    check("${FOO:1:2}", "error: unsupported modifier (:1) in substitution");
+    check("${FOO=x}", "error: unsupported modifier (=) in substitution");
     check("${FOO^}", "error: unsupported modifier (^) in substitution");
 }
 
@@ -212,23 +171,15 @@ fn words_are_split_after_variables_are_filled_in() {
 
 #[test]
 fn it_is_known_which_variables_took_part() {
-    let expansion = Lexer::new('\\')
-        .expand("$FOO ${NOPE:-$EMPTY} '$TWO' ${FOO}", &env())
-        .unwrap();
-    assert_eq!(
-        expansion.used.into_iter().collect::<Vec<_>>(),
-        ["EMPTY", "FOO"]
-    );
+    let expansion = Lexer::new('\\').expand("$FOO ${NOPE:-$EMPTY} '$TWO' ${FOO}", &env()).unwrap();
+    assert_eq!(expansion.used.into_iter().collect::<Vec<_>>(), ["EMPTY", "FOO"]);
     assert_eq!(expansion.unset.into_iter().collect::<Vec<_>>(), ["NOPE"]);
 }
 
 #[test]
 fn in_a_heredocs_body_quotes_are_text() {
     let lexer = Lexer::for_heredoc_bodies();
-    assert_eq!(
-        lexer.expand_word("it's \"$FOO\" \\$FOO\n", &env()).unwrap(),
-        "it's \"bar\" $FOO\n"
-    );
+    assert_eq!(lexer.expand_word("it's \"$FOO\" \\$FOO\n", &env()).unwrap(), "it's \"bar\" $FOO\n");
 }
 
 #[test]
@@ -237,14 +188,8 @@ fn nesting_and_length_have_ends() {
     let deep = "${a:-".repeat(100) + &"}".repeat(100);
     assert_eq!(lexer.expand_word(&deep, &env()), Err(ExpandError::TooDeep));
     let big: BTreeMap<_, _> = [("A".to_string(), "x".repeat(1 << 20))].into();
-    assert_eq!(
-        lexer.expand_word(&"$A".repeat(17), &big),
-        Err(ExpandError::TooLong)
-    );
-    assert_eq!(
-        lexer.expand_word("${A//x/$A}", &big),
-        Err(ExpandError::TooLong)
-    );
+    assert_eq!(lexer.expand_word(&"$A".repeat(17), &big), Err(ExpandError::TooLong));
+    assert_eq!(lexer.expand_word("${A//x/$A}", &big), Err(ExpandError::TooLong));
     let stars = format!("${{A//{}b/y}}", "*x".repeat(100));
     assert_eq!(lexer.expand_word(&stars, &big), Err(ExpandError::TooLong));
 }

@@ -58,11 +58,7 @@ pub fn read_add(split: &Split, heredocs: Vec<Heredoc>) -> Result<AddFiles, Fault
     })
 }
 
-fn sources_and_destination(
-    keyword: &str,
-    split: &Split,
-    heredocs: &[Heredoc],
-) -> Result<(Vec<Source>, Word), Fault> {
+fn sources_and_destination(keyword: &str, split: &Split, heredocs: &[Heredoc]) -> Result<(Vec<Source>, Word), Fault> {
     let mut words = list(&split.rest)?;
     let destination = match words.pop() {
         Some(destination) if !words.is_empty() => destination,
@@ -74,33 +70,20 @@ fn sources_and_destination(
     };
     // In a JSON array `<<EOF` is a file of that name.
     if matches!(json::read(&split.rest), Form::Exec(_)) {
-        return Ok((
-            words
-                .into_iter()
-                .map(|word| Source::Path(Word(word)))
-                .collect(),
-            Word(destination),
-        ));
+        return Ok((words.into_iter().map(|word| Source::Path(Word(word))).collect(), Word(destination)));
     }
     if redirection(&destination).is_some() {
-        return Err(Fault::new(format!(
-            "{keyword} cannot accept a heredoc as a destination"
-        )));
+        return Err(Fault::new(format!("{keyword} cannot accept a heredoc as a destination")));
     }
     let source = |word: String| match redirection(&word) {
         // Of two heredocs with one name the last is the file's content, wherever the name stands.
-        Some(Redirection { name, .. }) => {
-            match heredocs.iter().rfind(|heredoc| heredoc.name == name) {
-                Some(heredoc) => Ok(Source::Inline(heredoc.clone())),
-                None => Err(Fault::new(format!("the heredoc {word} has no body"))),
-            }
-        }
+        Some(Redirection { name, .. }) => match heredocs.iter().rfind(|heredoc| heredoc.name == name) {
+            Some(heredoc) => Ok(Source::Inline(heredoc.clone())),
+            None => Err(Fault::new(format!("the heredoc {word} has no body"))),
+        },
         None => Ok(Source::Path(Word(word))),
     };
-    Ok((
-        words.into_iter().map(source).collect::<Result<_, _>>()?,
-        Word(destination),
-    ))
+    Ok((words.into_iter().map(source).collect::<Result<_, _>>()?, Word(destination)))
 }
 
 fn redirection(word: &str) -> Option<Redirection> {

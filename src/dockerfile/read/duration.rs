@@ -28,24 +28,16 @@ pub fn parse_duration(text: &str) -> Result<i64, DurationError> {
     }
     let mut total = 0i128;
     while !rest.is_empty() {
-        let number_end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.')
-            .unwrap_or(rest.len());
+        let number_end = rest.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(rest.len());
         let (number, tail) = rest.split_at(number_end);
         let (whole, fraction) = number.split_once('.').unwrap_or((number, ""));
         if whole.len() + fraction.len() == 0 || fraction.contains('.') {
             return Err(invalid());
         }
-        let unit_end = tail
-            .find(|c: char| c.is_ascii_digit() || c == '.')
-            .unwrap_or(tail.len());
+        let unit_end = tail.find(|c: char| c.is_ascii_digit() || c == '.').unwrap_or(tail.len());
         let (unit, tail) = tail.split_at(unit_end);
         let nanoseconds = unit_nanoseconds(unit, text)?;
-        let whole: i128 = if whole.is_empty() {
-            0
-        } else {
-            whole.parse().map_err(|_| invalid())?
-        };
+        let whole: i128 = if whole.is_empty() { 0 } else { whole.parse().map_err(|_| invalid())? };
         total = whole
             .checked_mul(nanoseconds)
             .and_then(|whole| total.checked_add(whole))
@@ -67,10 +59,7 @@ fn unit_nanoseconds(unit: &str, duration: &str) -> Result<i128, DurationError> {
         "h" => 3_600_000_000_000,
         "" => return Err(DurationError::NoUnit(duration.to_string())),
         _ => {
-            return Err(DurationError::UnknownUnit {
-                unit: unit.to_string(),
-                duration: duration.to_string(),
-            });
+            return Err(DurationError::UnknownUnit { unit: unit.to_string(), duration: duration.to_string() });
         }
     })
 }
@@ -79,9 +68,7 @@ fn unit_nanoseconds(unit: &str, duration: &str) -> Result<i128, DurationError> {
 fn part_of(fraction: &str, nanoseconds: i128) -> i128 {
     let digits = &fraction[..fraction.len().min(18)];
     let scale = (0..digits.len()).fold(1i128, |scale, _| scale * 10);
-    digits
-        .parse::<i128>()
-        .map_or(0, |digits| digits * nanoseconds / scale)
+    digits.parse::<i128>().map_or(0, |digits| digits * nanoseconds / scale)
 }
 
 #[cfg(test)]

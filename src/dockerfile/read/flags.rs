@@ -26,11 +26,7 @@ impl Flags {
                 None => (flag.as_str(), None),
             };
             let name = dashed.strip_prefix("--").unwrap_or(dashed);
-            let Some((name, takes)) = known
-                .iter()
-                .copied()
-                .find(|(candidate, _)| *candidate == name)
-            else {
+            let Some((name, takes)) = known.iter().copied().find(|(candidate, _)| *candidate == name) else {
                 return Err(unknown(dashed, name, known));
             };
             let values = flags.entry(name).or_default();
@@ -41,9 +37,7 @@ impl Flags {
                 (Takes::Bool, None) => "true".to_string(),
                 (Takes::Bool, Some(value)) if is_bool(value) => value.to_ascii_lowercase(),
                 (Takes::Bool, Some(value)) if !value.is_empty() => {
-                    return Err(Fault::new(format!(
-                        "expecting boolean value for flag --{name}, not: {value}"
-                    )));
+                    return Err(Fault::new(format!("expecting boolean value for flag --{name}, not: {value}")));
                 }
                 (Takes::One | Takes::Many, Some(value)) => value.to_string(),
                 _ => return Err(Fault::new(format!("missing a value on flag: --{name}"))),
@@ -71,10 +65,7 @@ impl Flags {
     }
 
     pub fn bool(&self, name: &str) -> Option<bool> {
-        self.0
-            .get(name)
-            .and_then(|values| values.first())
-            .map(|value| value == "true")
+        self.0.get(name).and_then(|values| values.first()).map(|value| value == "true")
     }
 }
 

@@ -28,18 +28,14 @@ pub fn read(split: &Split) -> Result<Healthcheck, Fault> {
         "NONE" if !split.flags.is_empty() => Err(Fault::new("HEALTHCHECK NONE takes no flags")),
         "NONE" => Ok(Healthcheck::None),
         "CMD" => probe(split, rest).map(Healthcheck::Probe),
-        unknown => Err(Fault::new(format!(
-            "Unknown type {unknown:?} in HEALTHCHECK (try CMD)"
-        ))),
+        unknown => Err(Fault::new(format!("Unknown type {unknown:?} in HEALTHCHECK (try CMD)"))),
     }
 }
 
 fn probe(split: &Split, rest: &str) -> Result<Probe, Fault> {
     let flags = Flags::read(&split.flags, &FLAGS)?;
     let command = command(rest)?;
-    if matches!(&command, Command::Shell(text) if text.is_empty())
-        || command == Command::Exec(Vec::new())
-    {
+    if matches!(&command, Command::Shell(text) if text.is_empty()) || command == Command::Exec(Vec::new()) {
         return Err(Fault::new("Missing command after HEALTHCHECK CMD"));
     }
     Ok(Probe {
@@ -56,13 +52,10 @@ fn duration(flags: &Flags, name: &str) -> Result<i64, Fault> {
     let Some(given) = flags.one(name).filter(|given| !given.is_empty()) else {
         return Ok(0);
     };
-    let nanoseconds = parse_duration(&given).map_err(|error| {
-        Fault::new(format!("--{name}: {error}")).hint("write it like 30s, 1m30s or 500ms")
-    })?;
+    let nanoseconds = parse_duration(&given)
+        .map_err(|error| Fault::new(format!("--{name}: {error}")).hint("write it like 30s, 1m30s or 500ms"))?;
     if nanoseconds != 0 && nanoseconds < MILLISECOND {
-        return Err(Fault::new(format!(
-            "Interval {name:?} cannot be less than 1ms"
-        )));
+        return Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms")));
     }
     Ok(nanoseconds)
 }
@@ -72,9 +65,7 @@ fn retries(flags: &Flags) -> Result<i32, Fault> {
         return Ok(0);
     };
     match given.parse::<i32>() {
-        Ok(retries) if retries < 0 => Err(Fault::new(format!(
-            "--retries cannot be negative ({retries})"
-        ))),
+        Ok(retries) if retries < 0 => Err(Fault::new(format!("--retries cannot be negative ({retries})"))),
         Ok(retries) => Ok(retries),
         Err(_) => Err(Fault::new(format!("--retries={given} is not a number"))),
     }

@@ -28,12 +28,7 @@ const KEYWORDS: [&str; 18] = [
     "WORKDIR",
 ];
 
-pub fn read(
-    split: &Split,
-    line: &str,
-    heredocs: Vec<Heredoc>,
-    escape: char,
-) -> Result<Kind, Fault> {
+pub fn read(split: &Split, line: &str, heredocs: Vec<Heredoc>, escape: char) -> Result<Kind, Fault> {
     let keyword = split.keyword.to_ascii_uppercase();
     match keyword.as_str() {
         "RUN" => return run::read(split, heredocs).map(Kind::Run),
@@ -98,9 +93,7 @@ fn unknown(keyword: &str) -> Fault {
 
 fn exactly_one(keyword: &str, rest: &str) -> Result<String, Fault> {
     if rest.is_empty() {
-        return Err(Fault::new(format!(
-            "{keyword} requires exactly one argument"
-        )));
+        return Err(Fault::new(format!("{keyword} requires exactly one argument")));
     }
     Ok(rest.to_string())
 }
@@ -123,19 +116,13 @@ fn from(split: &Split) -> Result<FromImage, Fault> {
         }
     };
     let flags = Flags::read(&split.flags, &[("platform", Takes::One)])?;
-    Ok(FromImage {
-        image: Word(image.clone()),
-        platform: flags.word("platform"),
-        name,
-    })
+    Ok(FromImage { image: Word(image.clone()), platform: flags.word("platform"), name })
 }
 
 fn stage_name(written: &str) -> Result<String, Fault> {
     let name = written.to_lowercase();
     let valid = name.starts_with(|c: char| c.is_ascii_lowercase())
-        && name
-            .chars()
-            .all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
+        && name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || "-_.".contains(c));
     if valid {
         return Ok(name);
     }
@@ -151,14 +138,8 @@ fn arguments(rest: &str, escape: char) -> Result<Vec<Argument>, Fault> {
     }
     let argument = |word: String| match word.split_once('=') {
         Some(("", _)) => Err(blank_name("ARG")),
-        Some((name, default)) => Ok(Argument {
-            name: name.to_string(),
-            default: Some(Word(default.to_string())),
-        }),
-        None => Ok(Argument {
-            name: word,
-            default: None,
-        }),
+        Some((name, default)) => Ok(Argument { name: name.to_string(), default: Some(Word(default.to_string())) }),
+        None => Ok(Argument { name: word, default: None }),
     };
     words.into_iter().map(argument).collect()
 }
@@ -171,17 +152,16 @@ fn assignments(keyword: &str, rest: &str, escape: char) -> Result<Vec<Assignment
     if !first.contains('=') {
         // `ENV name value`: everything behind the name is the value, its inner blanks included.
         let Some((name, value)) = split_once_blank(rest) else {
-            return Err(Fault::new(format!("{keyword} must have two arguments"))
-                .hint(format!("write {keyword} {rest}=value")));
+            return Err(
+                Fault::new(format!("{keyword} must have two arguments")).hint(format!("write {keyword} {rest}=value"))
+            );
         };
         return Ok(vec![assignment(keyword, name, value, true)?]);
     }
     let pair = |word: &String| match word.split_once('=') {
         Some((name, value)) => assignment(keyword, name, value, false),
-        None => Err(Fault::new(format!(
-            "Syntax error - can't find = in {word:?}. Must be of the form: name=value"
-        ))
-        .hint("a value with blanks needs quotes")),
+        None => Err(Fault::new(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))
+            .hint("a value with blanks needs quotes")),
     };
     words.iter().map(pair).collect()
 }
@@ -190,11 +170,7 @@ fn assignment(keyword: &str, name: &str, value: &str, legacy: bool) -> Result<As
     if name.is_empty() {
         return Err(blank_name(keyword));
     }
-    Ok(Assignment {
-        name: Word(name.to_string()),
-        value: Word(value.to_string()),
-        legacy,
-    })
+    Ok(Assignment { name: Word(name.to_string()), value: Word(value.to_string()), legacy })
 }
 
 fn blank_name(keyword: &str) -> Fault {
@@ -204,19 +180,14 @@ fn blank_name(keyword: &str) -> Fault {
 fn shell(rest: &str) -> Result<Vec<String>, Fault> {
     match command(rest)? {
         Command::Exec(words) if !words.is_empty() => Ok(words),
-        Command::Shell(text) if !text.is_empty() => Err(Fault::new(
-            "SHELL requires the arguments to be in JSON form",
-        )
-        .hint(r#"for example SHELL ["/bin/bash", "-c"]"#)),
+        Command::Shell(text) if !text.is_empty() => Err(Fault::new("SHELL requires the arguments to be in JSON form")
+            .hint(r#"for example SHELL ["/bin/bash", "-c"]"#)),
         _ => Err(at_least_one("SHELL")),
     }
 }
 
 fn volumes(rest: &str) -> Result<Vec<Word>, Fault> {
-    let volumes: Vec<String> = list(rest)?
-        .iter()
-        .map(|volume| volume.trim().to_string())
-        .collect();
+    let volumes: Vec<String> = list(rest)?.iter().map(|volume| volume.trim().to_string()).collect();
     if volumes.iter().any(String::is_empty) {
         return Err(Fault::new("VOLUME specified can not be an empty string"));
     }

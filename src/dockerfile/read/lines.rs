@@ -32,17 +32,8 @@ struct Physical<'a> {
 
 impl<'a> Lines<'a> {
     pub fn new(text: &'a str, escape: char) -> Self {
-        let position = if text.starts_with('\u{feff}') {
-            '\u{feff}'.len_utf8()
-        } else {
-            0
-        };
-        Self {
-            text,
-            escape,
-            position,
-            taken: 0,
-        }
+        let position = if text.starts_with('\u{feff}') { '\u{feff}'.len_utf8() } else { 0 };
+        Self { text, escape, position, taken: 0 }
     }
 
     /// The next instruction's text, or `None` at the end of the file.
@@ -60,12 +51,7 @@ impl<'a> Lines<'a> {
             }
             let mut text = piece.to_string();
             let start = first.start + (first.content().len() - content.len());
-            let mut span = Span {
-                start,
-                end: first.end(),
-                line: first.number,
-                last_line: first.number,
-            };
+            let mut span = Span { start, end: first.end(), line: first.number, last_line: first.number };
             let mut empty_continuation = false;
             while continued && let Some(next) = self.physical()? {
                 (span.end, span.last_line) = (next.end(), next.number);
@@ -81,30 +67,17 @@ impl<'a> Lines<'a> {
                 (piece, continued) = self.without_continuation(content);
                 text.push_str(piece);
             }
-            return Ok(Some(Logical {
-                text,
-                span,
-                comments,
-                empty_continuation,
-            }));
+            return Ok(Some(Logical { text, span, comments, empty_continuation }));
         }
         Ok(None)
     }
 
     /// Takes the lines up to the terminator; `None` when the file ends before it. Widens `span` over them.
-    pub fn heredoc_body(
-        &mut self,
-        heredoc: &Redirection,
-        span: &mut Span,
-    ) -> Result<Option<String>, ParseError> {
+    pub fn heredoc_body(&mut self, heredoc: &Redirection, span: &mut Span) -> Result<Option<String>, ParseError> {
         let mut body = String::new();
         while let Some(line) = self.physical()? {
             let content = line.content();
-            let candidate = if heredoc.chomp {
-                content.trim_start_matches('\t')
-            } else {
-                content
-            };
+            let candidate = if heredoc.chomp { content.trim_start_matches('\t') } else { content };
             if candidate == heredoc.name {
                 (span.end, span.last_line) = (line.end(), line.number);
                 return Ok(Some(body));
@@ -120,24 +93,13 @@ impl<'a> Lines<'a> {
             return Ok(None);
         }
         let length = rest.find('\n').map_or(rest.len(), |newline| newline + 1);
-        let line = Physical {
-            text: &rest[..length],
-            start: self.position,
-            number: self.taken + 1,
-        };
+        let line = Physical { text: &rest[..length], start: self.position, number: self.taken + 1 };
         self.position += length;
         self.taken += 1;
         if length > MAX_LINE {
-            let span = Span {
-                start: line.start,
-                end: line.end(),
-                line: line.number,
-                last_line: line.number,
-            };
+            let span = Span { start: line.start, end: line.end(), line: line.number, last_line: line.number };
             let message = format!("dockerfile line greater than max allowed size of {MAX_LINE}");
-            return Err(Fault::new(message)
-                .hint("break it with a continuation")
-                .at(span));
+            return Err(Fault::new(message).hint("break it with a continuation").at(span));
         }
         Ok(Some(line))
     }

@@ -27,10 +27,7 @@ pub(super) struct Fault {
 
 impl Fault {
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            hint: None,
-        }
+        Self { message: message.into(), hint: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -39,29 +36,17 @@ impl Fault {
     }
 
     fn at(self, span: Span) -> ParseError {
-        ParseError {
-            span,
-            message: self.message,
-            hint: self.hint,
-        }
+        ParseError { span, message: self.message, hint: self.hint }
     }
 }
 
 /// Reads a whole Dockerfile. All faults that can be told apart are reported at once.
 pub fn parse(text: &str) -> Result<Dockerfile, ParseErrors> {
-    let whole = Span {
-        start: 0,
-        end: text.len(),
-        line: 1,
-        last_line: text.lines().count().max(1),
-    };
+    let whole = Span { start: 0, end: text.len(), line: 1, last_line: text.lines().count().max(1) };
     if text.len() > MAX_TEXT {
-        return Err(Fault::new(format!(
-            "the Dockerfile has {} bytes, more than {MAX_TEXT}",
-            text.len()
-        ))
-        .at(whole)
-        .into());
+        return Err(Fault::new(format!("the Dockerfile has {} bytes, more than {MAX_TEXT}", text.len()))
+            .at(whole)
+            .into());
     }
     let (directives, mut faults) = Directives::read(text);
     let instructions = read_instructions(text, directives.escape, &mut faults);
@@ -69,24 +54,14 @@ pub fn parse(text: &str) -> Result<Dockerfile, ParseErrors> {
         faults.extend(misplaced(&instructions, whole));
     }
     ParseErrors::check(faults)?;
-    Ok(Dockerfile {
-        directives,
-        instructions,
-    })
+    Ok(Dockerfile { directives, instructions })
 }
 
 /// Reads one trigger that a base image's config carries, with the child's escape character left at `\`.
 pub fn parse_trigger(text: &str) -> Result<Instruction, ParseErrors> {
-    let whole = Span {
-        start: 0,
-        end: text.len(),
-        line: 1,
-        last_line: text.lines().count().max(1),
-    };
+    let whole = Span { start: 0, end: text.len(), line: 1, last_line: text.lines().count().max(1) };
     if text.len() > MAX_TEXT {
-        return Err(Fault::new("the ONBUILD trigger is too long")
-            .at(whole)
-            .into());
+        return Err(Fault::new("the ONBUILD trigger is too long").at(whole).into());
     }
     let mut faults = Vec::new();
     let mut instructions = read_instructions(text, '\\', &mut faults);
@@ -97,9 +72,7 @@ pub fn parse_trigger(text: &str) -> Result<Instruction, ParseErrors> {
             Some(fault) => Err(fault.at(trigger.span).into()),
             None => Ok(trigger),
         },
-        _ => Err(Fault::new("onbuild trigger should be a single expression")
-            .at(whole)
-            .into()),
+        _ => Err(Fault::new("onbuild trigger should be a single expression").at(whole).into()),
     }
 }
 
@@ -121,11 +94,7 @@ fn read_instructions(text: &str, escape: char, faults: &mut Vec<ParseError>) -> 
     }
 }
 
-fn read_instruction(
-    line: Logical,
-    lines: &mut Lines,
-    escape: char,
-) -> Result<Instruction, ParseError> {
+fn read_instruction(line: Logical, lines: &mut Lines, escape: char) -> Result<Instruction, ParseError> {
     let mut span = line.span;
     let split = split::split_command(&line.text);
     // The bodies are taken out before anything can fail, or their lines would be read as instructions.
@@ -150,8 +119,7 @@ fn read_heredocs(
     if !takes_heredocs(split) {
         return Ok(Vec::new());
     }
-    let redirections =
-        Redirection::all_in(text).map_err(|error| Fault::new(error.to_string()).at(*span))?;
+    let redirections = Redirection::all_in(text).map_err(|error| Fault::new(error.to_string()).at(*span))?;
     let mut heredocs = Vec::new();
     for redirection in redirections {
         let Some(body) = lines.heredoc_body(&redirection, span)? else {
@@ -180,25 +148,13 @@ fn misplaced(instructions: &[Instruction], whole: Span) -> Option<ParseError> {
     if instructions.is_empty() {
         return Some(Fault::new("the Dockerfile cannot be empty").at(whole));
     }
-    let first = instructions
-        .iter()
-        .find(|instruction| !matches!(instruction.kind, Kind::Arg(_)));
+    let first = instructions.iter().find(|instruction| !matches!(instruction.kind, Kind::Arg(_)));
     match first {
-        None => Some(
-            Fault::new("dockerfile contains no stages to build")
-                .hint("begin with FROM")
-                .at(whole),
-        ),
-        Some(Instruction {
-            kind: Kind::From(_),
-            ..
-        }) => None,
+        None => Some(Fault::new("dockerfile contains no stages to build").hint("begin with FROM").at(whole)),
+        Some(Instruction { kind: Kind::From(_), .. }) => None,
         Some(Instruction { span, keyword, .. }) => Some(
             Fault::new("no build stage in current context")
-                .hint(format!(
-                    "{} stands before the first FROM; only ARG may",
-                    keyword.to_uppercase()
-                ))
+                .hint(format!("{} stands before the first FROM; only ARG may", keyword.to_uppercase()))
                 .at(*span),
         ),
     }

@@ -4,12 +4,7 @@ use super::split::{Split, split_command};
 use super::{Fault, flags::Flags, kind};
 use crate::dockerfile::{Heredoc, Onbuild};
 
-pub fn read(
-    split: &Split,
-    line: &str,
-    heredocs: Vec<Heredoc>,
-    escape: char,
-) -> Result<Onbuild, Fault> {
+pub fn read(split: &Split, line: &str, heredocs: Vec<Heredoc>, escape: char) -> Result<Onbuild, Fault> {
     Flags::refuse_all(&split.flags)?;
     if split.rest.is_empty() {
         return Err(kind::at_least_one("ONBUILD"));
@@ -23,21 +18,14 @@ pub fn read(
     for heredoc in &heredocs {
         trigger = format!("{trigger}\n{}{}", heredoc.body, heredoc.name);
     }
-    Ok(Onbuild {
-        trigger,
-        kind: Box::new(kind::read(&inner, &split.rest, heredocs, escape)?),
-    })
+    Ok(Onbuild { trigger, kind: Box::new(kind::read(&inner, &split.rest, heredocs, escape)?) })
 }
 
 /// What may not be a trigger.
 pub fn forbidden(keyword: &str) -> Option<Fault> {
     match keyword.to_ascii_uppercase().as_str() {
-        "ONBUILD" => Some(Fault::new(
-            "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed",
-        )),
-        keyword @ ("MAINTAINER" | "FROM") => Some(Fault::new(format!(
-            "{keyword} isn't allowed as an ONBUILD trigger"
-        ))),
+        "ONBUILD" => Some(Fault::new("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
+        keyword @ ("MAINTAINER" | "FROM") => Some(Fault::new(format!("{keyword} isn't allowed as an ONBUILD trigger"))),
         _ => None,
     }
 }

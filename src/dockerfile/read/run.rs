@@ -7,41 +7,26 @@ use super::split::Split;
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{Heredoc, MountSpec, Network, RunCommand, Security};
 
-const FLAGS: [(&str, Takes); 4] = [
-    ("mount", Takes::Many),
-    ("network", Takes::One),
-    ("security", Takes::One),
-    ("device", Takes::Many),
-];
+const FLAGS: [(&str, Takes); 4] =
+    [("mount", Takes::Many), ("network", Takes::One), ("security", Takes::One), ("device", Takes::Many)];
 
 pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> {
     let flags = Flags::read(&split.flags, &FLAGS)?;
-    let mount =
-        |value: &String| MountSpec::parse(value).map_err(|error| Fault::new(error.to_string()));
+    let mount = |value: &String| MountSpec::parse(value).map_err(|error| Fault::new(error.to_string()));
     Ok(RunCommand {
         command: command(&split.rest)?,
         heredocs,
-        mounts: flags
-            .many("mount")
-            .iter()
-            .map(mount)
-            .collect::<Result<_, _>>()?,
+        mounts: flags.many("mount").iter().map(mount).collect::<Result<_, _>>()?,
         network: one_of(&flags, "network", &NETWORKS)?,
         security: one_of(&flags, "security", &SECURITIES)?,
         devices: flags.many("device"),
     })
 }
 
-const NETWORKS: [(&str, Network); 3] = [
-    ("default", Network::Default),
-    ("none", Network::None),
-    ("host", Network::Host),
-];
+const NETWORKS: [(&str, Network); 3] =
+    [("default", Network::Default), ("none", Network::None), ("host", Network::Host)];
 
-const SECURITIES: [(&str, Security); 2] = [
-    ("sandbox", Security::Sandbox),
-    ("insecure", Security::Insecure),
-];
+const SECURITIES: [(&str, Security); 2] = [("sandbox", Security::Sandbox), ("insecure", Security::Insecure)];
 
 fn one_of<T: Copy>(flags: &Flags, name: &str, known: &[(&str, T)]) -> Result<Option<T>, Fault> {
     let Some(given) = flags.one(name) else {

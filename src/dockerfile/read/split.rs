@@ -12,11 +12,7 @@ pub fn split_command(line: &str) -> Split {
     let line = line.trim();
     let (keyword, rest) = split_once_blank(line).unwrap_or((line, ""));
     let (flags, rest) = split_flags(rest);
-    Split {
-        keyword: keyword.to_string(),
-        flags,
-        rest: rest.trim().to_string(),
-    }
+    Split { keyword: keyword.to_string(), flags, rest: rest.trim().to_string() }
 }
 
 /// BuildKit's `reWhitespace`: narrower than Unicode's idea of white space.
@@ -32,10 +28,7 @@ pub fn split_once_blank(text: &str) -> Option<(&str, &str)> {
 
 /// Words between blanks, with no thought for quotes: what FROM, EXPOSE, VOLUME, COPY and ADD do.
 pub fn blank_separated(text: &str) -> Vec<String> {
-    text.split(is_blank)
-        .filter(|word| !word.is_empty())
-        .map(str::to_string)
-        .collect()
+    text.split(is_blank).filter(|word| !word.is_empty()).map(str::to_string).collect()
 }
 
 /// Takes the `--flags` off the front. Quotes and `\` work inside them, whatever the escape character is.
@@ -118,22 +111,13 @@ mod tests {
     #[track_caller]
     fn check(line: &str, keyword: &str, flags: &[&str], rest: &str) {
         let split = split_command(line);
-        assert_eq!(
-            (split.keyword.as_str(), split.rest.as_str()),
-            (keyword, rest),
-            "{line}"
-        );
+        assert_eq!((split.keyword.as_str(), split.rest.as_str()), (keyword, rest), "{line}");
         assert_eq!(split.flags, flags, "{line}");
     }
 
     #[test]
     fn flags_stand_right_after_the_keyword() {
-        check(
-            "COPY --link --from=x a b",
-            "COPY",
-            &["--link", "--from=x"],
-            "a b",
-        );
+        check("COPY --link --from=x a b", "COPY", &["--link", "--from=x"], "a b");
         check("RUN echo --not-a-flag", "RUN", &[], "echo --not-a-flag");
         check("RUN\t--a=1\t -- --b", "RUN", &["--a=1"], "--b");
         check("RUN --", "RUN", &[], "");
@@ -144,12 +128,7 @@ mod tests {
     fn quotes_and_backslashes_work_inside_a_flag() {
         check(r#"COPY --from="a b" x y"#, "COPY", &["--from=a b"], "x y");
         check(r"COPY --chown=a\ b x y", "COPY", &["--chown=a b"], "x y");
-        check(
-            r#"RUN --mount='type=x,"y"' z"#,
-            "RUN",
-            &[r#"--mount=type=x,"y""#],
-            "z",
-        );
+        check(r#"RUN --mount='type=x,"y"' z"#, "RUN", &[r#"--mount=type=x,"y""#], "z");
         check("RUN --x=é y", "RUN", &["--x=é"], "y");
     }
 
