@@ -21,8 +21,9 @@ need() { # need COMMAND…
 }
 
 # A pid alone is given to another process some day; with the time of its start it names one process for ever.
-# The command's name in /proc/PID/stat may hold spaces and brackets, so fields are counted after the last one.
-birth() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | cut -d' ' -f20; }
+# The command's name in /proc/PID/stat may hold spaces and brackets, so fields are counted after the last one. A
+# process that has ended and whose parent has not asked yet (Z) is none.
+birth() { sed 's/.*) //' "/proc/$1/stat" 2>/dev/null | awk '$1 != "Z" { print $20 }'; }
 
 alive() { # alive FILE.pid
   local pid born
