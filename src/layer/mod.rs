@@ -1,1 +1,40 @@
-//! The layer room.
+//! File tree ⇄ tar ⇄ compressed blob ⇄ digest; the merged view of a stack of layers; unpacking and reading back.
+//!
+//! ```text
+//! Tree<Content> ─ pack ─▶ blob + Index        tar ─ index ─▶ Index        [Index] ─ View::apply ─▶ View
+//!                         tar + View ─ unpack ─▶ a directory for overlayfs ─ RUN ─▶ read_upper ─▶ Tree<Content>
+//! ```
+//!
+//! Layers come from registries and are hostile: a tar is read by [`Entries`] alone, and a directory is written by
+//! [`unpack`] alone.
+
+mod beneath;
+mod decompress;
+mod escape;
+mod gzip;
+mod index;
+mod pack;
+mod path;
+mod pax;
+mod read;
+mod resolve;
+mod sniff;
+mod tree;
+mod unpack;
+mod upper;
+mod ustar;
+mod view;
+mod write;
+
+pub use decompress::{DecompressError, Decompressed, Limits, decompress};
+pub use gzip::{Level, NoSuchPacking, Packing};
+pub use index::index;
+pub use pack::{PackError, Packed, pack, pack_stream};
+pub use path::{LayerPath, PathError};
+pub use read::{Entries, Item, TarError};
+pub use sniff::ArchiveKind;
+pub use tree::{Content, Entry, HostFile, InTar, Index, Kind, Offset, Tree};
+pub use unpack::{OverlayXattrs, UnpackError, Unpacked, Whiteouts, unpack};
+pub use upper::{UpperError, read_upper};
+pub use view::{Node, Resolved, View, ViewError};
+pub use write::{Epoch, OpenTar, Times, WriteError, write_layer};

@@ -1,0 +1,103 @@
+//! Opening what is below a directory that is held open, and nothing else.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::FileExt;
+
+use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
+use rustix::io::Errno;
+
+use super::{HostFile, InTar, LayerPath};
+
+/// Opens `path` below `root`; a symlink anywhere on the way, the last component included, is an error (ELOOP).
+pub(super) fn open(root: impl AsFd, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
+    let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let name = if path.is_root() { b"." } else { path.as_bytes() };
+    match fs::openat2(&root, name, flags, Mode::empty(), resolve) {
+        // No such call (before Linux 5.6), a filter that does not know it, or a rename elsewhere at the same time.
+        Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => step_by_step(root.as_fd(), path, flags),
+        opened => Ok(opened?),
+    }
+}
+
+/// The same without openat2: every step is a name directly in a directory that is open, and not followed.
+fn step_by_step(root: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
+    let names: Vec<_> = path.components().collect();
+    let Some((last, above)) = names.split_last() else { return Ok(fs::openat(root, ".", flags, Mode::empty())?) };
+    let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let mut dir = fs::openat(root, ".", through, Mode::empty())?;
+    for name in above {
+        dir = fs::openat(&dir, *name, through, Mode::empty())?;
+    }
+    Ok(fs::openat(&dir, *last, flags, Mode::empty())?)
+}
+
+impl HostFile {
+    /// Opens the file, if it is a regular one. A FIFO does not make this wait.
+    pub fn open(&self) -> io::Result<File> {
+        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
+        let file = open(&self.root, &self.path, flags)?;
+        match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
+            FileType::RegularFile => Ok(file.into()),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file")),
+        }
+    }
+}
+
+impl InTar {
+    /// The `size` bytes of the file, out of the layer's uncompressed tar.
+    pub fn reader<'a>(&self, tar: &'a File, size: u64) -> impl Read + 'a {
+        Slice { tar, at: self.offset, left: size }
+    }
+}
+
+struct Slice<'a> {
+    tar: &'a File,
+    at: u64,
+    left: u64,
+}
+
+impl Read for Slice<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let wanted = buffer.len().min(usize::try_from(self.left).unwrap_or(usize::MAX));
+        let read = self.tar.read_at(&mut buffer[..wanted], self.at)?;
+        self.at += read as u64;
+        self.left -= read as u64;
+        Ok(read)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn no_symlink_leads_out_with_openat2_or_without() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("d")).unwrap();
+        std::fs::write(dir.path().join("d/f"), "f").unwrap();
+        symlink("/etc", dir.path().join("out")).unwrap();
+        symlink("f", dir.path().join("d/l")).unwrap();
+        let root: OwnedFd = File::open(dir.path()).unwrap().into();
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        for (path, there) in [("d/f", true), ("/", true), ("d", true), ("out/passwd", false), ("d/l", false)] {
+            let path = LayerPath::parse(path.as_bytes()).unwrap();
+            assert_eq!(open(&root, &path, OFlags::RDONLY).is_ok(), there, "{path}");
+            assert_eq!(step_by_step(root.as_fd(), &path, flags).is_ok(), there, "{path}");
+        }
+    }
+
+    #[test]
+    fn a_fifo_is_no_file_and_does_not_make_us_wait() {
+        let dir = tempfile::tempdir().unwrap();
+        let root: Arc<OwnedFd> = Arc::new(File::open(dir.path()).unwrap().into());
+        fs::mknodat(&*root, "p", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
+        let path = LayerPath::parse(b"p").unwrap();
+        assert_eq!(HostFile { root, path }.open().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+}

@@ -1,0 +1,463 @@
+//! One layer as a directory of the host, for an overlay.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::io::{self, BufReader, Read, Write};
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::io::Errno;
+
+use super::view::TakenAway;
+use super::{InTar, Index, Kind, LayerPath, Node, View, ViewError, beneath};
+use crate::image::{Digest, HashingWriter};
+
+/// What becomes of whiteouts.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Whiteouts {
+    /// The marks of overlayfs: devices 0:0, and the extended attribute `PREFIX.overlay.opaque`.
+    Overlay(OverlayXattrs),
+    /// The directory already holds the lower layers, and what is whited out is removed from it.
+    Remove,
+}
+
+/// Whose extended attributes overlayfs reads: `user.` with the mount option `userxattr`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OverlayXattrs {
+    User,
+    Trusted,
+}
+
+/// What could not be made.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unpacked {
+    /// Device nodes that we may not make here. Layers are mounted `nodev`, so that nothing could use them anyway.
+    pub devices_left_out: Vec<LayerPath>,
+    /// Extended attributes that this file system or kernel does not let us set: `trusted.*` and labels such as
+    /// `security.selinux` outside the first user namespace, `user.*` on what is neither file nor directory.
+    pub xattrs_left_out: Vec<(LayerPath, String)>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum UnpackError {
+    #[error("cannot read a layer's tar: {0}")]
+    Read(#[from] io::Error),
+    #[error("the tar of a layer has the digest {got}, not {wanted}")]
+    Mismatch { wanted: Digest, got: Digest },
+    #[error(transparent)]
+    View(#[from] ViewError),
+    #[error("cannot {doing} {path} while unpacking a layer: {source}")]
+    Io { doing: &'static str, path: LayerPath, source: io::Error },
+}
+
+/// Writes one layer into its own directory: `layer` says what is in it, `tar` is its uncompressed tar, which is read to
+/// the end and must have the layer's diff_id.
+///
+/// `lower` is what the layers below show, `lower_dirs` where they are unpacked, the bottom one first; both are asked
+/// for the parents and hard links that the layer takes for granted. No symlink is ever followed. With `owner`, files
+/// get their owners, for which the caller is root, perhaps of a user namespace only.
+pub fn unpack(
+    layer: &Index,
+    tar: impl Read,
+    lower: &View,
+    lower_dirs: &[PathBuf],
+    into: &Path,
+    whiteouts: Whiteouts,
+    owner: bool,
+) -> Result<Unpacked, UnpackError> {
+    let mut view = lower.clone();
+    let taken = view.lay(layer)?;
+    let root = open_dir(into)?;
+    let mut unpacking = Unpacking {
+        view: &view,
+        lower,
+        lower_dirs: lower_dirs.iter().map(|dir| open_dir(dir)).collect::<Result<_, _>>()?,
+        dirs: Dirs { root, last: None },
+        touched: BTreeSet::from([LayerPath::root()]),
+        owner,
+        left_out: Unpacked::default(),
+    };
+    if whiteouts == Whiteouts::Remove {
+        unpacking.remove_what_is_gone()?;
+    }
+    unpacking.directories()?;
+    unpacking.files(layer, tar)?;
+    unpacking.others(layer)?;
+    if let Whiteouts::Overlay(xattrs) = whiteouts {
+        unpacking.mark(&taken, xattrs)?;
+    }
+    unpacking.finish_directories()?;
+    Ok(unpacking.left_out)
+}
+
+struct Unpacking<'a> {
+    /// What is to be seen when the layer is there.
+    view: &'a View,
+    lower: &'a View,
+    lower_dirs: Vec<OwnedFd>,
+    dirs: Dirs,
+    /// The directories that are here now, and get their owners, modes and times at the end.
+    touched: BTreeSet<LayerPath>,
+    owner: bool,
+    left_out: Unpacked,
+}
+
+impl Unpacking<'_> {
+    fn directories(&mut self) -> Result<(), UnpackError> {
+        let view = self.view;
+        for (path, _) in view.of_last_layer().filter(|(_, node)| node.is_directory()) {
+            self.make_dirs(path)?;
+        }
+        Ok(())
+    }
+
+    /// The layer's own files, in the order of the tar.
+    fn files(&mut self, layer: &Index, tar: impl Read) -> Result<(), UnpackError> {
+        let mut names: BTreeMap<u64, Vec<(&LayerPath, &Node)>> = BTreeMap::new();
+        for (path, node) in self.view.of_last_layer() {
+            if let Kind::File { content: InTar { diff_id, offset }, .. } = &node.kind
+                && *diff_id == layer.diff_id
+            {
+                names.entry(*offset).or_default().push((path, node));
+            }
+        }
+        let tar = BufReader::with_capacity(256 << 10, tar);
+        let mut tar = Verified { tar, seen: HashingWriter::new(io::sink()), at: 0 };
+        for (offset, names) in names {
+            let overlap = || io::Error::other("two files of the layer overlap in its tar");
+            let gap = offset.checked_sub(tar.at).ok_or_else(overlap)?;
+            tar.copy(gap, &mut io::sink())?;
+            let (first, node) = names[0];
+            let Kind::File { size, .. } = node.kind else { continue };
+            self.make_file(first, node, |file| tar.copy(size, file))?;
+            for (name, _) in &names[1..] {
+                self.hard_link(first, name)?;
+            }
+        }
+        tar.copy_rest()?;
+        match tar.seen.finish() {
+            (_, got, _) if got == layer.diff_id => Ok(()),
+            (_, got, _) => Err(UnpackError::Mismatch { wanted: layer.diff_id, got }),
+        }
+    }
+
+    /// All that has no bytes in this tar: links, devices, and names of files that are in lower layers.
+    fn others(&mut self, layer: &Index) -> Result<(), UnpackError> {
+        let view = self.view;
+        let mut from_below: BTreeMap<InTar, Vec<&LayerPath>> = BTreeMap::new();
+        for (path, node) in view.of_last_layer() {
+            match &node.kind {
+                Kind::File { content, .. } if content.diff_id != layer.diff_id => {
+                    from_below.entry(*content).or_default().push(path);
+                }
+                // Done, or never in a view.
+                Kind::File { .. } | Kind::Directory | Kind::HardLink { .. } => {}
+                Kind::Symlink { .. } | Kind::CharDevice { .. } | Kind::BlockDevice { .. } | Kind::Fifo => {
+                    self.make_other(path, node)?;
+                }
+            }
+        }
+        if from_below.is_empty() {
+            return Ok(());
+        }
+        for (path, node) in view.below_last_layer() {
+            let Kind::File { content, .. } = &node.kind else { continue };
+            for name in from_below.remove(content).into_iter().flatten() {
+                self.copy_up(path, node)?;
+                self.hard_link(path, name)?;
+            }
+        }
+        match from_below.is_empty() {
+            true => Ok(()),
+            false => Err(io::Error::other("a hard link's file is in no lower layer").into()),
+        }
+    }
+
+    /// Brings a file of a lower layer into this one, under its own name, unless it is here already.
+    fn copy_up(&mut self, path: &LayerPath, node: &Node) -> Result<(), UnpackError> {
+        if self.dirs.is_there(path) {
+            return Ok(());
+        }
+        // The topmost directory that has anything at the path has what the view shows.
+        let source = self.lower_dirs.iter().rev().find_map(|dir| beneath::open(dir, path, OFlags::RDONLY).ok());
+        let missing = || io_("find", path)(io::ErrorKind::NotFound.into());
+        let mut source = File::from(source.ok_or_else(missing)?);
+        self.make_file(path, node, |file| io::copy(&mut source, file).map(drop))
+    }
+
+    fn make_file(
+        &mut self,
+        path: &LayerPath,
+        node: &Node,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), UnpackError> {
+        let dir = self.parent_of(path)?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        let file = fs::openat(dir, last(path), flags, Mode::from_raw_mode(0o600)).map_err(io("make", path))?;
+        let mut file = File::from(file);
+        fill(&mut file).map_err(io_("write", path))?;
+        self.dress(path, node, &file)
+    }
+
+    fn make_other(&mut self, path: &LayerPath, node: &Node) -> Result<(), UnpackError> {
+        let owner = self.owner;
+        let dir = self.parent_of(path)?;
+        let mode = Mode::from_raw_mode(node.mode);
+        let device = |kind, major, minor| fs::mknodat(dir, last(path), kind, mode, fs::makedev(major, minor));
+        let made = match &node.kind {
+            Kind::Symlink { target } => fs::symlinkat(&target[..], dir, last(path)),
+            Kind::CharDevice { major, minor } => device(FileType::CharacterDevice, *major, *minor),
+            Kind::BlockDevice { major, minor } => device(FileType::BlockDevice, *major, *minor),
+            Kind::Fifo => device(FileType::Fifo, 0, 0),
+            Kind::File { .. } | Kind::Directory | Kind::HardLink { .. } => return Ok(()),
+        };
+        let is_device = matches!(node.kind, Kind::CharDevice { .. } | Kind::BlockDevice { .. });
+        if made == Err(Errno::PERM) && is_device {
+            self.left_out.devices_left_out.push(path.clone());
+            return Ok(());
+        }
+        made.map_err(io("make", path))?;
+        if owner {
+            let (uid, gid) = owner_of(node);
+            fs::chownat(dir, last(path), uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(io("give an owner to", path))?;
+        }
+        if !matches!(node.kind, Kind::Symlink { .. }) {
+            // Nothing but us writes here, and what we made a moment ago is no symlink. mknod's mode is subject to the
+            // umask, and chown takes set-id bits away.
+            fs::chmodat(dir, last(path), mode, AtFlags::empty()).map_err(io("set the mode of", path))?;
+        }
+        fs::utimensat(dir, last(path), &times(node), AtFlags::SYMLINK_NOFOLLOW).map_err(io("set the time of", path))?;
+        let names = node.xattrs.keys().map(|name| (path.clone(), name.clone()));
+        self.left_out.xattrs_left_out.extend(names);
+        Ok(())
+    }
+
+    fn hard_link(&mut self, file: &LayerPath, name: &LayerPath) -> Result<(), UnpackError> {
+        // Two directories; the second opening would close the first.
+        let from = rustix::io::fcntl_dupfd_cloexec(self.parent_of(file)?, 0).map_err(io("link", name))?;
+        let to = self.parent_of(name)?;
+        fs::linkat(&from, last(file), to, last(name), AtFlags::empty()).map_err(io("link", name))
+    }
+
+    /// Leaves overlayfs's marks where something of the layers below is hidden.
+    fn mark(&mut self, taken: &TakenAway, xattrs: OverlayXattrs) -> Result<(), UnpackError> {
+        let name = match xattrs {
+            OverlayXattrs::User => "user.overlay.opaque",
+            OverlayXattrs::Trusted => "trusted.overlay.opaque",
+        };
+        let (view, lower) = (self.view, self.lower);
+        for path in &taken.whiteouts {
+            match (lower.lookup(path), view.lookup(path)) {
+                // There is nothing to hide, or it is hidden by what is there instead.
+                (None, _) => {}
+                (Some(_), Some(now)) if !now.is_directory() => {}
+                (Some(_), Some(_)) => self.make_opaque(path, name)?,
+                // A directory above that is whited out itself, or replaced, hides this too.
+                (Some(_), None) if !parent_stands(view, path) => {}
+                (Some(_), None) => {
+                    let dir = self.parent_of(path)?;
+                    fs::mknodat(dir, last(path), FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0))
+                        .map_err(io("make the whiteout of", path))?;
+                }
+            }
+        }
+        for path in &taken.opaque {
+            if lower.lookup(path).is_some() && view.lookup(path).is_some_and(Node::is_directory) {
+                self.make_opaque(path, name)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn make_opaque(&mut self, path: &LayerPath, xattr: &str) -> Result<(), UnpackError> {
+        self.make_dirs(path)?;
+        let dir = self.dirs.open(path)?;
+        fs::fsetxattr(dir, xattr, b"y", XattrFlags::empty()).map_err(io("mark as opaque", path))
+    }
+
+    /// Removes what the view no longer shows, or shows as something else, deepest first.
+    fn remove_what_is_gone(&mut self) -> Result<(), UnpackError> {
+        let view = self.view;
+        let ours: BTreeSet<_> = view.of_last_layer().map(|(path, _)| path).collect();
+        let was: Vec<_> = self.lower.all().filter(|(path, _)| !path.is_root()).collect();
+        for (path, old) in was.into_iter().rev() {
+            let stays = match view.lookup(path) {
+                None => false,
+                Some(new) => !ours.contains(path) || (new.is_directory() && old.is_directory()),
+            };
+            if stays {
+                continue;
+            }
+            let flags = if old.is_directory() { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+            let dir = self.parent_of(path)?;
+            match fs::unlinkat(dir, last(path), flags) {
+                // A device that could not be made.
+                Ok(()) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(io("remove", path)(error)),
+            }
+        }
+        Ok(())
+    }
+
+    /// The directory that a path is in, made if it was not there.
+    fn parent_of(&mut self, path: &LayerPath) -> Result<&OwnedFd, UnpackError> {
+        let parent = path.parent().unwrap_or_else(LayerPath::root);
+        self.make_dirs(&parent)?;
+        self.dirs.open(&parent)
+    }
+
+    /// Makes a directory and those above it, for us alone until the end.
+    fn make_dirs(&mut self, path: &LayerPath) -> Result<(), UnpackError> {
+        if self.touched.contains(path) {
+            return Ok(());
+        }
+        let parent = path.parent().unwrap_or_else(LayerPath::root);
+        self.make_dirs(&parent)?;
+        let dir = self.dirs.open(&parent)?;
+        match fs::mkdirat(dir, last(path), Mode::from_raw_mode(0o700)) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => {
+                fs::fchmod(self.dirs.open(path)?, Mode::from_raw_mode(0o700)).map_err(io("set the mode of", path))?;
+            }
+            Err(error) => return Err(io("make", path)(error)),
+        }
+        self.touched.insert(path.clone());
+        Ok(())
+    }
+
+    /// Owners, modes and times of directories come last: making something in one changes its time, and needs its mode.
+    fn finish_directories(&mut self) -> Result<(), UnpackError> {
+        let view = self.view;
+        for path in std::mem::take(&mut self.touched).into_iter().rev() {
+            // A directory that only leads to a whiteout is the lower one's double.
+            let Some(node) = view.lookup(&path) else { continue };
+            let dir = beneath::open(&self.dirs.root, &path, OFlags::RDONLY | OFlags::DIRECTORY);
+            self.dress(&path, node, dir.map_err(io_("open", &path))?)?;
+        }
+        Ok(())
+    }
+
+    /// Owner, mode, attributes and time, in the order in which none undoes another: chown takes set-id bits and
+    /// capabilities away.
+    fn dress(&mut self, path: &LayerPath, node: &Node, fd: impl AsFd) -> Result<(), UnpackError> {
+        if self.owner {
+            let (uid, gid) = owner_of(node);
+            fs::fchown(&fd, uid, gid).map_err(io("give an owner to", path))?;
+        }
+        fs::fchmod(&fd, Mode::from_raw_mode(node.mode)).map_err(io("set the mode of", path))?;
+        for (name, value) in &node.xattrs {
+            match fs::fsetxattr(&fd, name.as_str(), value, XattrFlags::empty()) {
+                Ok(()) => {}
+                // Without owners there is no root to have capabilities either.
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if may_be_left_out(name, self.owner) => {
+                    self.left_out.xattrs_left_out.push((path.clone(), name.clone()));
+                }
+                Err(error) => return Err(io("set an extended attribute of", path)(error)),
+            }
+        }
+        fs::futimens(&fd, &times(node)).map_err(io("set the time of", path))
+    }
+}
+
+/// Everything but file capabilities, without which a program would not work.
+fn may_be_left_out(xattr: &str, owner: bool) -> bool {
+    xattr != "security.capability" || !owner
+}
+
+fn parent_stands(view: &View, path: &LayerPath) -> bool {
+    path.parent().is_some_and(|parent| view.lookup(&parent).is_some_and(Node::is_directory))
+}
+
+fn owner_of(node: &Node) -> (Option<Uid>, Option<Gid>) {
+    (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)))
+}
+
+fn times(node: &Node) -> Timestamps {
+    let time = Timespec { tv_sec: node.mtime, tv_nsec: 0 };
+    Timestamps { last_access: time, last_modification: time }
+}
+
+/// The name in its directory; the root has `.`.
+fn last(path: &LayerPath) -> &[u8] {
+    path.name().unwrap_or(b".")
+}
+
+fn io<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UnpackError + 'a {
+    move |source| io_(doing, path)(source.into())
+}
+
+fn io_<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(io::Error) -> UnpackError + 'a {
+    move |source| UnpackError::Io { doing, path: path.clone(), source }
+}
+
+fn open_dir(path: &Path) -> Result<OwnedFd, UnpackError> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+    fs::open(path, flags, Mode::empty()).map_err(|error| {
+        let source = io::Error::new(io::Error::from(error).kind(), format!("cannot open {}: {error}", path.display()));
+        UnpackError::Read(source)
+    })
+}
+
+/// Directories of the layer's own; the one opened last stays open, since the next thing is mostly in it too.
+struct Dirs {
+    root: OwnedFd,
+    last: Option<(LayerPath, OwnedFd)>,
+}
+
+impl Dirs {
+    fn open(&mut self, path: &LayerPath) -> Result<&OwnedFd, UnpackError> {
+        let last = match self.last.take() {
+            Some((opened, fd)) if opened == *path => (opened, fd),
+            _ => {
+                let fd = beneath::open(&self.root, path, OFlags::RDONLY | OFlags::DIRECTORY);
+                (path.clone(), fd.map_err(io_("open", path))?)
+            }
+        };
+        Ok(&self.last.insert(last).1)
+    }
+
+    fn is_there(&self, path: &LayerPath) -> bool {
+        beneath::open(&self.root, path, OFlags::PATH).is_ok()
+    }
+}
+
+/// A tar that is read from its beginning to its end, and digested.
+struct Verified<R> {
+    tar: R,
+    seen: HashingWriter<io::Sink>,
+    at: u64,
+}
+
+impl<R: Read> Verified<R> {
+    fn copy(&mut self, bytes: u64, out: &mut impl Write) -> io::Result<()> {
+        let copied = self.pass(bytes, out)?;
+        if copied < bytes {
+            return Err(io::ErrorKind::UnexpectedEof.into());
+        }
+        Ok(())
+    }
+
+    fn copy_rest(&mut self) -> io::Result<()> {
+        self.pass(u64::MAX, &mut io::sink()).map(drop)
+    }
+
+    fn pass(&mut self, bytes: u64, out: &mut impl Write) -> io::Result<u64> {
+        let mut buffer = [0; 64 << 10];
+        let mut passed = 0;
+        while passed < bytes {
+            let wanted = buffer.len().min(usize::try_from(bytes - passed).unwrap_or(usize::MAX));
+            let read = match self.tar.read(&mut buffer[..wanted]) {
+                Ok(0) => break,
+                Ok(read) => read,
+                Err(e) if e.kind() == io::ErrorKind::Interrupted => continue,
+                Err(e) => return Err(e),
+            };
+            self.seen.write_all(&buffer[..read])?;
+            out.write_all(&buffer[..read])?;
+            passed += read as u64;
+        }
+        self.at += passed;
+        Ok(passed)
+    }
+}

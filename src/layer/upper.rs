@@ -1,0 +1,216 @@
+//! What a step changed, from the upper directory of an overlay.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
+use std::sync::Arc;
+
+use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
+use rustix::io::Errno;
+
+use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, View, beneath};
+
+#[derive(Debug, thiserror::Error)]
+pub enum UpperError {
+    #[error("cannot {doing} {path} in an overlay's upper directory: {source}")]
+    Io { doing: &'static str, path: LayerPath, source: io::Error },
+    #[error("{path} is only a part of what it shows: overlayfs was mounted with {with}, which must be off")]
+    Partial { path: LayerPath, with: &'static str },
+    #[error(transparent)]
+    Path(#[from] PathError),
+}
+
+/// Reads the upper directory of an overlay that lies over `lower`, with owners as this process sees them.
+///
+/// A directory is listed when it or anything in it changed. Sockets are left out. Of extended attributes there are
+/// file capabilities and `user.*`; the others (`security.selinux`, `system.posix_acl_*`, …) are of the machine.
+pub fn read_upper(upper: &Path, lower: &View) -> Result<Tree<Content>, UpperError> {
+    let root = fs::open(upper, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+        .map_err(failed("open", &LayerPath::root()))?;
+    let mut upper = Upper { root: Arc::new(root), lower, tree: Tree::default(), names: BTreeMap::new() };
+    let stat = fs::fstat(&upper.root).map_err(failed("look at", &LayerPath::root()))?;
+    upper.directory(LayerPath::root(), &stat, true)?;
+    Ok(upper.tree)
+}
+
+struct Upper<'a> {
+    root: Arc<OwnedFd>,
+    lower: &'a View,
+    tree: Tree<Content>,
+    /// The first name of each file that has several, by device and inode.
+    names: BTreeMap<(u64, u64), LayerPath>,
+}
+
+impl Upper<'_> {
+    /// `merged`: whether the lower layers show through here. Tells whether anything in it or about it changed.
+    fn directory(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
+        let dir = self.open(&path, OFlags::DIRECTORY)?;
+        let marks = Marks::read(&dir, &path)?;
+        let below = self.lower.lookup(&path).filter(|node| merged && node.is_directory());
+        let merged = below.is_some() && !marks.opaque;
+        let entry = entry(Kind::Directory, stat, marks.xattrs);
+        // The root is always there, and listed only for its own sake.
+        let mut changed = below.is_none_or(|below| !below.same_owner_and_mode(&entry));
+        let listed_for_itself = changed;
+        if marks.opaque && below.is_some() {
+            self.tree.opaque.insert(path.clone());
+            changed = true;
+        }
+        for (name, stat) in children(&dir, &path)? {
+            changed |= self.child(path.join(&name)?, &stat, merged)?;
+        }
+        if if path.is_root() { listed_for_itself } else { changed } {
+            self.tree.entries.insert(path, entry);
+        }
+        Ok(changed)
+    }
+
+    fn child(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
+        let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
+        let kind = match FileType::from_raw_mode(stat.st_mode) {
+            FileType::Directory => return self.directory(path, stat, merged),
+            FileType::CharacterDevice if (major, minor) == (0, 0) => return Ok(self.whiteout(path, merged)),
+            FileType::RegularFile => return self.file(path, stat, merged),
+            FileType::Symlink => Kind::Symlink { target: self.target(&path)? },
+            FileType::CharacterDevice => Kind::CharDevice { major, minor },
+            FileType::BlockDevice => Kind::BlockDevice { major, minor },
+            FileType::Fifo => Kind::Fifo,
+            // It is of no use without the process that listens on it.
+            FileType::Socket | FileType::Unknown => return Ok(false),
+        };
+        let kind = self.first_name(&path, stat).map_or(kind, |to| Kind::HardLink { to });
+        self.tree.entries.insert(path, entry(kind, stat, BTreeMap::new()));
+        Ok(true)
+    }
+
+    fn file(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
+        let marks = Marks::read(&self.open(&path, OFlags::NONBLOCK | OFlags::NOCTTY)?, &path)?;
+        if marks.whiteout && stat.st_size == 0 {
+            return Ok(self.whiteout(path, merged));
+        }
+        let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone() });
+        // A size is never negative.
+        let kind = Kind::File { size: stat.st_size.cast_unsigned(), content };
+        let kind = self.first_name(&path, stat).map_or(kind, |to| Kind::HardLink { to });
+        self.tree.entries.insert(path, entry(kind, stat, marks.xattrs));
+        Ok(true)
+    }
+
+    /// What the lower layers do not have need not be hidden: a file that was made and removed by the same step.
+    fn whiteout(&mut self, path: LayerPath, merged: bool) -> bool {
+        let hides = merged && self.lower.lookup(&path).is_some();
+        if hides {
+            self.tree.whiteouts.insert(path);
+        }
+        hides
+    }
+
+    /// The name under which this file was listed before.
+    fn first_name(&mut self, path: &LayerPath, stat: &Stat) -> Option<LayerPath> {
+        if stat.st_nlink < 2 {
+            return None;
+        }
+        let first = self.names.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone());
+        (first != path).then(|| first.clone())
+    }
+
+    fn target(&self, path: &LayerPath) -> Result<Vec<u8>, UpperError> {
+        let link = beneath::open(&self.root, path, OFlags::PATH).map_err(io_failed("open", path))?;
+        // An O_PATH descriptor of a symlink is read with an empty name.
+        let target = fs::readlinkat(link, "", Vec::new()).map_err(failed("read the symlink", path))?;
+        Ok(target.into_bytes())
+    }
+
+    fn open(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd, UpperError> {
+        beneath::open(&self.root, path, OFlags::RDONLY | flags).map_err(io_failed("open", path))
+    }
+}
+
+/// Extended attributes: those that overlayfs leaves for itself, and those that are part of the file.
+#[derive(Default)]
+struct Marks {
+    opaque: bool,
+    whiteout: bool,
+    xattrs: BTreeMap<String, Vec<u8>>,
+}
+
+impl Marks {
+    fn read(file: impl AsFd, path: &LayerPath) -> Result<Self, UpperError> {
+        let mut marks = Self::default();
+        for name in xattr_names(&file).map_err(failed("list the extended attributes of", path))? {
+            let overlay = name.strip_prefix("user.overlay.").or_else(|| name.strip_prefix("trusted.overlay."));
+            let value = || xattr(&file, &name).map_err(failed("read an extended attribute of", path));
+            let partial = |with| UpperError::Partial { path: path.clone(), with };
+            match (overlay, name.as_str()) {
+                (Some("opaque"), _) => marks.opaque = value()? == b"y",
+                (Some("whiteout"), _) => marks.whiteout = true,
+                (Some("redirect"), _) => return Err(partial("redirect_dir")),
+                (Some("metacopy"), _) => return Err(partial("metacopy")),
+                // Where a file was copied up from, how many names it had: for overlayfs only.
+                (Some(_), _) => {}
+                (None, "security.capability") => _ = marks.xattrs.insert(name.clone(), capability(value()?)),
+                (None, user) if user.starts_with("user.") => _ = marks.xattrs.insert(name.clone(), value()?),
+                (None, _) => {}
+            }
+        }
+        Ok(marks)
+    }
+}
+
+/// Capabilities that hold for one user namespace (version 3, with the id of its root at the end) as those that hold
+/// where the layer is unpacked (version 2): <https://man7.org/linux/man-pages/man7/capabilities.7.html>.
+fn capability(mut value: Vec<u8>) -> Vec<u8> {
+    const VERSION_3_LENGTH: usize = 24;
+    const VERSION_2_LENGTH: usize = 20;
+    if value.len() == VERSION_3_LENGTH && value[3] == 3 {
+        value.truncate(VERSION_2_LENGTH);
+        value[3] = 2;
+    }
+    value
+}
+
+/// Names that are not text are of nothing that we keep.
+fn xattr_names(file: &impl AsFd) -> Result<Vec<String>, Errno> {
+    // As large as Linux lets the list be.
+    let mut list = vec![0; 65_536];
+    let length = match fs::flistxattr(file, &mut list[..]) {
+        Err(Errno::OPNOTSUPP) => 0,
+        length => length?,
+    };
+    let names = list[..length].split(|&byte| byte == 0).filter(|name| !name.is_empty());
+    Ok(names.filter_map(|name| str::from_utf8(name).ok().map(str::to_owned)).collect())
+}
+
+fn xattr(file: &impl AsFd, name: &str) -> Result<Vec<u8>, Errno> {
+    let mut value = vec![0; 65_536];
+    let length = fs::fgetxattr(file, name, &mut value[..])?;
+    value.truncate(length);
+    Ok(value)
+}
+
+/// What is in a directory, sorted by name.
+fn children(dir: &OwnedFd, path: &LayerPath) -> Result<BTreeMap<Vec<u8>, Stat>, UpperError> {
+    let mut children = BTreeMap::new();
+    for child in Dir::read_from(dir).map_err(failed("list", path))? {
+        let name = child.map_err(failed("list", path))?.file_name().to_bytes().to_vec();
+        if !matches!(&name[..], b"." | b"..") {
+            let stat = fs::statat(dir, &name[..], AtFlags::SYMLINK_NOFOLLOW).map_err(failed("look into", path))?;
+            children.insert(name, stat);
+        }
+    }
+    Ok(children)
+}
+
+fn entry(kind: Kind<Content>, stat: &Stat, xattrs: BTreeMap<String, Vec<u8>>) -> Entry<Content> {
+    let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
+    Entry { kind, mode, uid, gid, mtime: stat.st_mtime, xattrs }
+}
+
+fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UpperError + 'a {
+    move |source| io_failed(doing, path)(source.into())
+}
+
+fn io_failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(io::Error) -> UpperError + 'a {
+    move |source| UpperError::Io { doing, path: path.clone(), source }
+}
