@@ -237,3 +237,123 @@ fn compress(block: &[u8], dictionary: &[u8], last: bool, Level(level): Level) ->
     crc.update(block);
     Ok(Compressed { bytes, crc })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::*;
+    use crate::image::Digest;
+
+    /// Bytes that compress as a layer's do, from a fixed seed, over three blocks and a bit.
+    fn input() -> Vec<u8> {
+        let mut state = 7u64;
+        let mut bytes = Vec::new();
+        while bytes.len() < 3 * BLOCK + 12_345 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let word = state >> 33;
+            match word % 4 {
+                0 => bytes.extend(word.to_le_bytes()),
+                1 => bytes.extend(format!("key_{}: value\n", word % 1000).bytes()),
+                _ => bytes.extend_from_within(bytes.len().saturating_sub(word as usize % 500)..),
+            }
+        }
+        bytes
+    }
+
+    fn gzip(input: &[u8], level: u32, threads: usize, write: usize) -> Vec<u8> {
+        let packing = Packing::Gzip(Level::new(level).unwrap());
+        let mut packer = Packer::new(packing, threads, Vec::new()).unwrap();
+        input.chunks(write.max(1)).for_each(|chunk| packer.write_all(chunk).unwrap());
+        packer.finish().unwrap()
+    }
+
+    fn gunzip(blob: &[u8]) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        // One member: what `gunzip` and every registry's clients read.
+        let mut decoder = flate2::read::GzDecoder::new(blob);
+        decoder.read_to_end(&mut bytes).unwrap();
+        assert_eq!(decoder.into_inner(), b"");
+        bytes
+    }
+
+    #[test]
+    fn threads_and_the_size_of_writes_do_not_show() {
+        let input = input();
+        let one = gzip(&input, 4, 1, input.len());
+        assert_eq!(gunzip(&one), input);
+        for threads in [1, 2, 8] {
+            for write in [1000, 65_536, BLOCK + 1, input.len()] {
+                assert!(gzip(&input, 4, threads, write) == one, "{threads} threads, writes of {write}");
+            }
+        }
+        let short = &input[..BLOCK + 1000];
+        assert!(gzip(short, 4, 2, 1) == gzip(short, 4, 1, short.len()), "writes of 1");
+    }
+
+    #[test]
+    fn any_length_is_one_gzip_member() {
+        let input = input();
+        for length in [0, 1, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK] {
+            assert!(gunzip(&gzip(&input[..length], 4, 2, BLOCK)) == input[..length], "{length}");
+        }
+    }
+
+    #[test]
+    fn what_does_not_compress_has_room() {
+        let mut state = 1u64;
+        let noise: Vec<u8> = std::iter::repeat_with(|| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            (state >> 56) as u8
+        })
+        .take(BLOCK)
+        .collect();
+        for level in [2, 4, 9] {
+            assert!(gunzip(&gzip(&noise, level, 1, BLOCK)) == noise);
+        }
+    }
+
+    // When these move, a new compressor has come into the house, and every layer that is built from now on has another
+    // digest than the same layer before: a person has to want that.
+    #[test]
+    fn the_bytes_of_each_level_do_not_move() {
+        let input = input();
+        let digests = [2, 3, 4, 7, 8, 9].map(|level| (level, Digest::of(&gzip(&input, level, 2, BLOCK)).short()));
+        let golden = [
+            (2, "aaf2f7924cb4"),
+            (3, "b4463b636058"),
+            (4, "c48a6fe26cc0"),
+            (7, "52c20c03772b"),
+            (8, "d4e8aba1a035"),
+            (9, "b5def9ebc069"),
+        ];
+        assert_eq!(digests, golden.map(|(level, digest)| (level, digest.to_owned())));
+    }
+
+    #[test]
+    fn levels_whose_bytes_would_vary_are_refused() {
+        for level in [0, 1, 5, 6, 10] {
+            assert_eq!(Packing::new(Compression::Gzip, Some(level)), Err(NoSuchPacking::Level(level)));
+        }
+        assert_eq!(Packing::new(Compression::Gzip, None), Ok(Packing::default()));
+        assert_eq!(Packing::new(Compression::None, None), Ok(Packing::None));
+        assert_eq!(Packing::new(Compression::None, Some(1)), Err(NoSuchPacking::LevelOfNothing));
+        assert_eq!(Packing::new(Compression::Zstd, None), Err(NoSuchPacking::Zstd));
+    }
+
+    #[test]
+    fn an_error_below_is_passed_up() {
+        struct Full;
+        impl Write for Full {
+            fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+                if bytes.len() == HEADER.len() { Ok(bytes.len()) } else { Err(io::ErrorKind::StorageFull.into()) }
+            }
+            fn flush(&mut self) -> io::Result<()> {
+                Ok(())
+            }
+        }
+        let mut packer = Packer::new(Packing::default(), 2, Full).unwrap();
+        let written = packer.write_all(&vec![1; 8 * BLOCK]);
+        assert_eq!(written.unwrap_err().kind(), io::ErrorKind::StorageFull);
+    }
+}

@@ -19,6 +19,8 @@ mod pax;
 mod read;
 mod resolve;
 mod sniff;
+#[cfg(test)]
+mod testing;
 mod tree;
 mod unpack;
 mod upper;

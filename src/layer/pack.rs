@@ -66,3 +66,67 @@ fn seal<W: Write>(tar: Digesting<W>, tree: Tree<Offset>) -> Result<Packed, PackE
     out.flush()?;
     Ok(Packed { blob, size, index: Index { diff_id, size: tar_size, tree } })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Compression;
+    use crate::layer::testing::{path, tar, words};
+    use crate::layer::{Entry, Kind, Limits, decompress, index};
+
+    fn tree() -> Tree<Content> {
+        let bytes: Vec<u8> = (0..3_000_000u32).map(|n| (n / 7) as u8).collect();
+        let file = Kind::File { size: bytes.len() as u64, content: Content::Bytes(bytes.into()) };
+        let entries = [(path("d"), Entry::directory(0o755)), (path("d/f"), Entry::new(file, 0o644))].into();
+        Tree { entries, ..Tree::default() }
+    }
+
+    fn packed(packing: Packing, threads: usize) -> (Packed, Vec<u8>) {
+        let mut blob = Vec::new();
+        let none = |_: &Digest| Err(io::ErrorKind::NotFound.into());
+        (pack(&tree(), Times::default(), packing, threads, &none, &mut blob).unwrap(), blob)
+    }
+
+    #[test]
+    fn a_packed_layer_knows_both_its_digests_and_where_its_files_are() {
+        for packing in [Packing::default(), Packing::None] {
+            let (packed, blob) = packed(packing, 2);
+            assert_eq!((packed.blob, packed.size), (Digest::of(&blob), blob.len() as u64));
+            let tar = decompress(&blob[..], packing.compression(), Limits::default()).unwrap();
+            assert_eq!(index(tar).unwrap(), packed.index);
+        }
+    }
+
+    #[test]
+    fn a_tar_that_streams_by_is_packed_as_the_tree_that_it_holds() {
+        let (from_tree, blob) = packed(Packing::default(), 2);
+        let mut tar = Vec::new();
+        decompress(&blob[..], Compression::Gzip, Limits::default()).unwrap().read_to_end(&mut tar).unwrap();
+        let mut again = Vec::new();
+        let from_tar = pack_stream(&tar[..], Packing::default(), 1, &mut again).unwrap();
+        assert_eq!(from_tar, from_tree);
+        assert!(again == blob);
+    }
+
+    #[test]
+    fn the_bytes_of_a_blob_do_not_move() {
+        let (packed, _) = packed(Packing::default(), 2);
+        assert_eq!(format!("{} {}", packed.blob.short(), packed.index.diff_id.short()), "d95f14e37c7e 074ce66f6f4a");
+    }
+
+    #[test]
+    fn bytes_behind_the_trailer_are_packed_too() {
+        let whole = tar().file("f", b"x").bytes(&[0; 1024]).bytes(b"more").without_end();
+        let mut blob = Vec::new();
+        let packed = pack_stream(&whole[..], Packing::None, 1, &mut blob).unwrap();
+        assert_eq!((&blob, packed.index.diff_id, packed.blob), (&whole, Digest::of(&whole), Digest::of(&whole)));
+        assert_eq!(words(&packed.index.tree), "/f:1");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_is_not_blamed_on_the_tar() {
+        let mut small = [0; 100];
+        let error = pack_stream(&tar().file("f", b"x").end()[..], Packing::None, 1, &mut small[..]).unwrap_err();
+        assert!(matches!(error, PackError::Io(_)), "{error}");
+    }
+}

@@ -296,6 +296,9 @@ impl Unpacking<'_> {
                 Ok(()) | Err(Errno::NOENT) => {}
                 Err(error) => return Err(io("remove", path)(error)),
             }
+            // What takes its place is another directory, or none.
+            self.touched.remove(path);
+            self.dirs.last = None;
         }
         Ok(())
     }
@@ -459,5 +462,300 @@ impl<R: Read> Verified<R> {
         }
         self.at += passed;
         Ok(passed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
+
+    use super::*;
+    use crate::layer::testing::{Tar, path, tar, words};
+    use crate::layer::{Kind, index, read_upper};
+
+    /// Layers, the bottom one first, each unpacked into a folder of its own as this user can.
+    struct Stack {
+        home: tempfile::TempDir,
+        dirs: Vec<PathBuf>,
+        view: View,
+    }
+
+    impl Stack {
+        fn new() -> Self {
+            Self { home: tempfile::tempdir().unwrap(), dirs: Vec::new(), view: View::default() }
+        }
+
+        fn lay(mut self, layer: Tar) -> Self {
+            self.try_lay(layer, Whiteouts::Overlay(OverlayXattrs::User)).unwrap();
+            self
+        }
+
+        fn try_lay(&mut self, layer: Tar, whiteouts: Whiteouts) -> Result<Unpacked, UnpackError> {
+            let bytes = layer.end();
+            let index = index(&bytes[..]).unwrap();
+            let name = if whiteouts == Whiteouts::Remove { 0 } else { self.dirs.len() };
+            let into = self.home.path().join(name.to_string());
+            std::fs::create_dir_all(&into).unwrap();
+            let unpacked = unpack(&index, &bytes[..], &self.view, &self.dirs, &into, whiteouts, is_root())?;
+            self.view.apply(&index)?;
+            self.dirs.push(into);
+            Ok(unpacked)
+        }
+
+        fn top(&self) -> &Path {
+            self.dirs.last().unwrap()
+        }
+
+        /// What `find` would say of the topmost layer.
+        fn listing(&self) -> String {
+            let mut list = Vec::new();
+            walk(self.top(), self.top(), &mut list);
+            list.sort();
+            list.join(" ")
+        }
+    }
+
+    fn is_root() -> bool {
+        rustix::process::geteuid().is_root()
+    }
+
+    fn walk(root: &Path, dir: &Path, list: &mut Vec<String>) {
+        for child in std::fs::read_dir(dir).unwrap() {
+            let path = child.unwrap().path();
+            let meta = std::fs::symlink_metadata(&path).unwrap();
+            let name = path.strip_prefix(root).unwrap().display();
+            let kind = meta.file_type();
+            let opaque = |path: &Path| fs::lgetxattr(path, "user.overlay.opaque", &mut [0; 8][..]).is_ok();
+            list.push(match () {
+                () if kind.is_dir() && opaque(&path) => format!("{name}/!"),
+                () if kind.is_dir() => format!("{name}/"),
+                () if kind.is_symlink() => format!("{name}>{}", std::fs::read_link(&path).unwrap().display()),
+                () if kind.is_char_device() && meta.rdev() == 0 => format!("-{name}"),
+                () if kind.is_file() => format!("{name}:{}", std::fs::read_to_string(&path).unwrap()),
+                () => format!("{name}?"),
+            });
+            if kind.is_dir() {
+                walk(root, &path, list);
+            }
+        }
+    }
+
+    #[track_caller]
+    fn check(layers: impl IntoIterator<Item = Tar>, top: &str) {
+        assert_eq!(layers.into_iter().fold(Stack::new(), Stack::lay).listing(), top);
+    }
+
+    #[test]
+    fn a_layer_is_unpacked_by_itself() {
+        check([tar().dir("d").file("d/f", b"1").symlink("l", "d/f")], "d/ d/f:1 l>d/f");
+        check([tar().file("a", b"1"), tar().file("b", b"2")], "b:2");
+    }
+
+    #[test]
+    fn whiteouts_become_the_marks_of_an_overlay() {
+        let lower = || tar().file("a", b"1").file("d/x", b"1").file("d/y", b"1");
+        check([lower(), tar().file(".wh.a", b"").file("d/.wh.x", b"")], "-a -d/x d/");
+        check([lower(), tar().dir("d").file("d/z", b"2").file("d/.wh..wh..opq", b"")], "d/! d/z:2");
+        check([lower(), tar().file(".wh.none", b"").file("no/.wh.x", b"")], "");
+    }
+
+    #[test]
+    fn what_is_removed_and_made_again_hides_what_was_there() {
+        let lower = || tar().file("d/x", b"1");
+        check([lower(), tar().file(".wh.d", b"").file("d/y", b"2")], "d/! d/y:2");
+        check([lower(), tar().file("d/y", b"2").file(".wh.d", b"")], "d/! d/y:2");
+        check([lower(), tar().file(".wh.d", b"").file("d", b"2")], "d:2");
+        check([lower(), tar().file(".wh.d", b"").file("d/.wh.x", b"")], "-d");
+    }
+
+    #[test]
+    fn no_symlink_leads_out_of_the_layer() {
+        let outside = tempfile::tempdir().unwrap();
+        let host = outside.path().to_str().unwrap();
+        let inside = &host[1..];
+        std::fs::set_permissions(host, PermissionsExt::from_mode(0o751)).unwrap();
+        let stack = Stack::new()
+            .lay(tar().symlink("d", host).symlink("e", host))
+            // A file behind a lower layer's symlink, and a directory in place of one (RUSTSEC-2026-0067).
+            .lay(tar().file("d/x", b"2").dir("e").file("e/y", b"2"));
+        assert_eq!(std::fs::read_dir(host).unwrap().count(), 0);
+        assert_eq!(std::fs::metadata(host).unwrap().mode() & 0o7777, 0o751);
+        assert_eq!(std::fs::read(stack.top().join(inside).join("x")).unwrap(), b"2");
+        assert_eq!(std::fs::read(stack.top().join("e/y")).unwrap(), b"2");
+        // The same within one layer.
+        let stack = Stack::new().lay(tar().symlink("d", host).file("d/x", b"1"));
+        assert_eq!(std::fs::read_dir(host).unwrap().count(), 0);
+        assert_eq!(std::fs::read(stack.top().join(inside).join("x")).unwrap(), b"1");
+    }
+
+    #[test]
+    fn parents_that_a_layer_takes_for_granted_are_those_below() {
+        let dir = crate::layer::ustar::Header { mode: 0o1750, ..Tar::header(b'5', "a", "", 0) };
+        let stack = Stack::new().lay(tar().patched(&dir, 0, b"a", b"")).lay(tar().file("a/b/c", b"1"));
+        let mode = |path: &str| std::fs::metadata(stack.top().join(path)).unwrap().mode() & 0o7777;
+        assert_eq!((mode("a"), mode("a/b"), mode("a/b/c")), (0o1750, 0o755, 0o644));
+        assert_eq!(std::fs::metadata(stack.top().join("a")).unwrap().mtime(), 7);
+    }
+
+    #[test]
+    fn names_of_one_file_are_one_file_across_layers_too() {
+        let lower = || tar().file("d/a", b"1").hard_link("d/b", "d/a");
+        let stack = Stack::new().lay(lower());
+        let inode = |stack: &Stack, name: &str| std::fs::metadata(stack.top().join(name)).unwrap().ino();
+        assert_eq!(inode(&stack, "d/a"), inode(&stack, "d/b"));
+        let stack = stack.lay(tar().file("other", b"")).lay(tar().file("d/a", b"22").hard_link("c", "d/b"));
+        assert_eq!(stack.listing(), "c:1 d/ d/a:22 d/b:1");
+        assert_eq!(inode(&stack, "c"), inode(&stack, "d/b"));
+        assert_eq!(std::fs::metadata(stack.top().join("c")).unwrap().mtime(), 7);
+    }
+
+    #[test]
+    fn modes_and_times_do_not_depend_on_the_umask() {
+        let set_id = crate::layer::ustar::Header { mode: 0o6777, ..Tar::header(b'0', "s", "", 0) };
+        let pipe = crate::layer::ustar::Header { mode: 0o666, ..Tar::header(b'6', "p", "", 0) };
+        let stack =
+            Stack::new().lay(tar().patched(&set_id, 0, b"s", b"").patched(&pipe, 0, b"p", b"").symlink("l", "s"));
+        let meta = |name: &str| std::fs::symlink_metadata(stack.top().join(name)).unwrap();
+        assert_eq!((meta("s").mode() & 0o7777, meta("p").mode() & 0o7777), (0o6777, 0o666));
+        assert_eq!((meta("s").mtime(), meta("p").mtime(), meta("l").mtime()), (7, 7, 7));
+    }
+
+    #[test]
+    fn owners_and_capabilities_are_set_by_root() {
+        if !is_root() {
+            return;
+        }
+        let file = crate::layer::ustar::Header { uid: 123, gid: 456, mode: 0o4755, ..Tar::header(b'0', "f", "", 0) };
+        let bytes = "\u{1}\0\0\u{2}\0\u{4}\0\0\0\0\0\0\0\0\0\0\0\0\0\0";
+        let records = [("SCHILY.xattr.security.capability", bytes), ("SCHILY.xattr.user.a", "b")];
+        let stack = Stack::new().lay(tar().pax(b'x', &records).patched(&file, 0, b"f", b""));
+        let at = stack.top().join("f");
+        let meta = std::fs::metadata(&at).unwrap();
+        assert_eq!((meta.uid(), meta.gid(), meta.mode() & 0o7777), (123, 456, 0o4755));
+        let mut value = [0; 64];
+        let length = fs::getxattr(&at, "security.capability", &mut value[..]).unwrap();
+        assert_eq!(&value[..length], bytes.as_bytes());
+    }
+
+    #[test]
+    fn a_tar_of_another_digest_is_refused() {
+        let layer = index(&tar().file("f", b"1").end()[..]).unwrap();
+        for other in [tar().file("f", b"2").end(), tar().file("f", b"1").bytes(&[0; 512]).end()] {
+            let into = tempfile::tempdir().unwrap();
+            let whiteouts = Whiteouts::Overlay(OverlayXattrs::User);
+            let error = unpack(&layer, &other[..], &View::default(), &[], into.path(), whiteouts, false).unwrap_err();
+            assert!(matches!(error, UnpackError::Mismatch { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn without_an_overlay_what_is_whited_out_is_removed() {
+        let mut stack = Stack::new();
+        for layer in [
+            tar()
+                .file("a", b"1")
+                .file("d/x", b"1")
+                .file("d/y", b"1")
+                .file("e/f", b"1")
+                .symlink("l", "a")
+                .file("h", b"1"),
+            tar()
+                .file(".wh.a", b"")
+                .file("d/.wh.x", b"")
+                .file("e", b"2")
+                .dir("l")
+                .file("l/z", b"2")
+                .hard_link("i", "h"),
+        ] {
+            stack.try_lay(layer, Whiteouts::Remove).unwrap();
+        }
+        assert_eq!(stack.listing(), "d/ d/y:1 e:2 h:1 i:1 l/ l/z:2");
+    }
+
+    /// Only root can ask the kernel itself, and not in every container.
+    fn mounted(stack: &Stack, script: &str) -> Option<String> {
+        let lower: Vec<_> = stack.dirs.iter().rev().map(|dir| dir.to_str().unwrap()).collect();
+        let options = format!("userxattr,lowerdir={}", lower.join(":"));
+        let at = stack.home.path().join("mounted");
+        std::fs::create_dir_all(&at).unwrap();
+        let mount = r#"mount -t overlay -o "$1" none "$2" || exit 99; cd "$2" && eval "$3""#;
+        let mut shell = std::process::Command::new("unshare");
+        shell.args(["-m", "sh", "-c", mount, "sh", &options]).arg(&at).arg(script);
+        let output = shell.output().ok().filter(|output| output.status.success())?;
+        Some(String::from_utf8(output.stdout).unwrap())
+    }
+
+    #[test]
+    fn the_kernel_shows_what_the_view_shows() {
+        let layers = [
+            tar().dir("d").file("d/x", b"1").file("d/y", b"1").file("gone", b"1").dir("o").file("o/old", b"1"),
+            tar().file("d/.wh.x", b"").file(".wh.gone", b"").file("o/.wh..wh..opq", b"").file("o/new", b"2"),
+            tar().file(".wh.d", b"").file("d/z", b"3").symlink("l", "o").file("gone", b"3").file("o/deep/f", b"3"),
+            tar().file("l/via", b"4").dir("o/deep").hard_link("h", "o/new").dir("gone").file("gone/f", b"4"),
+        ];
+        let mut stack = Stack::new();
+        for layer in layers {
+            stack = stack.lay(layer);
+            let expected: Vec<_> = stack.view.all().map(|(path, _)| format!(".{path}")).collect();
+            let Some(found) = mounted(&stack, "find . | LC_ALL=C sort") else { return };
+            let mut found: Vec<_> = found.lines().map(|line| if line == "." { "./" } else { line }).collect();
+            found.sort();
+            assert_eq!(found, {
+                let mut sorted = expected;
+                sorted.sort();
+                sorted
+            });
+        }
+        assert_eq!(mounted(&stack, "cat h d/z o/via gone/f o/deep/f").unwrap(), "23443");
+    }
+
+    #[test]
+    fn what_an_overlay_holds_is_read_back_as_the_layer_that_made_it() {
+        let lower = tar().dir("d").file("d/x", b"1").file("gone", b"1").dir("o").file("o/old", b"1");
+        let upper = tar().file(".wh.gone", b"").dir("d").file("d/new", b"22").hard_link("d/other", "d/new");
+        let upper = upper.dir("o").file("o/.wh..wh..opq", b"").symlink("l", "d").any(b'6', "pipe", "", b"");
+        let stack = Stack::new().lay(lower);
+        let below = stack.view.clone();
+        let stack = stack.lay(upper.clone());
+        let read = read_upper(stack.top(), &below).unwrap();
+        let mut indexed = index(&upper.end()[..]).unwrap().tree;
+        assert_eq!(words(&indexed), "/d/ /d/new:2 /d/other=/d/new /l>d /o/ /pipe| -/gone !/o");
+        for entry in
+            indexed.entries.values_mut().filter(|entry| !is_root() || matches!(entry.kind, Kind::Symlink { .. }))
+        {
+            entry.mode = 0o777;
+        }
+        let offsets = |tree: crate::layer::Tree<crate::layer::Content>| crate::layer::Tree {
+            entries: tree
+                .entries
+                .into_iter()
+                .map(|(path, entry)| (path, entry.map(|_| crate::layer::Offset(0))))
+                .collect(),
+            whiteouts: tree.whiteouts,
+            opaque: tree.opaque,
+        };
+        assert_eq!(words(&offsets(read)), words(&indexed));
+    }
+
+    #[test]
+    fn an_unpacked_device_is_there_or_is_said_to_be_left_out() {
+        let null = crate::layer::ustar::Header { major: 1, minor: 3, ..Tar::header(b'3', "null", "", 0) };
+        let mut stack = Stack::new();
+        let layer = tar().patched(&null, 0, b"n", b"");
+        let unpacked = stack.try_lay(layer, Whiteouts::Overlay(OverlayXattrs::User)).unwrap();
+        assert_eq!(unpacked.devices_left_out.contains(&path("null")), !stack.top().join("null").exists());
+    }
+
+    #[test]
+    fn a_folder_that_is_a_symlink_inside_is_never_entered() {
+        // As if something else had put a symlink where the layer has a directory.
+        let outside = tempfile::tempdir().unwrap();
+        let into = tempfile::tempdir().unwrap();
+        symlink(outside.path(), into.path().join("d")).unwrap();
+        let bytes = tar().file("d/x", b"1").end();
+        let layer = index(&bytes[..]).unwrap();
+        let whiteouts = Whiteouts::Overlay(OverlayXattrs::User);
+        assert!(unpack(&layer, &bytes[..], &View::default(), &[], into.path(), whiteouts, false).is_err());
+        assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

@@ -214,3 +214,183 @@ fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) ->
 fn io_failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(io::Error) -> UpperError + 'a {
     move |source| UpperError::Io { doing, path: path.clone(), source }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::{PermissionsExt, symlink};
+    use std::path::PathBuf;
+
+    use rustix::fs::XattrFlags;
+
+    use super::*;
+    use crate::layer::testing::{path, tar, words};
+    use crate::layer::{Offset, Times, index, write_layer};
+
+    struct Dir {
+        dir: tempfile::TempDir,
+    }
+
+    impl Dir {
+        /// An empty upper directory with the mode of the root below.
+        fn new() -> Self {
+            let dir = tempfile::tempdir().unwrap();
+            std::fs::set_permissions(dir.path(), PermissionsExt::from_mode(0o755)).unwrap();
+            Self { dir }
+        }
+
+        fn at(&self, name: &str) -> PathBuf {
+            self.dir.path().join(name)
+        }
+
+        fn make_dir(&self, name: &str, mode: u32) {
+            std::fs::create_dir(self.at(name)).unwrap();
+            std::fs::set_permissions(self.at(name), PermissionsExt::from_mode(mode)).unwrap();
+        }
+
+        fn whiteout(&self, name: &str) {
+            let device = FileType::CharacterDevice;
+            fs::mknodat(fs::CWD, self.at(name), device, Mode::empty(), fs::makedev(0, 0)).unwrap();
+        }
+
+        fn mark(&self, name: &str, xattr: &str, value: &[u8]) {
+            fs::setxattr(self.at(name), xattr, value, XattrFlags::empty()).unwrap();
+        }
+
+        fn read(&self, lower: &View) -> Result<Tree<Content>, UpperError> {
+            read_upper(self.dir.path(), lower)
+        }
+
+        fn words(&self, lower: &View) -> String {
+            shown(self.read(lower).unwrap())
+        }
+    }
+
+    fn shown(tree: Tree<Content>) -> String {
+        let entries = tree.entries.into_iter().map(|(path, entry)| (path, entry.map(|_| Offset(0)))).collect();
+        words(&Tree { entries, whiteouts: tree.whiteouts, opaque: tree.opaque })
+    }
+
+    /// `d/` and `d/e/` (0644, of whoever runs the tests), `d/f`, `f`.
+    fn lower() -> View {
+        let tar = tar().dir("d").dir("d/e").file("d/f", b"1").file("f", b"1").end();
+        let mut layer = index(&tar[..]).unwrap();
+        for entry in layer.tree.entries.values_mut() {
+            (entry.uid, entry.gid) = ids();
+        }
+        let root = Entry { uid: ids().0, gid: ids().1, ..Entry::directory(0o755) };
+        layer.tree.entries.insert(LayerPath::root(), root);
+        let mut view = View::default();
+        view.apply(&layer).unwrap();
+        view
+    }
+
+    fn ids() -> (u32, u32) {
+        (rustix::process::geteuid().as_raw(), rustix::process::getegid().as_raw())
+    }
+
+    #[test]
+    fn a_directory_that_was_only_touched_is_no_change() {
+        let upper = Dir::new();
+        upper.make_dir("d", 0o700);
+        upper.make_dir("d/e", 0o700);
+        std::fs::set_permissions(upper.at("d/e"), PermissionsExt::from_mode(0o644)).unwrap();
+        assert_eq!(upper.words(&lower()), "/d/", "its mode changed");
+        upper.make_dir("new", 0o755);
+        assert_eq!(upper.words(&lower()), "/d/ /new/");
+        let same = Dir::new();
+        same.make_dir("d", 0o755);
+        same.make_dir("d/e", 0o755);
+        let mut view = View::default();
+        let mut layer = index(&tar().dir("d").dir("d/e").end()[..]).unwrap();
+        for entry in layer.tree.entries.values_mut() {
+            (entry.mode, entry.uid, entry.gid) = (0o755, ids().0, ids().1);
+        }
+        let root = Entry { uid: ids().0, gid: ids().1, ..Entry::directory(0o755) };
+        layer.tree.entries.insert(LayerPath::root(), root);
+        view.apply(&layer).unwrap();
+        assert!(same.read(&view).unwrap().is_empty());
+        std::fs::write(same.at("d/e/f"), "").unwrap();
+        assert_eq!(same.words(&view), "/d/ /d/e/ /d/e/f:0", "parents of what changed are listed");
+    }
+
+    #[test]
+    fn only_what_is_below_is_whited_out() {
+        let upper = Dir::new();
+        upper.make_dir("d", 0o755);
+        for name in ["f", "d/f", "made-and-removed", "d/none"] {
+            upper.whiteout(name);
+        }
+        assert_eq!(upper.words(&lower()), "/d/ -/d/f -/f");
+    }
+
+    #[test]
+    fn an_opaque_directory_hides_what_is_below() {
+        for xattr in ["user.overlay.opaque", "trusted.overlay.opaque"] {
+            if xattr.starts_with("trusted") && ids().0 != 0 {
+                continue;
+            }
+            let upper = Dir::new();
+            upper.make_dir("d", 0o755);
+            upper.make_dir("new", 0o755);
+            upper.mark("d", xattr, b"y");
+            upper.mark("new", xattr, b"y");
+            upper.whiteout("d/f");
+            upper.make_dir("d/e", 0o644);
+            assert_eq!(upper.words(&lower()), "/d/ /d/e/ /new/ !/d");
+        }
+    }
+
+    #[test]
+    fn a_file_in_place_of_a_directory_and_the_other_way_round() {
+        let upper = Dir::new();
+        std::fs::write(upper.at("d"), "file").unwrap();
+        upper.make_dir("f", 0o755);
+        upper.mark("f", "user.overlay.opaque", b"y");
+        std::fs::write(upper.at("f/x"), "").unwrap();
+        assert_eq!(upper.words(&lower()), "/d:4 /f/ /f/x:0");
+    }
+
+    #[test]
+    fn what_is_no_part_of_a_file_is_left_out() {
+        let upper = Dir::new();
+        std::fs::write(upper.at("a"), "x").unwrap();
+        upper.mark("a", "user.overlay.origin", b"o");
+        upper.mark("a", "user.kept", b"k");
+        let _listener = std::os::unix::net::UnixListener::bind(upper.at("socket")).unwrap();
+        let tree = upper.read(&lower()).unwrap();
+        assert_eq!(tree.entries[&path("a")].xattrs, [("user.kept".to_owned(), b"k".to_vec())].into());
+        assert_eq!(shown(tree), "/a:1");
+    }
+
+    #[test]
+    fn a_part_of_a_file_is_not_taken_for_the_file() {
+        for (xattr, with) in [("user.overlay.metacopy", "metacopy"), ("user.overlay.redirect", "redirect_dir")] {
+            let upper = Dir::new();
+            std::fs::write(upper.at("a"), "").unwrap();
+            upper.mark("a", xattr, b"/f");
+            assert!(matches!(upper.read(&lower()), Err(UpperError::Partial { with: found, .. }) if found == with));
+        }
+    }
+
+    #[test]
+    fn capabilities_lose_the_namespace_that_they_were_given_in() {
+        let version_3 = [1, 0, 0, 3, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xa0, 0x86, 1, 0];
+        let version_2 = [1, 0, 0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0];
+        assert_eq!(capability(version_3.to_vec()), version_2);
+        assert_eq!(capability(version_2.to_vec()), version_2);
+    }
+
+    #[test]
+    fn what_was_read_can_be_written_and_read_again() {
+        let upper = Dir::new();
+        std::fs::write(upper.at("b"), "bytes").unwrap();
+        std::fs::hard_link(upper.at("b"), upper.at("a")).unwrap();
+        symlink("nowhere", upper.at("l")).unwrap();
+        upper.whiteout("f");
+        let mut tar = Vec::new();
+        let none = |_: &crate::image::Digest| Err(io::ErrorKind::NotFound.into());
+        write_layer(&upper.read(&lower()).unwrap(), Times::default(), &none, &mut tar).unwrap();
+        assert_eq!(words(&index(&tar[..]).unwrap().tree), "/a:5 /b=/a /l>nowhere -/f");
+        assert!(tar.windows(5).any(|window| window == b"bytes"));
+    }
+}

@@ -321,3 +321,204 @@ impl Tars<'_> {
         Ok(&self.opened[diff_id])
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layer::testing::{path, words};
+    use crate::layer::{Index, index};
+
+    fn no_tars(_: &Digest) -> io::Result<File> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+
+    fn file(bytes: &[u8]) -> Entry<Content> {
+        Entry::new(Kind::File { size: bytes.len() as u64, content: Content::Bytes(bytes.into()) }, 0o644)
+    }
+
+    fn link(to: &str) -> Entry<Content> {
+        Entry::new(Kind::HardLink { to: path(to) }, 0)
+    }
+
+    fn tree<const N: usize>(entries: [(&str, Entry<Content>); N]) -> Tree<Content> {
+        let entries = entries.map(|(name, entry)| (path(name), entry)).into();
+        Tree { entries, ..Tree::default() }
+    }
+
+    fn write(tree: &Tree<Content>) -> Result<Vec<u8>, WriteError> {
+        let mut tar = Vec::new();
+        let written = write_layer(tree, Times::default(), &no_tars, &mut tar)?;
+        let Index { tree: read, diff_id, .. } = index(&tar[..]).unwrap();
+        assert_eq!(read, written, "what is read is what was written");
+        assert_eq!(diff_id, Digest::of(&tar));
+        Ok(tar)
+    }
+
+    /// One of everything that ustar can say, and one of everything that it cannot.
+    fn everything() -> Tree<Content> {
+        let mut tree = tree([
+            ("bin", Entry::directory(0o755)),
+            ("bin/su", Entry { mode: 0o4755, uid: 1000, gid: 2_097_151, ..file(b"#!/bin/sh\n") }),
+            ("bin/sudo", link("bin/su")),
+            ("bin/ls", Entry::new(Kind::Symlink { target: b"/usr/bin/ls".to_vec() }, 0o755)),
+            ("dev/null", Entry::new(Kind::CharDevice { major: 1, minor: 3 }, 0o666)),
+            ("dev/sda", Entry::new(Kind::BlockDevice { major: 8, minor: 0 }, 0o660)),
+            ("pipe", Entry::new(Kind::Fifo, 0o600)),
+            ("\u{fc}", Entry { uid: 2_097_152, gid: 3_000_000_000, ..file(b"") }),
+            (&"long/".repeat(60), Entry::directory(0o700)),
+            ("link", Entry::new(Kind::Symlink { target: vec![b't'; 101] }, 0o777)),
+        ]);
+        let mut caps = file(b"caps");
+        caps.xattrs.insert("security.capability".into(), vec![1, 0, 0, 2, 0, b'\n', 0xff]);
+        caps.xattrs.insert("user.a".into(), b"b=c".to_vec());
+        tree.entries.insert(path("bin/ping"), caps);
+        tree.entries.insert(LayerPath::parse(b"caf\xe9").unwrap(), file(b"latin"));
+        tree.entries.insert(LayerPath::root(), Entry::directory(0o711));
+        tree.whiteouts.extend([path("gone"), path("bin/ls")]);
+        tree.opaque.extend([path("bin"), path("other")]);
+        tree
+    }
+
+    #[test]
+    fn everything_comes_back_as_it_went_in() {
+        let tar = write(&everything()).unwrap();
+        let tree = index(&tar[..]).unwrap().tree;
+        assert_eq!(tree.whiteouts, everything().whiteouts);
+        assert_eq!(tree.opaque, everything().opaque);
+        for (path, entry) in everything().entries {
+            let read = &tree.entries[&path];
+            let expected = match entry.kind {
+                Kind::Symlink { .. } => Entry { mode: 0o777, ..entry },
+                // Its owner and mode are the file's.
+                Kind::HardLink { .. } => Entry { mode: 0o4755, uid: 1000, gid: 2_097_151, ..entry },
+                _ => entry,
+            };
+            assert!(read.same_owner_and_mode(&expected) || matches!(read.kind, Kind::HardLink { .. }), "{path}");
+            assert_eq!(read.kind.clone().map(|_| ()), expected.kind.map(|_| ()), "{path}");
+            assert_eq!(read.mtime, 315_532_801, "{path}");
+        }
+    }
+
+    // When this digest moves, every layer that anybody ever built moves with it: a person has to want that.
+    #[test]
+    fn the_bytes_of_a_tar_do_not_move() {
+        let tar = write(&everything()).unwrap();
+        let golden = "sha256:4d8fb8431cf7c82eb18b74ad824b6589d9fc8d739194851f61f89a0b29a0d9bd";
+        assert_eq!(Digest::of(&tar).to_string(), golden);
+    }
+
+    #[test]
+    fn gnu_tar_reads_it() {
+        use std::process::{Command, Stdio};
+        let mut list = Command::new("tar");
+        list.args(["--numeric-owner", "--full-time", "--utc", "-tvf-"]).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut list = list.env("LC_ALL", "C").stderr(Stdio::piped()).spawn().unwrap();
+        list.stdin.take().unwrap().write_all(&write(&everything()).unwrap()).unwrap();
+        let output = list.wait_with_output().unwrap();
+        let lines: Vec<_> = str::from_utf8(&output.stdout)
+            .unwrap()
+            .lines()
+            .map(|line| line.split_whitespace().collect::<Vec<_>>().join(" "))
+            .collect();
+        let time = "1980-01-01 00:00:01";
+        for line in [
+            format!("drwx--x--x 0/0 0 {time} ./"),
+            format!("drwxr-xr-x 0/0 0 {time} bin/"),
+            format!("-rwsr-xr-x 1000/2097151 10 {time} bin/su"),
+            format!("hrwsr-xr-x 1000/2097151 0 {time} bin/sudo link to bin/su"),
+            format!("lrwxrwxrwx 0/0 0 {time} bin/ls -> /usr/bin/ls"),
+            format!("crw-rw-rw- 0/0 1,3 {time} dev/null"),
+            format!("-rw-r--r-- 2097152/3000000000 0 {time} \\303\\274"),
+            format!("-rw-r--r-- 0/0 5 {time} caf\\351"),
+            format!("drwx------ 0/0 0 {time} {}", "long/".repeat(60)),
+            format!("---------- 0/0 0 {time} bin/.wh..wh..opq"),
+        ] {
+            assert!(lines.contains(&line), "{line} is not in {lines:#?}");
+        }
+        assert!(output.status.success() && output.stderr.is_empty(), "{}", output.stderr.escape_ascii());
+    }
+
+    #[test]
+    fn the_bytes_of_a_file_come_with_the_first_of_its_names() {
+        let one = tree([("a", file(b"x")), ("b", link("a")), ("c", link("b"))]);
+        let other = tree([("a", link("c")), ("b", link("a")), ("c", file(b"x"))]);
+        assert_eq!(write(&one).unwrap(), write(&other).unwrap());
+        assert_eq!(words(&index(&write(&one).unwrap()[..]).unwrap().tree), "/a:1 /b=/a /c=/a");
+    }
+
+    #[test]
+    fn a_hard_link_to_nothing_is_an_error() {
+        for tree in [
+            tree([("a", link("b"))]),
+            tree([("a", link("b")), ("b", link("a"))]),
+            tree([("a", link("d")), ("d", Entry::directory(0o755))]),
+        ] {
+            assert!(matches!(write(&tree), Err(WriteError::Dangling { .. })));
+        }
+    }
+
+    #[test]
+    fn the_mark_of_an_opaque_directory_comes_before_what_is_in_it() {
+        let mut tree = tree([("d", Entry::directory(0o755)), ("d/-", file(b"")), ("d-", file(b""))]);
+        tree.opaque.insert(path("d"));
+        tree.whiteouts.extend([path("d"), path("d/+")]);
+        let tar = write(&tree).unwrap();
+        let mut names = tar::Archive::new(&tar[..]);
+        let names = names.entries().unwrap().map(|entry| entry.unwrap().path().unwrap().display().to_string());
+        assert_eq!(names.collect::<Vec<_>>(), [".wh.d", "d/", "d/.wh..wh..opq", "d/.wh.+", "d/-", "d-"]);
+    }
+
+    #[test]
+    fn a_name_that_would_remove_a_file_is_refused() {
+        for name in [".wh.x", "d/.wh..wh..opq", ".wh.d/x"] {
+            let error = write(&tree([(name, file(b""))])).unwrap_err();
+            assert!(matches!(error, WriteError::WhiteoutName { .. }), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_grows_or_shrinks_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join("f"), "four").unwrap();
+        let root = std::sync::Arc::new(File::open(dir.path()).unwrap().into());
+        for size in [3, 5] {
+            let content = Content::Host(super::super::HostFile { root: std::sync::Arc::clone(&root), path: path("f") });
+            let tree = tree([("in/image", Entry::new(Kind::File { size, content }, 0o644))]);
+            let error = write(&tree).unwrap_err();
+            assert!(matches!(&error, WriteError::Changed { path: at, .. } if *at == path("in/image")), "{error}");
+        }
+    }
+
+    #[test]
+    fn times_are_kept_where_that_is_asked_for() {
+        let old = Entry { mtime: -1, ..file(b"") };
+        let mut tar = Vec::new();
+        write_layer(&tree([("a", old)]), Times::Keep, &no_tars, &mut tar).unwrap();
+        assert_eq!(index(&tar[..]).unwrap().tree.entries[&path("a")].mtime, -1);
+    }
+
+    #[test]
+    fn files_are_taken_out_of_other_layers() {
+        let mut lower = tempfile::tempfile().unwrap();
+        let written =
+            write_layer(&tree([("a", file(b"first")), ("b", file(b"second"))]), Times::Keep, &no_tars, &mut lower);
+        let Kind::File { size, content: Offset(offset) } = written.unwrap().entries[&path("b")].kind else { panic!() };
+        let diff_id = Digest::of(b"lower");
+        let content = Content::InTar(super::super::InTar { diff_id, offset });
+        let open = |asked: &Digest| if *asked == diff_id { lower.try_clone() } else { no_tars(asked) };
+        let mut tar = Vec::new();
+        let taken = tree([("copy", Entry::new(Kind::File { size, content }, 0o600))]);
+        write_layer(&taken, Times::default(), &open, &mut tar).unwrap();
+        assert_eq!(tar, write(&tree([("copy", Entry { mode: 0o600, ..file(b"second") })])).unwrap());
+    }
+
+    #[test]
+    fn a_size_that_ustar_cannot_say_is_said_before_it() {
+        let entry = Entry::new(Kind::File { size: 8 << 30, content: () }, 0o644);
+        let (header, pax) = describe(b"big", b"", &entry);
+        assert_eq!((header.size, pax.size), (8 << 30, Some(8 << 30)));
+        assert_eq!(Header::decode(&header.encode()).unwrap().size, 0);
+        let fits = Entry::new(Kind::File { size: (8 << 30) - 1, content: () }, 0o644);
+        assert!(describe(b"fits", b"", &fits).1.is_empty());
+    }
+}
