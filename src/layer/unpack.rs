@@ -675,9 +675,11 @@ mod tests {
     /// Only root can ask the kernel itself, and not in every container.
     fn mounted(stack: &Stack, script: &str) -> Option<String> {
         let lower: Vec<_> = stack.dirs.iter().rev().map(|dir| dir.to_str().unwrap()).collect();
-        let options = format!("userxattr,lowerdir={}", lower.join(":"));
-        let at = stack.home.path().join("mounted");
+        let (at, empty) = (stack.home.path().join("mounted"), stack.home.path().join("empty"));
         std::fs::create_dir_all(&at).unwrap();
+        std::fs::create_dir_all(&empty).unwrap();
+        // A mount that cannot be written to wants two layers at least.
+        let options = format!("userxattr,lowerdir={}:{}", lower.join(":"), empty.display());
         let mount = r#"mount -t overlay -o "$1" none "$2" || exit 99; cd "$2" && eval "$3""#;
         let mut shell = std::process::Command::new("unshare");
         shell.args(["-m", "sh", "-c", mount, "sh", &options]).arg(&at).arg(script);
