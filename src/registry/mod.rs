@@ -1,1 +1,30 @@
-//! The registry room.
+//! Pull, push and login over the distribution spec's HTTP API; and a registry of our own over the store.
+//!
+//! | file | worry |
+//! |---|---|
+//! | `endpoint`, `ecr` | which URL a registry is reached at, and which hosts are ECR's |
+//! | `credential`, `challenge`, `auth` | who we are, what the registry asks, and what we answer |
+//! | `http`, `retry`, `exchange` | one connection, one pause, one question until it is answered |
+//! | `pull`, `push`, `upload` | images in, images out, blobs out |
+//! | `server` | the embedded registry |
+
+mod client;
+mod credential;
+mod ecr;
+mod endpoint;
+mod error;
+mod pull;
+mod push;
+mod retry;
+mod said;
+pub mod server;
+
+pub use client::{Options, Registry};
+pub use credential::{Credential, CredentialError, CredentialSource, Credentials};
+pub use ecr::{EcrHost, NotEcr};
+pub use endpoint::{BadEndpoint, Endpoint, Endpoints};
+pub use error::{ExchangeError, PullError, PushError, SetupError};
+pub use push::{Presence, Pushed, Pusher};
+pub use retry::Retries;
+pub use said::Said;
+pub use server::Server;

@@ -1,0 +1,50 @@
+//! The client: everything that one run knows of registries.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use super::credential::Credentials;
+use super::endpoint::Endpoints;
+use super::error::SetupError;
+use super::retry::Retries;
+use crate::event::Events;
+use crate::store::Store;
+
+/// What a client is made of.
+pub struct Options {
+    pub store: Store,
+    pub events: Events,
+    pub endpoints: Endpoints,
+    pub credentials: Credentials,
+    /// More certificate authorities than the system's, in PEM form.
+    pub ca_file: Option<PathBuf>,
+    pub retries: Retries,
+}
+
+/// All registries, through one client. Cheap to clone.
+#[derive(Clone)]
+pub struct Registry(pub(super) Arc<Inner>);
+
+pub(super) struct Inner {
+    pub options: Options,
+}
+
+impl Options {
+    /// The user's own registries and credentials, nothing set.
+    pub fn new(store: Store, events: Events) -> Self {
+        Self {
+            store,
+            events,
+            endpoints: Endpoints::default(),
+            credentials: Credentials::of_docker(),
+            ca_file: None,
+            retries: Retries::default(),
+        }
+    }
+}
+
+impl Registry {
+    pub fn new(options: Options) -> Result<Self, SetupError> {
+        Ok(Self(Arc::new(Inner { options })))
+    }
+}

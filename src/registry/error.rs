@@ -1,0 +1,200 @@
+//! What can go wrong with a registry: what was asked, what came, and what to do.
+
+use std::path::PathBuf;
+
+use reqwest::StatusCode;
+
+use super::credential::CredentialError;
+use super::said::Said;
+use crate::image::{BadReference, ConfigError, Digest, ManifestError, Platform, Reference};
+use crate::store::StoreError;
+
+/// A client could not be made from what the user gave.
+#[derive(Debug, thiserror::Error)]
+pub enum SetupError {
+    #[error("cannot read the CA file {}: {source}", path.display())]
+    CaFile { path: PathBuf, source: std::io::Error },
+    #[error("the CA file {} holds no certificate in PEM form", path.display())]
+    NoCertificate { path: PathBuf },
+}
+
+/// One exchange with a registry came to nothing.
+#[derive(Debug, thiserror::Error)]
+pub enum ExchangeError {
+    #[error("cannot connect to {url}: {why}")]
+    Connect { url: String, why: String },
+    #[error("the TLS connection to {url} failed: {why}")]
+    Tls { url: String, why: String },
+    #[error("the connection to {url} broke: {why}")]
+    Broken { url: String, why: String },
+    #[error("{url} sent nothing for {seconds} s")]
+    Stalled { url: String, seconds: u64 },
+    #[error("{url} answered more than {limit} bytes where a short document belongs")]
+    TooLong { url: String, limit: usize },
+    #[error("{url} answered {status}{said}")]
+    Answer { url: String, status: StatusCode, said: Said },
+    #[error("{url} asks to wait {seconds} s before the next request")]
+    WaitTooLong { url: String, seconds: u64 },
+    #[error("{url} sends its token request to {realm}, {why}")]
+    Realm { url: String, realm: String, why: &'static str },
+    #[error("{url} wants to know who asks in a way that is not understood: `{}`", challenge.escape_debug())]
+    Challenge { url: String, challenge: String },
+    #[error("the token server {url} answered {what}")]
+    Token { url: String, what: String },
+    #[error("{url} redirects to {target}, {why}")]
+    Redirect { url: String, target: String, why: &'static str },
+    #[error(transparent)]
+    Credential(#[from] CredentialError),
+}
+
+impl ExchangeError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let hint = match self {
+            Self::Connect { .. } => {
+                "is the address right and the network up? `--registry-endpoint HOST=URL` names another address, \
+                 HTTPS_PROXY a proxy"
+            }
+            Self::Tls { .. } => {
+                "a company's own certificate authority is named with `--ca-file FILE` or SSL_CERT_FILE; to see the \
+                 issuer: openssl s_client -connect HOST:443"
+            }
+            Self::Answer { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
+                "`docker login` leaves a credential that is used; for ECR, the AWS credentials are"
+            }
+            Self::Answer { status: StatusCode::TOO_MANY_REQUESTS, .. } | Self::WaitTooLong { .. } => {
+                "log in for a larger allowance, or name a mirror with `--registry-endpoint HOST=URL`"
+            }
+            Self::Realm { .. } => {
+                "a credential and its token request stay with the registry's own host; name the registry by the host \
+                 that its token server is on"
+            }
+            Self::Credential(_) => "`docker login` writes it anew",
+            Self::Broken { .. }
+            | Self::Stalled { .. }
+            | Self::TooLong { .. }
+            | Self::Answer { .. }
+            | Self::Challenge { .. }
+            | Self::Token { .. }
+            | Self::Redirect { .. } => return None,
+        };
+        Some(hint.to_owned())
+    }
+}
+
+/// A base image, or a part of one, could not be had.
+#[derive(Debug, thiserror::Error)]
+pub enum PullError {
+    #[error("no image `{reference}` (asked {asked}{said})")]
+    NoImage { reference: Reference, asked: String, said: Said },
+    #[error("no image `{reference}` for {wanted}; it is there for {}", list(offered))]
+    NoSuchPlatform { reference: Reference, wanted: Platform, offered: Vec<Platform> },
+    #[error("`{reference}` is not an image that can be built on: {source}")]
+    Manifest { reference: Reference, source: ManifestError },
+    #[error("`{reference}` is not an image that can be built on: {source}")]
+    Config { reference: Reference, source: ConfigError },
+    #[error("`{reference}` is not an image that can be built on: its config tells of {diff_ids} layers, its manifest of {layers}")]
+    LayerCount { reference: Reference, diff_ids: usize, layers: usize },
+    #[error("`{reference}` is an index within an index, which is not an image")]
+    Nested { reference: Reference },
+    /// The registry answered with bytes whose digest is not the one asked for.
+    #[error("{asked_of} answered with bytes of the digest {got}, not {asked}")]
+    DigestMismatch { asked_of: String, asked: Digest, got: Digest },
+    #[error("the blob {digest} from {asked_of} has {got} bytes; its manifest says {promised}")]
+    Size { asked_of: String, digest: Digest, promised: u64, got: u64 },
+    #[error("the blob {digest} of `{reference}` is not in its registry (asked {asked})")]
+    NoBlob { reference: Reference, digest: Digest, asked: String },
+    #[error("while pulling `{reference}`: {source}")]
+    Exchange { reference: Reference, source: ExchangeError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PullError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NoImage { reference, .. } if reference.registry() == "docker.io" => Some(format!(
+                "check the name and the tag at https://hub.docker.com/r/{}/tags; a private image needs `docker login`",
+                reference.repository()
+            )),
+            Self::NoImage { reference, .. } => Some(format!(
+                "check the name and the tag; a private image needs `docker login {}`",
+                reference.registry()
+            )),
+            Self::NoSuchPlatform { .. } => {
+                Some("choose one of these with `--platform`, or another base image".to_owned())
+            }
+            Self::DigestMismatch { .. } | Self::Size { .. } => {
+                Some("something between here and the registry changes what passes; nothing of it was kept".to_owned())
+            }
+            Self::Exchange { source, .. } => source.hint(),
+            Self::Manifest { .. }
+            | Self::Config { .. }
+            | Self::LayerCount { .. }
+            | Self::Nested { .. }
+            | Self::NoBlob { .. }
+            | Self::Store(_) => None,
+        }
+    }
+}
+
+/// The image could not be brought to its registry.
+#[derive(Debug, thiserror::Error)]
+pub enum PushError {
+    #[error("not allowed to push to `{repository}`{said}")]
+    Denied { repository: String, said: Said },
+    #[error("there is no repository `{repository}`{said}")]
+    NoRepository { repository: String, said: Said },
+    #[error(
+        "the tag `{tag}` of `{repository}` cannot be moved: it is {}, this image is {ours}",
+        there.map_or("another image".to_owned(), |digest| digest.to_string())
+    )]
+    TagTaken { repository: String, tag: String, there: Option<Digest>, ours: Digest },
+    #[error(transparent)]
+    BadTag(#[from] BadReference),
+    #[error("{url} wants the upload at {location}, which is on another host")]
+    UploadElsewhere { url: String, location: String },
+    #[error("{url} took an upload without saying where to send it")]
+    NoLocation { url: String },
+    #[error("the blob {digest} in the store is damaged; it was removed")]
+    Damaged { digest: Digest },
+    #[error("the registry already has a manifest {asked} whose digest it says is {got}")]
+    OtherManifest { asked: Digest, got: Digest },
+    #[error("while fetching a layer of the base: {0}")]
+    Base(#[from] Box<PullError>),
+    #[error("while pushing to `{repository}`: {source}")]
+    Exchange { repository: String, source: ExchangeError },
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+impl PushError {
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Denied { .. } => Some(
+                "who pushes needs the right to upload there: for ECR, ecr:InitiateLayerUpload and its companions; \
+                 elsewhere, `docker login` as a user who may push"
+                    .to_owned(),
+            ),
+            Self::NoRepository { .. } => Some("create the repository first, or check its name".to_owned()),
+            Self::TagTaken { .. } => {
+                Some("the image is there by digest; use another tag, or a repository whose tags can move".to_owned())
+            }
+            Self::Damaged { .. } => Some("build again: the layer is made or fetched anew".to_owned()),
+            Self::Base(error) => error.hint(),
+            Self::Exchange { source, .. } => source.hint(),
+            Self::BadTag(_)
+            | Self::UploadElsewhere { .. }
+            | Self::NoLocation { .. }
+            | Self::OtherManifest { .. }
+            | Self::Store(_) => None,
+        }
+    }
+}
+
+fn list(platforms: &[Platform]) -> String {
+    if platforms.is_empty() {
+        return "no platform that is named".to_owned();
+    }
+    platforms.iter().map(|platform| platform.to_string()).collect::<Vec<_>>().join(", ")
+}
