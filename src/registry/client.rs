@@ -3,9 +3,12 @@
 use std::path::PathBuf;
 use std::sync::Arc;
 
+use super::auth::Passes;
 use super::credential::Credentials;
 use super::endpoint::Endpoints;
 use super::error::SetupError;
+use super::http::Http;
+use super::pull::Fetching;
 use super::retry::Retries;
 use crate::event::Events;
 use crate::store::Store;
@@ -27,6 +30,9 @@ pub struct Registry(pub(super) Arc<Inner>);
 
 pub(super) struct Inner {
     pub options: Options,
+    pub http: Http,
+    pub passes: Passes,
+    pub fetching: Fetching,
 }
 
 impl Options {
@@ -45,6 +51,7 @@ impl Options {
 
 impl Registry {
     pub fn new(options: Options) -> Result<Self, SetupError> {
-        Ok(Self(Arc::new(Inner { options })))
+        let http = Http::new(options.ca_file.as_deref())?;
+        Ok(Self(Arc::new(Inner { options, http, passes: Passes::default(), fetching: Fetching::default() })))
     }
 }

@@ -201,7 +201,10 @@ mod tests {
     #[tokio::test]
     async fn a_registry_that_is_not_named_gets_no_default() {
         assert_eq!(basic(r#"{"auths":{"":{"auth":"dTpw"}}}"#, "r.test").await, None);
-        assert_eq!(Credentials::of_docker_config("/nonexistent/config.json").of("r.test").await.unwrap().is_none(), true);
+        assert_eq!(
+            Credentials::of_docker_config("/nonexistent/config.json").of("r.test").await.unwrap().is_none(),
+            true
+        );
     }
 
     #[tokio::test]

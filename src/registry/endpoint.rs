@@ -201,7 +201,9 @@ mod tests {
     #[test]
     fn a_credential_goes_nowhere_in_clear_text() {
         let mut endpoints = Endpoints::default();
-        endpoints.add_list("a.io=http://127.0.0.1:1,b.io=http://10.0.0.1:1,c.io=https://d.io,e.io=http://0x7f.1").unwrap();
+        endpoints
+            .add_list("a.io=http://127.0.0.1:1,b.io=http://10.0.0.1:1,c.io=https://d.io,e.io=http://0x7f.1")
+            .unwrap();
         let may = |registry| endpoints.of(registry).may_have_credential();
         assert_eq!(["a.io", "b.io", "c.io", "e.io", "f.io"].map(may), [true, false, true, true, true]);
     }

@@ -93,7 +93,9 @@ pub enum PullError {
     Manifest { reference: Reference, source: ManifestError },
     #[error("`{reference}` is not an image that can be built on: {source}")]
     Config { reference: Reference, source: ConfigError },
-    #[error("`{reference}` is not an image that can be built on: its config tells of {diff_ids} layers, its manifest of {layers}")]
+    #[error(
+        "`{reference}` is not an image that can be built on: its config tells of {diff_ids} layers, its manifest of {layers}"
+    )]
     LayerCount { reference: Reference, diff_ids: usize, layers: usize },
     #[error("`{reference}` is an index within an index, which is not an image")]
     Nested { reference: Reference },

@@ -8,16 +8,21 @@
 //! | `pull`, `push`, `upload` | images in, images out, blobs out |
 //! | `server` | the embedded registry |
 
+mod auth;
+mod challenge;
 mod client;
 mod credential;
 mod ecr;
 mod endpoint;
 mod error;
+mod exchange;
+mod http;
 mod pull;
 mod push;
 mod retry;
 mod said;
 pub mod server;
+mod upload;
 
 pub use client::{Options, Registry};
 pub use credential::{Credential, CredentialError, CredentialSource, Credentials};

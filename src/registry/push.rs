@@ -1,23 +1,43 @@
-//! Images out.
+//! Images out: what is missing of them, then the manifest by its digest, then the tags.
 
-use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::future::BoxFuture;
+use reqwest::{Method, StatusCode};
+use tokio::runtime::Handle;
+use tokio::sync::Semaphore;
+use tokio::task::JoinHandle;
 
 use super::client::Registry;
 use super::error::PushError;
+use super::exchange::Question;
+use super::pull::manifest_question;
+use super::upload::{Opened, Target};
 use crate::build::Sink;
-use crate::image::{Descriptor, Digest, Image, Reference};
+use crate::event::{BlobOutcome, Direction, Event};
+use crate::image::{Descriptor, Digest, Image, MediaType, Reference};
+
+/// How many blobs go out at a time.
+const UPLOADS: usize = 4;
 
 /// A faster way to ask which blobs a repository has, where there is one; `None` when it cannot say.
 pub type Presence = Arc<dyn Fn(Vec<Digest>) -> BoxFuture<'static, Option<BTreeSet<Digest>>> + Send + Sync>;
 
 /// One image on its way to one repository. Made within a tokio runtime; layers go out while the build still runs.
+/// Dropped before it is finished, it stops.
 pub struct Pusher {
-    _registry: Registry,
-    _destination: Reference,
-    _presence: Option<Presence>,
+    work: Arc<Work>,
+    presence: Option<Presence>,
+    runtime: Handle,
+    under_way: Mutex<BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>>,
+}
+
+struct Work {
+    registry: Registry,
+    destination: Reference,
+    target: Target,
+    slots: Semaphore,
 }
 
 /// The image is where it should be.
@@ -33,14 +53,27 @@ pub struct Pushed {
     pub bytes: u64,
 }
 
+impl Sink for Pusher {
+    fn layer(&self, layer: &Descriptor) {
+        self.begin(layer, None, false);
+    }
+}
+
 impl Pusher {
     pub fn new(registry: &Registry, destination: Reference) -> Self {
-        Self { _registry: registry.clone(), _destination: destination, _presence: None }
+        let target = Target::new(registry.endpoint(&destination), &destination);
+        let slots = Semaphore::new(UPLOADS);
+        Self {
+            work: Arc::new(Work { registry: registry.clone(), destination, target, slots }),
+            presence: None,
+            runtime: Handle::current(),
+            under_way: Mutex::default(),
+        }
     }
 
     /// Asks for many blobs at once where it can.
     pub fn with_presence(mut self, presence: Presence) -> Self {
-        self._presence = Some(presence);
+        self.presence = Some(presence);
         self
     }
 
@@ -48,23 +81,208 @@ impl Pusher {
     /// from elsewhere, and where they can be had.
     pub async fn finish(
         self,
-        _image: &Image,
-        _base: &[(Reference, Descriptor)],
-        _tags: &[String],
+        image: &Image,
+        base: &[(Reference, Descriptor)],
+        tags: &[String],
     ) -> Result<Pushed, PushError> {
-        todo!()
+        let work = self.work.clone();
+        let digest = image.digest();
+        let tags: Vec<Reference> = tags.iter().map(|tag| work.destination.tagged(tag)).collect::<Result<_, _>>()?;
+        let already_there = work.has_manifest(&digest).await?;
+        let manifest = image.manifest.to_json();
+        let mut sent = BTreeMap::new();
+        if already_there {
+            // Whoever has the manifest has its blobs.
+            self.stop();
+        } else {
+            sent = self.bring_blobs(image, base).await?;
+            work.put_manifest(&work.destination.at(digest), &manifest, &digest).await?;
+        }
+        for tag in &tags {
+            work.tag(tag, &manifest, &digest).await?;
+        }
+        let reference = work.destination.at(digest);
+        work.registry.0.options.events.emit(Event::Pushed { reference: reference.to_string(), already_there });
+        Ok(Pushed { reference, already_there, uploaded: sent.len(), bytes: sent.values().sum() })
+    }
+
+    /// Every blob that the manifest names, once. Returns those that had to be sent, with their sizes.
+    async fn bring_blobs(
+        &self,
+        image: &Image,
+        base: &[(Reference, Descriptor)],
+    ) -> Result<BTreeMap<Digest, u64>, PushError> {
+        self.work.registry.0.options.store.keep_blob(&image.config_json)?;
+        let blobs: BTreeMap<Digest, &Descriptor> =
+            image.manifest.layers.iter().chain([&image.manifest.config]).map(|blob| (blob.digest, blob)).collect();
+        let sources: BTreeMap<Digest, &Reference> = base.iter().map(|(from, blob)| (blob.digest, from)).collect();
+        let present = match &self.presence {
+            Some(presence) => presence(blobs.keys().copied().collect()).await.unwrap_or_default(),
+            None => BTreeSet::new(),
+        };
+        for (digest, blob) in &blobs {
+            self.begin(blob, sources.get(digest).copied(), present.contains(digest));
+        }
+        let mut sent = BTreeMap::new();
+        for (digest, blob) in &blobs {
+            let task = self.under_way().remove(digest).expect("every blob of the manifest was begun just above");
+            // While it is waited for, it is no longer among those that are stopped with us.
+            let stop = StopOnDrop(task.abort_handle());
+            let outcome = task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
+            drop(stop);
+            if outcome == BlobOutcome::Sent {
+                sent.insert(*digest, blob.size);
+            }
+        }
+        Ok(sent)
+    }
+
+    /// Starts a blob on its way, unless it is on it.
+    fn begin(&self, blob: &Descriptor, source: Option<&Reference>, present: bool) {
+        self.under_way().entry(blob.digest).or_insert_with(|| {
+            let (work, blob, source) = (self.work.clone(), blob.clone(), source.cloned());
+            self.runtime.spawn(async move { work.bring(&blob, source.as_ref(), present).await })
+        });
+    }
+
+    fn stop(&self) {
+        self.under_way().values().for_each(JoinHandle::abort);
+    }
+
+    /// A thread that died while it held the lock left a whole map.
+    fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>> {
+        self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Sink for Pusher {
-    fn layer(&self, _layer: &Descriptor) {
-        todo!()
+impl Drop for Pusher {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+struct StopOnDrop(tokio::task::AbortHandle);
+
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+impl Work {
+    /// Sees to it that the repository has the blob, by the cheapest way there is.
+    async fn bring(
+        &self,
+        blob: &Descriptor,
+        source: Option<&Reference>,
+        present: bool,
+    ) -> Result<BlobOutcome, PushError> {
+        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+        let outcome = if present || self.has_blob(&blob.digest).await? {
+            BlobOutcome::AlreadyThere
+        } else {
+            self.mount_or_send(blob, source).await?
+        };
+        let (digest, bytes) = (blob.digest, blob.size);
+        self.registry.0.options.events.emit(Event::Blob { direction: Direction::Push, digest, bytes, outcome });
+        Ok(outcome)
+    }
+
+    async fn mount_or_send(&self, blob: &Descriptor, source: Option<&Reference>) -> Result<BlobOutcome, PushError> {
+        let neighbour = source.filter(|source| {
+            source.registry() == self.destination.registry() && source.repository() != self.destination.repository()
+        });
+        let mut opened = None;
+        if let Some(from) = neighbour {
+            match self.registry.open_upload(&self.target, Some((&blob.digest, from))).await {
+                Ok(Opened::Mounted) => return Ok(BlobOutcome::Mounted),
+                Ok(Opened::At(location)) => opened = Some(location),
+                // Who may not read there may still send it.
+                Err(PushError::Denied { .. } | PushError::Exchange { .. }) => {}
+                Err(error) => return Err(error),
+            }
+        }
+        if let Some(from) = source {
+            self.registry.pull_blob(from, blob).await.map_err(Box::new)?;
+        }
+        self.registry.upload(&self.target, blob, opened).await?;
+        Ok(BlobOutcome::Sent)
+    }
+
+    async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
+        let path = format!("{}/blobs/{digest}", self.target.repository);
+        let question = Question::new(&self.target.endpoint, Method::HEAD, &path, &self.target.scope);
+        let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
+        match answer.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(self.target.refused(answer)),
+        }
+    }
+
+    async fn has_manifest(&self, digest: &Digest) -> Result<bool, PushError> {
+        match self.digest_at(&self.destination.at(*digest)).await? {
+            Some(Some(got)) if got != *digest => Err(PushError::OtherManifest { asked: *digest, got }),
+            found => Ok(found.is_some()),
+        }
+    }
+
+    /// `None`: the registry has nothing under this reference. `Some(None)`: it has, and does not say which.
+    async fn digest_at(&self, reference: &Reference) -> Result<Option<Option<Digest>>, PushError> {
+        let question = manifest_question(&self.target.endpoint, reference, &self.target.scope, Method::HEAD);
+        let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
+        match answer.status() {
+            StatusCode::OK => Ok(Some(answer.header("docker-content-digest").and_then(|text| text.parse().ok()))),
+            StatusCode::NOT_FOUND => Ok(None),
+            _ => Err(self.target.refused(answer)),
+        }
+    }
+
+    /// Lets a tag stand for the manifest. One that does already is left alone: ECR's immutable tags refuse even the
+    /// same digest (moby/buildkit#3776).
+    async fn tag(&self, tag: &Reference, manifest: &[u8], ours: &Digest) -> Result<(), PushError> {
+        let there = self.digest_at(tag).await?.flatten();
+        if there == Some(*ours) {
+            return Ok(());
+        }
+        match self.put_manifest(tag, manifest, ours).await {
+            Err(PushError::Exchange { source: super::ExchangeError::Answer { said, .. }, .. })
+                if said.code() == "TAG_INVALID" && said.message().contains("immutable") =>
+            {
+                Err(PushError::TagTaken {
+                    repository: self.target.name.clone(),
+                    tag: tag.tag().unwrap_or_default().to_owned(),
+                    there,
+                    ours: *ours,
+                })
+            }
+            result => result,
+        }
+    }
+
+    async fn put_manifest(&self, at: &Reference, manifest: &[u8], digest: &Digest) -> Result<(), PushError> {
+        let question = manifest_question(&self.target.endpoint, at, &self.target.scope, Method::PUT)
+            .document(MediaType::OCI_MANIFEST, manifest.to_vec());
+        let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
+        if !answer.status().is_success() {
+            return Err(self.target.refused(answer));
+        }
+        // What was kept is what we sent, or all that follows by digest would be of something else.
+        match answer.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok()) {
+            Some(got) if got != *digest => Err(PushError::OtherManifest { asked: *digest, got }),
+            _ => Ok(()),
+        }
     }
 }
 
 impl Registry {
     /// Whether we may push to the reference's repository, asked before anything is built.
-    pub async fn may_push(&self, _destination: &Reference) -> Result<(), PushError> {
-        todo!()
+    pub async fn may_push(&self, destination: &Reference) -> Result<(), PushError> {
+        let target = Target::new(self.endpoint(destination), destination);
+        match self.open_upload(&target, None).await? {
+            Opened::At(location) => self.cancel_upload(&target, location).await,
+            Opened::Mounted => {}
+        }
+        Ok(())
     }
 }
