@@ -19,7 +19,7 @@ use crate::event::Event;
 const REDIRECTS: usize = 5;
 
 /// A failure to connect at all is more often a wrong address than a bad moment.
-const CONNECTS: u32 = 3;
+const CONNECTS: u32 = 2;
 
 /// Something asked of a registry that may be asked twice.
 pub(super) struct Question<'a> {

@@ -16,7 +16,7 @@ use super::error::{ExchangeError, SetupError};
 /// The longest wait for an answer's head, and for each piece of its body.
 pub(super) const SILENCE: Duration = Duration::from_secs(60);
 
-const CONNECT: Duration = Duration::from_secs(20);
+const CONNECT: Duration = Duration::from_secs(15);
 
 /// The most header lines of an answer; registries send about twenty.
 const HEADERS: usize = 100;

@@ -12,9 +12,7 @@ use super::error::{ExchangeError, PullError};
 use super::exchange::{Answer, Question};
 use crate::build::{BaseImage, FetchError, Source};
 use crate::event::{BlobOutcome, Direction, Event};
-use crate::image::{
-    Descriptor, Digest, Document, Image, ImageConfig, Index, Manifest, ManifestError, MediaType, Platform, Reference,
-};
+use crate::image::{Descriptor, Digest, Document, Image, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use crate::store::StoreError;
 
 /// The largest manifest and the largest config that are read, in bytes.
@@ -116,16 +114,14 @@ impl Registry {
     /// A manifest or index. One that was pinned by digest and is in the store needs no registry.
     async fn document(&self, reference: &Reference) -> Result<Found, PullError> {
         let store = &self.0.options.store;
-        let parse = |bytes: &[u8], header: Option<&str>| {
-            Document::parse(bytes, header).map_err(|source| wrong(reference, source))
-        };
+        let wrong = |source| PullError::Manifest { reference: reference.clone(), source };
         if let Some(digest) = reference.digest()
             && let Ok(bytes) = store.read_blob(digest, DOCUMENT_LIMIT as u64)
         {
-            return Ok(Found { digest: *digest, document: parse(&bytes, None)? });
+            return Ok(Found { digest: *digest, document: Document::parse(&bytes, None).map_err(wrong)? });
         }
         let (digest, bytes, header) = self.manifest(reference).await?;
-        let document = parse(&bytes, header.as_deref())?;
+        let document = Document::parse(&bytes, header.as_deref()).map_err(wrong)?;
         store.keep_blob(&bytes)?;
         Ok(Found { digest, document })
     }
@@ -278,10 +274,6 @@ fn is_cut(error: &PullError) -> bool {
         PullError::Size { promised, got, .. } => got < promised,
         _ => false,
     }
-}
-
-fn wrong(reference: &Reference, source: ManifestError) -> PullError {
-    PullError::Manifest { reference: reference.clone(), source }
 }
 
 impl From<PullError> for FetchError {

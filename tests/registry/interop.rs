@@ -1,0 +1,221 @@
+//! What other people made: Debian's docker-registry as a server, skopeo as a client.
+
+use std::ffi::OsStr;
+use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use locus_push::image::{Image, Platform};
+use locus_push::registry::{ExchangeError, PushError, Pusher, Registry};
+
+use crate::place::{Place, credential, endpoints, reference, words};
+
+/// A docker-registry that ends with the test.
+struct DockerRegistry {
+    address: SocketAddr,
+    process: Child,
+}
+
+impl DockerRegistry {
+    async fn start(folder: &Path, more: serde_json::Value) -> Self {
+        for _ in 0..5 {
+            // The port is free at this moment; should another process be quicker, the next one is tried.
+            let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+            if let Some(started) = Self::at(address, folder, &more).await {
+                return started;
+            }
+        }
+        panic!("docker-registry did not start five times; its words are in {}/log", folder.display());
+    }
+
+    async fn at(address: SocketAddr, folder: &Path, more: &serde_json::Value) -> Option<Self> {
+        let mut config = serde_json::json!({
+            "version": "0.1",
+            "log": {"level": "error"},
+            "storage": {"filesystem": {"rootdirectory": folder.join("data")}},
+            "http": {"addr": address.to_string()},
+        });
+        if let Some(tls) = more.get("tls") {
+            config["http"]["tls"] = tls.clone();
+        }
+        if let Some(auth) = more.get("auth") {
+            config["auth"] = auth.clone();
+        }
+        // JSON is YAML.
+        let file = folder.join("config.yml");
+        std::fs::write(&file, config.to_string()).unwrap();
+        let log = std::fs::File::create(folder.join("log")).unwrap();
+        let mut command = Command::new(find("docker-registry"));
+        command.arg("serve").arg(&file).env("OTEL_TRACES_EXPORTER", "none");
+        let process = command.stdout(Stdio::null()).stderr(log).spawn().unwrap();
+        let mut started = Self { address, process };
+        for _ in 0..200 {
+            if started.process.try_wait().unwrap().is_some() {
+                return None;
+            }
+            if TcpStream::connect(address).is_ok() {
+                return Some(started);
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+        None
+    }
+}
+
+impl Drop for DockerRegistry {
+    fn drop(&mut self) {
+        // It is gone already, or it goes now; a test that fails here would hide why it failed before.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// The tests of this file prove nothing without these programs, so they do not pass without them.
+fn find(program: &str) -> std::path::PathBuf {
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let found = std::env::split_paths(&path).map(|folder| folder.join(program)).find(|file| file.is_file());
+    found.unwrap_or_else(|| panic!("`{program}` is not installed; the README's setup for the tests installs it"))
+}
+
+async fn skopeo(arguments: &[&str]) -> String {
+    let mut command = tokio::process::Command::new(find("skopeo"));
+    let output = command.arg("--insecure-policy").args(arguments).output().await.unwrap();
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "skopeo {arguments:?}: {stderr}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+async fn push(here: &Place, client: &Registry, registry: &str) -> (Image, bool) {
+    let image = here.image(&["one", "two"]);
+    let pusher = Pusher::new(client, reference(registry, "team/loader"));
+    let pushed = pusher.finish(&image, &[], &["v1".into()]).await.unwrap();
+    (image, pushed.already_there)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_takes_what_we_push_and_skopeo_reads_it() {
+    let here = Place::new();
+    let registry = DockerRegistry::start(here.home.path(), serde_json::json!({})).await;
+    let name = registry.address.to_string();
+    here.client().may_push(&reference(&name, "team/loader")).await.unwrap();
+    let (image, already_there) = push(&here, &here.client(), &name).await;
+    assert!(!already_there);
+    assert!(push(&here, &here.client(), &name).await.1);
+    let inspected = skopeo(&["inspect", "--tls-verify=false", &format!("docker://{name}/team/loader:v1")]).await;
+    let inspected: serde_json::Value = serde_json::from_str(&inspected).unwrap();
+    assert_eq!(inspected["Digest"], image.digest().to_string());
+    let layers: Vec<String> = image.manifest.layers.iter().map(|layer| layer.digest.to_string()).collect();
+    assert_eq!(inspected["Layers"], serde_json::json!(layers));
+
+    let elsewhere = Place::new();
+    let base =
+        elsewhere.client().pull_image(&reference(&name, "team/loader:v1"), &Platform::linux_amd64()).await.unwrap();
+    assert_eq!(base.image, image);
+    let error = here.client().pull_image(&reference(&name, "nod:12"), &Platform::linux_amd64()).await.unwrap_err();
+    assert!(
+        error.to_string().starts_with(&format!("no image `{name}/nod:12` (asked http://{name}/v2/nod/")),
+        "{error}"
+    );
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_mounts_a_base_from_another_repository() {
+    let (here, maker) = (Place::new(), Place::new());
+    let registry = DockerRegistry::start(here.home.path(), serde_json::json!({})).await;
+    let name = registry.address.to_string();
+    let (base, _) = push(&maker, &maker.client(), &name).await;
+    let layer = base.manifest.layers[0].clone();
+    let mut image = here.image(&["own"]);
+    image.manifest.layers.insert(0, layer.clone());
+    let sources = [(reference(&name, "team/loader:v1"), layer.clone())];
+    let pusher = Pusher::new(&here.client(), reference(&name, "other"));
+    assert_eq!(pusher.finish(&image, &sources, &[]).await.unwrap().uploaded, 2);
+    assert_eq!(here.store.blob_size(&layer.digest), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn docker_registry_with_a_password_knows_us_and_nobody_else() {
+    let here = Place::new();
+    let file = here.home.path().join("htpasswd");
+    // user:secret
+    std::fs::write(&file, "user:$2b$04$pbPnAzw..dlCa16jxwQ5.eQHrFuHTuCyDWVffOJVHBGmRybN81OCm\n").unwrap();
+    let auth = serde_json::json!({"auth": {"htpasswd": {"realm": "test", "path": file}}});
+    let registry = DockerRegistry::start(here.home.path(), auth).await;
+    let name = registry.address.to_string();
+    let mut options = here.options();
+    options.credentials = credential(&name, &["secret"]).0;
+    push(&here, &Registry::new(options).unwrap(), &name).await;
+    let mut options = here.options();
+    options.credentials = credential(&name, &["wrong"]).0;
+    for client in [here.client(), Registry::new(options).unwrap()] {
+        let error = client.may_push(&reference(&name, "team/loader")).await.unwrap_err();
+        assert!(matches!(error, PushError::Denied { .. }), "{error}");
+        assert!(error.to_string().contains(&format!("{name}/team/loader")), "{error}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_companys_own_authority_is_believed_when_it_is_named() {
+    let here = Place::new();
+    let folder = here.home.path();
+    let [ca_key, authority, key, certificate] =
+        ["ca.key", "ca.pem", "key.pem", "cert.pem"].map(|name| folder.join(name));
+    let make = |key: &Path, certificate: &Path, more: &[&OsStr]| {
+        let mut command = Command::new(find("openssl"));
+        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
+        let made = command.arg("-keyout").arg(key).arg("-out").arg(certificate).args(more).output().unwrap();
+        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+    };
+    make(&ca_key, &authority, &["-subj", "/CN=Test Authority"].map(OsStr::new));
+    let mut signed = ["-subj", "/CN=r.test", "-addext", "subjectAltName=IP:127.0.0.1"].map(OsStr::new).to_vec();
+    signed.extend(["-addext", "basicConstraints=critical,CA:FALSE"].map(OsStr::new));
+    signed.extend([OsStr::new("-CA"), authority.as_os_str(), OsStr::new("-CAkey"), ca_key.as_os_str()]);
+    make(&key, &certificate, &signed);
+    let tls = serde_json::json!({"tls": {"certificate": certificate, "key": key}});
+    let registry = DockerRegistry::start(folder, tls).await;
+    let options = |ca_file| {
+        let mut options = here.options();
+        options.endpoints = endpoints(&format!("r.test=https://{}", registry.address));
+        options.ca_file = ca_file;
+        Registry::new(options).unwrap()
+    };
+    push(&here, &options(Some(authority)), "r.test").await;
+    let error = options(None).may_push(&reference("r.test", "team/loader")).await.unwrap_err();
+    assert!(matches!(error, PushError::Exchange { source: ExchangeError::Tls { .. }, .. }), "{error:?}");
+    let shown = words(&error, error.hint());
+    assert!(shown.contains(&registry.address.to_string()) && shown.contains("--ca-file"), "{shown}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_copies_into_our_registry_and_out_of_it() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    let (image, _) = push(&here, &here.client(), &server.address().to_string()).await;
+    let ours = format!("docker://{}", server.address());
+    let layout = format!("oci:{}:v1", here.home.path().join("layout").display());
+    skopeo(&["copy", "--src-tls-verify=false", &format!("{ours}/team/loader:v1"), &layout]).await;
+    let index = std::fs::read_to_string(here.home.path().join("layout/index.json")).unwrap();
+    assert!(index.contains(&image.digest().to_string()), "{index}");
+
+    // Into a registry whose store has none of it.
+    let empty = Place::new();
+    let other = empty.serve().await;
+    let theirs = format!("docker://{}/copied/loader:v2", other.address());
+    skopeo(&["copy", "--dest-tls-verify=false", &layout, &theirs]).await;
+    let found = Place::new().client().resolve(&reference(other.address(), "copied/loader:v2")).await.unwrap();
+    assert_eq!(found, Some(image.digest()));
+    for layer in &image.manifest.layers {
+        assert_eq!(empty.store.blob_size(&layer.digest), Some(layer.size));
+    }
+    let tags =
+        skopeo(&["list-tags", "--tls-verify=false", &format!("docker://{}/copied/loader", other.address())]).await;
+    assert!(tags.contains("v2"), "{tags}");
+
+    // Docker's own manifest type, from and to us.
+    let docker = format!("docker://{}/copied/docker:v1", other.address());
+    skopeo(&["copy", "--format", "v2s2", "--dest-tls-verify=false", &layout, &docker]).await;
+    let (third, copied) = (Place::new(), reference(other.address(), "copied/docker:v1"));
+    let base = third.client().pull_image(&copied, &Platform::linux_amd64()).await.unwrap();
+    assert_eq!(base.image.config.rootfs, image.config.rootfs);
+}

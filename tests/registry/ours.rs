@@ -1,0 +1,278 @@
+//! The client against the embedded registry.
+
+use locus_push::build::{Sink, Source};
+use locus_push::event::{BlobOutcome, Event};
+use locus_push::image::{Digest, MediaType, Platform};
+use locus_push::registry::{PullError, PushError, Pushed, Pusher};
+
+use crate::place::{Place, reference, words};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_image_comes_back_as_it_went() {
+    let (here, there, elsewhere) = (Place::new(), Place::new(), Place::new());
+    let server = there.serve().await;
+    let image = here.image(&["one", "two"]);
+    let destination = reference(server.address(), "team/loader");
+    let pusher = Pusher::new(&here.client(), destination.clone());
+    image.manifest.layers.iter().for_each(|layer| pusher.layer(layer));
+    let pushed = pusher.finish(&image, &[], &["latest".into(), "v1".into()]).await.unwrap();
+    let blobs = image.manifest.layers.iter().chain([&image.manifest.config]);
+    let wanted = Pushed {
+        reference: destination.at(image.digest()),
+        already_there: false,
+        uploaded: 3,
+        bytes: blobs.map(|blob| blob.size).sum(),
+    };
+    assert_eq!(pushed, wanted);
+
+    let client = elsewhere.client();
+    let base = client.pull_image(&destination.tagged("v1").unwrap(), &Platform::linux_amd64()).await.unwrap();
+    assert_eq!((base.digest, &base.image), (image.digest(), &image));
+    for layer in &image.manifest.layers {
+        client.fetch(&destination, layer).await.unwrap();
+        let sent = here.store.read_blob(&layer.digest, layer.size).unwrap();
+        assert_eq!(elsewhere.store.read_blob(&layer.digest, layer.size).unwrap(), sent);
+    }
+    assert_eq!(client.resolve(&destination).await.unwrap(), Some(image.digest()));
+    assert_eq!(client.resolve(&destination.tagged("v2").unwrap()).await.unwrap(), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_push_asks_for_the_manifest_and_sends_nothing() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    let image = here.image(&["one"]);
+    let destination = reference(server.address(), "loader");
+    let push = async || Pusher::new(&here.client(), destination.clone()).finish(&image, &[], &["x".into()]).await;
+    assert!(!push().await.unwrap().already_there);
+    here.events.lock().unwrap().clear();
+    let again = push().await.unwrap();
+    assert_eq!((again.already_there, again.uploaded, again.bytes), (true, 0, 0));
+    assert_eq!(here.heard(|event| matches!(event, Event::Blob { .. })), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_go_out_before_the_image_is_whole() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    let image = here.image(&["one"]);
+    let pusher = Pusher::new(&here.client(), reference(server.address(), "loader"));
+    pusher.layer(&image.manifest.layers[0]);
+    let sent = |event: &Event| matches!(event, Event::Blob { outcome: BlobOutcome::Sent, .. });
+    for _ in 0..500 {
+        if here.heard(sent) > 0 {
+            break;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(10)).await;
+    }
+    assert_eq!(here.heard(sent), 1);
+    assert!(there.store.blob_size(&image.manifest.layers[0].digest).is_some());
+    assert_eq!(pusher.finish(&image, &[], &[]).await.unwrap().uploaded, 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_base_layer_is_mounted_where_it_can_be_and_fetched_where_it_must() {
+    let (maker, here, there, base_place) = (Place::new(), Place::new(), Place::new(), Place::new());
+    let (server, bases) = (there.serve().await, base_place.serve().await);
+    let base = maker.image(&["base"]);
+    let from = reference(bases.address(), "library/base");
+    Pusher::new(&maker.client(), from.clone()).finish(&base, &[], &["latest".into()]).await.unwrap();
+    let mut image = here.image(&["own"]);
+    let own = image.manifest.layers.clone();
+    image.manifest.layers.insert(0, base.manifest.layers[0].clone());
+    let sources = [(from, base.manifest.layers[0].clone())];
+    let destination = reference(server.address(), "loader");
+    let pushed = Pusher::new(&here.client(), destination.clone()).finish(&image, &sources, &[]).await.unwrap();
+    assert_eq!(pushed.uploaded, 3);
+    assert!(here.store.blob_size(&base.manifest.layers[0].digest).is_some());
+    // A layer that the registry has is never downloaded for the sake of a push.
+    let third = Place::new();
+    let mut other = third.image(&["other"]);
+    other.manifest.layers.insert(0, own[0].clone());
+    let sources = [(destination, own[0].clone())];
+    let elsewhere = reference(server.address(), "other");
+    assert_eq!(Pusher::new(&third.client(), elsewhere).finish(&other, &sources, &[]).await.unwrap().uploaded, 2);
+    assert_eq!(third.store.blob_size(&own[0].digest), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_platform_is_chosen_from_an_index_and_its_absence_told() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    let destination = reference(server.address(), "base");
+    let arm = Platform::new("linux", "arm64", None);
+    let images = [Platform::linux_amd64(), arm.clone()].map(|platform| (here.image_for(&platform, &["x"]), platform));
+    let mut entries = Vec::new();
+    for (image, platform) in &images {
+        Pusher::new(&here.client(), destination.clone()).finish(image, &[], &[]).await.unwrap();
+        let found = image.manifest.descriptor();
+        entries.push(serde_json::json!({"mediaType": found.media_type, "digest": found.digest, "size": found.size,
+            "platform": {"os": platform.os, "architecture": platform.architecture}}));
+    }
+    let index = serde_json::json!({"schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": entries});
+    let url = format!("http://{}/v2/base/manifests/multi", server.address());
+    let put = plain().put(url).header("content-type", MediaType::OCI_INDEX).body(index.to_string());
+    assert_eq!(put.send().await.unwrap().status(), 201);
+    let (elsewhere, multi) = (Place::new(), destination.tagged("multi").unwrap());
+    let client = elsewhere.client();
+    for (image, platform) in &images {
+        assert_eq!(client.pull_image(&multi, platform).await.unwrap().digest, image.digest());
+    }
+    let error = client.pull_image(&multi, &"linux/s390x".parse().unwrap()).await.unwrap_err();
+    let wanted = format!("no image `{multi}` for linux/s390x; it is there for linux/amd64, linux/arm64");
+    assert_eq!(error.to_string(), wanted);
+    let one = destination.at(images[1].0.digest());
+    let error = client.pull_image(&one, &Platform::linux_amd64()).await.unwrap_err();
+    assert!(matches!(error, PullError::NoSuchPlatform { ref offered, .. } if offered == &[arm]), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_pinned_base_that_is_in_the_store_needs_no_registry() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    let destination = reference(server.address(), "base");
+    let image = there.image(&["x"]);
+    Pusher::new(&there.client(), destination.clone()).finish(&image, &[], &[]).await.unwrap();
+    let pinned = destination.at(image.digest());
+    here.client().pull_image(&pinned, &Platform::linux_amd64()).await.unwrap();
+    drop(server);
+    here.client().pull_image(&pinned, &Platform::linux_amd64()).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whether_we_may_push_leaves_nothing_behind() {
+    let (here, there) = (Place::new(), Place::new());
+    let server = there.serve().await;
+    here.client().may_push(&reference(server.address(), "loader")).await.unwrap();
+    assert_eq!(std::fs::read_dir(there.store.root().join("tmp")).unwrap().count(), 0);
+}
+
+#[tokio::test]
+async fn a_tag_that_is_none_is_refused_before_anything_is_sent() {
+    let here = Place::new();
+    let pusher = Pusher::new(&here.client(), reference("127.0.0.1:1", "loader"));
+    let error = pusher.finish(&here.image(&["x"]), &[], &["a b".into()]).await.unwrap_err();
+    assert!(matches!(error, PushError::BadTag(_)), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_base_is_told_with_the_address_that_was_asked() {
+    let there = Place::new();
+    let server = there.serve().await;
+    let here = Place::new();
+    let client = here.client_of("docker.io", server.address());
+    let error = client.image(&"nod:12".parse().unwrap(), &Platform::linux_amd64()).await.unwrap_err();
+    let wanted = format!(
+        "no image `docker.io/library/nod:12` (asked http://{}/v2/library/nod/manifests/12: MANIFEST_UNKNOWN: \
+         there is no such manifest)\nhint: check the name and the tag at \
+         https://hub.docker.com/r/library/nod/tags; a private image needs `docker login`",
+        server.address()
+    );
+    assert_eq!(words(&error, error.hint.clone()), wanted);
+}
+
+#[tokio::test]
+async fn the_server_listens_on_loopback_alone() {
+    let here = Place::new();
+    let data = here.home.path().join("registry");
+    let error = locus_push::registry::Server::start(here.store.clone(), &data, "0.0.0.0:0".parse().unwrap()).await;
+    assert!(error.err().unwrap().to_string().contains("not a loopback address"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_takes_nothing_on_trust() {
+    let there = Place::new();
+    let server = there.serve().await;
+    let base = format!("http://{}/v2", server.address());
+    let image = Place::new().image(&["x"]);
+    let manifest = |version: String, body: Vec<u8>| {
+        plain()
+            .put(format!("{base}/a/manifests/{version}"))
+            .header("content-type", MediaType::OCI_MANIFEST)
+            .body(body)
+            .send()
+    };
+    let json = image.manifest.to_json();
+    refused(manifest("x".into(), json.clone()).await, 404, "MANIFEST_BLOB_UNKNOWN").await;
+    let image = there.image(&["x"]);
+    there.store.keep_blob(&image.config_json).unwrap();
+    refused(manifest(Digest::of(b"").to_string(), json.clone()).await, 400, "DIGEST_INVALID").await;
+    refused(manifest("x".into(), b"{}".to_vec()).await, 400, "MANIFEST_INVALID").await;
+    refused(manifest("x".into(), vec![b' '; 5 << 20]).await, 400, "MANIFEST_INVALID").await;
+    let wrong = format!("{base}/a/blobs/uploads/?digest={}", Digest::of(b"other"));
+    refused(plain().post(wrong).body("bytes").send().await, 400, "DIGEST_INVALID").await;
+    assert_eq!(there.store.blob_size(&Digest::of(b"bytes")), None);
+    refused(plain().delete(format!("{base}/a/manifests/x")).send().await, 405, "UNSUPPORTED").await;
+    refused(plain().get(format!("{base}/a/tags/list")).send().await, 404, "NAME_UNKNOWN").await;
+    refused(
+        plain().put(format!("{base}/a/blobs/uploads/none?digest={}", Digest::of(b""))).send().await,
+        404,
+        "BLOB_UPLOAD_UNKNOWN",
+    )
+    .await;
+    let rebound = plain().get(format!("{base}/")).header("host", "evil.com").send().await;
+    refused(rebound, 421, "UNSUPPORTED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_takes_a_blob_in_one_piece_or_several_and_gives_it_in_parts() {
+    let there = Place::new();
+    let server = there.serve().await;
+    let base = format!("http://{}", server.address());
+    let whole = Digest::of(b"whole");
+    let post = plain().post(format!("{base}/v2/a/blobs/uploads/?digest={whole}")).body("whole").send().await.unwrap();
+    assert_eq!(post.status(), 201);
+
+    let open = plain().post(format!("{base}/v2/a/blobs/uploads/")).send().await.unwrap();
+    let location = format!("{base}{}", open.headers()["location"].to_str().unwrap());
+    let patch = |range: &'static str, body: &'static str| {
+        plain().patch(&location).header("content-range", range).body(body).send()
+    };
+    assert_eq!(patch("0-4", "01234").await.unwrap().status(), 202);
+    assert_eq!(patch("9-9", "9").await.unwrap().status(), 416);
+    let status = plain().get(&location).send().await.unwrap();
+    assert_eq!((status.status().as_u16(), &status.headers()["range"]), (204, &"0-4".parse().unwrap()));
+    let digest = Digest::of(b"0123456789");
+    let put = plain().put(format!("{location}?digest={digest}")).body("56789").send().await.unwrap();
+    assert_eq!(put.status(), 201);
+
+    let blob = format!("{base}/v2/b/blobs/{digest}");
+    let part = plain().get(&blob).header("range", "bytes=2-4").send().await.unwrap();
+    assert_eq!(part.headers()["content-range"], "bytes 2-4/10");
+    assert_eq!((part.status().as_u16(), part.text().await.unwrap()), (206, "234".to_owned()));
+    let past = plain().get(&blob).header("range", "bytes=10-").send().await.unwrap();
+    assert_eq!(past.status(), 416);
+    let head = plain().head(&blob).send().await.unwrap();
+    assert_eq!(head.headers()["content-length"], "10");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tags_are_listed_in_order_and_in_pages_and_outlive_the_server() {
+    let there = Place::new();
+    let image = there.image(&["x"]);
+    let tags = ["c", "a", "b"].map(str::to_owned);
+    let server = there.serve().await;
+    Pusher::new(&there.client(), reference(server.address(), "team/a")).finish(&image, &[], &tags).await.unwrap();
+    drop(server);
+    let server = there.serve().await;
+    let list = async |query: &str| {
+        let url = format!("http://{}/v2/team/a/tags/list{query}", server.address());
+        plain().get(url).send().await.unwrap().text().await.unwrap()
+    };
+    assert_eq!(list("").await, r#"{"name":"team/a","tags":["a","b","c"]}"#);
+    assert_eq!(list("?n=2").await, r#"{"name":"team/a","tags":["a","b"]}"#);
+    assert_eq!(list("?n=2&last=b").await, r#"{"name":"team/a","tags":["c"]}"#);
+}
+
+#[track_caller]
+fn plain() -> reqwest::Client {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    reqwest::Client::builder().no_proxy().build().unwrap()
+}
+
+async fn refused(answer: reqwest::Result<reqwest::Response>, status: u16, code: &str) {
+    let answer = answer.unwrap();
+    assert_eq!(answer.status(), status, "{code}");
+    let body = answer.text().await.unwrap();
+    assert!(body.contains(code), "{body}");
+}

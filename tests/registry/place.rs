@@ -1,0 +1,121 @@
+//! A client with a store of its own, and small images to send about.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use locus_push::event::{Event, Events};
+use locus_push::image::{Descriptor, Digest, Image, ImageConfig, MediaType, Platform, Reference};
+use locus_push::registry::{Credential, CredentialSource, Credentials, Endpoints, Options, Registry, Retries, Server};
+use locus_push::secret::Secret;
+use locus_push::store::Store;
+
+pub struct Place {
+    pub home: tempfile::TempDir,
+    pub store: Store,
+    pub events: Arc<Mutex<Vec<Event>>>,
+}
+
+impl Place {
+    pub fn new() -> Self {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(&home.path().join("store")).unwrap();
+        Self { home, store, events: Arc::default() }
+    }
+
+    /// What a client in this place is made of: no credentials, and no patience.
+    pub fn options(&self) -> Options {
+        let heard = self.events.clone();
+        let events = Events::new(move |event| heard.lock().unwrap().push(event));
+        let mut options = Options::new(self.store.clone(), events);
+        options.credentials = Credentials::none();
+        options.retries = Retries {
+            attempts: 4,
+            first: Duration::from_millis(1),
+            longest: Duration::from_millis(5),
+            patience: Duration::from_secs(5),
+        };
+        options
+    }
+
+    pub fn client(&self) -> Registry {
+        Registry::new(self.options()).unwrap()
+    }
+
+    /// A client that reaches `host` at `address`.
+    pub fn client_of(&self, host: &str, address: SocketAddr) -> Registry {
+        let mut options = self.options();
+        options.endpoints = endpoints(&format!("{host}=http://{address}"));
+        Registry::new(options).unwrap()
+    }
+
+    pub async fn serve(&self) -> Server {
+        let data = self.home.path().join("registry");
+        Server::start(self.store.clone(), &data, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+    }
+
+    /// A layer in the store: a gzipped tar of one file.
+    pub fn layer(&self, text: &str) -> (Descriptor, Digest) {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        tar.append_data(&mut header, "file", text.as_bytes()).unwrap();
+        let tar = tar.into_inner().unwrap();
+        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+        gzip.write_all(&tar).unwrap();
+        let blob = gzip.finish().unwrap();
+        let digest = self.store.keep_blob(&blob).unwrap();
+        (Descriptor::new(MediaType::new(MediaType::OCI_LAYER_GZIP), digest, blob.len() as u64), Digest::of(&tar))
+    }
+
+    /// An image of such layers.
+    pub fn image(&self, texts: &[&str]) -> Image {
+        self.image_for(&Platform::linux_amd64(), texts)
+    }
+
+    pub fn image_for(&self, platform: &Platform, texts: &[&str]) -> Image {
+        let mut config = ImageConfig {
+            architecture: platform.architecture.clone(),
+            os: platform.os.clone(),
+            ..ImageConfig::default()
+        };
+        let (layers, diff_ids) = texts.iter().map(|text| self.layer(text)).unzip();
+        config.rootfs.diff_ids = diff_ids;
+        Image::new(config, layers, BTreeMap::new())
+    }
+
+    pub fn heard(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.lock().unwrap().iter().filter(|event| wanted(event)).count()
+    }
+}
+
+pub fn reference(registry: impl std::fmt::Display, rest: &str) -> Reference {
+    format!("{registry}/{rest}").parse().unwrap()
+}
+
+pub fn endpoints(text: &str) -> Endpoints {
+    let mut endpoints = Endpoints::default();
+    endpoints.add_list(text).unwrap();
+    endpoints
+}
+
+/// `user:PASSWORD` for one registry; counts how often it is asked for.
+pub fn credential(registry: &str, passwords: &'static [&'static str]) -> (Credentials, Arc<Mutex<usize>>) {
+    let asked = Arc::new(Mutex::new(0));
+    let count = asked.clone();
+    let source: CredentialSource = Arc::new(move || {
+        let mut count = count.lock().unwrap();
+        let password = passwords[(*count).min(passwords.len() - 1)];
+        *count += 1;
+        Box::pin(async move { Ok(Credential::Basic { username: "user".into(), password: Secret::new(password) }) })
+    });
+    (Credentials::none().with_source(registry, source), asked)
+}
+
+/// The words and the hint, as a user meets them.
+pub fn words(error: impl std::fmt::Display, hint: Option<String>) -> String {
+    format!("{error}\nhint: {}", hint.unwrap_or_default())
+}
