@@ -317,4 +317,26 @@ mod tests {
         let credential = Credential::Basic { username: "u".into(), password: crate::secret::Secret::new("p") };
         assert_eq!(credential.basic().unwrap().to_str().unwrap(), format!("Basic {encoded}"));
     }
+
+    #[tokio::test]
+    async fn a_credential_is_not_sent_in_clear_text_and_this_is_said_once() {
+        let home = tempfile::tempdir().unwrap();
+        let warnings = std::sync::Arc::new(Mutex::new(Vec::new()));
+        let heard = warnings.clone();
+        let events = crate::event::Events::new(move |event| heard.lock().unwrap().push(event));
+        let mut options = super::super::Options::new(crate::store::Store::open(home.path()).unwrap(), events);
+        options.endpoints.add("r.test=http://10.0.0.1:5000").unwrap();
+        let source: super::super::CredentialSource = std::sync::Arc::new(|| {
+            Box::pin(async { Ok(Credential::EncodedBasic(crate::secret::Secret::new("aHVudGVyMg=="))) })
+        });
+        options.credentials = super::super::Credentials::none().with_source("r.test", source);
+        let registry = Registry::new(options).unwrap();
+        let endpoint = registry.0.options.endpoints.of("r.test");
+        for _ in 0..2 {
+            assert!(registry.credential(&endpoint).await.unwrap().is_none());
+        }
+        let warnings = warnings.lock().unwrap();
+        let wanted = "the credential of r.test is not sent to http://10.0.0.1:5000, which is neither TLS nor loopback";
+        assert!(matches!(&warnings[..], [Event::Warning { message, .. }] if message == wanted), "{warnings:?}");
+    }
 }

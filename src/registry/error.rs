@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use reqwest::StatusCode;
+use reqwest::{StatusCode, Url};
 
 use super::credential::CredentialError;
 use super::said::Said;
@@ -55,9 +55,12 @@ impl ExchangeError {
                 "is the address right and the network up? `--registry-endpoint HOST=URL` names another address, \
                  HTTPS_PROXY a proxy"
             }
-            Self::Tls { .. } => {
-                "a company's own certificate authority is named with `--ca-file FILE` or SSL_CERT_FILE; to see the \
-                 issuer: openssl s_client -connect HOST:443"
+            Self::Tls { url, .. } => {
+                return Some(format!(
+                    "a company's own certificate authority is named with `--ca-file FILE` or SSL_CERT_FILE; who \
+                     issued the certificate is shown by: openssl s_client -connect {}",
+                    host_and_port(url)
+                ));
             }
             Self::Answer { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
                 "`docker login` leaves a credential that is used; for ECR, the AWS credentials are"
@@ -192,6 +195,12 @@ impl PushError {
             | Self::Store(_) => None,
         }
     }
+}
+
+fn host_and_port(url: &str) -> String {
+    let url = Url::parse(url).ok();
+    let host = url.as_ref().and_then(|url| Some((url.host_str()?, url.port_or_known_default()?)));
+    host.map_or_else(|| "HOST:443".to_owned(), |(host, port)| format!("{host}:{port}"))
 }
 
 fn list(platforms: &[Platform]) -> String {

@@ -6,6 +6,7 @@
 //! | `credential`, `challenge`, `auth` | who we are, what the registry asks, and what we answer |
 //! | `http`, `retry`, `exchange` | one connection, one pause, one question until it is answered |
 //! | `pull`, `push`, `upload` | images in, images out, blobs out |
+//! | `error`, `said` | what a user is told, and what of a registry's words |
 //! | `server` | the embedded registry |
 
 mod auth;

@@ -1,7 +1,7 @@
 //! Images in: the manifest for a platform, its config, and blobs into the store, each verified by its digest.
 
 use std::collections::BTreeMap;
-use std::io::Write;
+use std::io::{self, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Method, StatusCode};
@@ -211,11 +211,7 @@ impl Registry {
             if writer.bytes() + piece.len() as u64 > blob.size {
                 return Err(wrong_size(writer.bytes() + piece.len() as u64));
             }
-            let full = |source| {
-                let path = self.0.options.store.blob_path(&blob.digest);
-                PullError::Store(StoreError::Io { doing: "write", path, source })
-            };
-            writer.write_all(&piece).map_err(full)?;
+            writer.write_all(&piece).map_err(|error| self.unwritten(&blob.digest, error))?;
             if writer.bytes() - told >= TELL_EVERY || writer.bytes() == blob.size {
                 told = writer.bytes();
                 let (digest, done, total) = (blob.digest, told, blob.size);
@@ -234,6 +230,14 @@ impl Registry {
                 Err(PullError::DigestMismatch { asked_of: endpoint.to_string(), asked: wanted, got })
             }
             Err(error) => Err(error.into()),
+        }
+    }
+
+    fn unwritten(&self, digest: &Digest, source: io::Error) -> StoreError {
+        let path = self.0.options.store.blob_path(digest);
+        match source.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => StoreError::Full { path },
+            _ => StoreError::Io { doing: "write", path, source },
         }
     }
 

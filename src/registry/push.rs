@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures_util::StreamExt;
 use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
 use reqwest::{Method, StatusCode};
 use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
@@ -123,15 +125,15 @@ impl Pusher {
         for (digest, blob) in &blobs {
             self.begin(blob, sources.get(digest).copied(), present.contains(digest));
         }
+        let mut tasks: FuturesUnordered<_> = std::mem::take(&mut *self.under_way())
+            .into_iter()
+            .map(|(digest, task)| async move { (digest, Task(task).outcome().await) })
+            .collect();
         let mut sent = BTreeMap::new();
-        for (digest, blob) in &blobs {
-            let task = self.under_way().remove(digest).expect("every blob of the manifest was begun just above");
-            // While it is waited for, it is no longer among those that are stopped with us.
-            let stop = StopOnDrop(task.abort_handle());
-            let outcome = task.await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))?;
-            drop(stop);
-            if outcome == BlobOutcome::Sent {
-                sent.insert(*digest, blob.size);
+        // Whichever fails first ends it: the others stop when they are dropped.
+        while let Some((digest, outcome)) = tasks.next().await {
+            if let (BlobOutcome::Sent, Some(blob)) = (outcome?, blobs.get(&digest)) {
+                sent.insert(digest, blob.size);
             }
         }
         Ok(sent)
@@ -161,9 +163,16 @@ impl Drop for Pusher {
     }
 }
 
-struct StopOnDrop(tokio::task::AbortHandle);
+/// A blob on its way that stops when it is no longer waited for.
+struct Task(JoinHandle<Result<BlobOutcome, PushError>>);
 
-impl Drop for StopOnDrop {
+impl Task {
+    async fn outcome(mut self) -> Result<BlobOutcome, PushError> {
+        (&mut self.0).await.unwrap_or_else(|failed| std::panic::resume_unwind(failed.into_panic()))
+    }
+}
+
+impl Drop for Task {
     fn drop(&mut self) {
         self.0.abort();
     }

@@ -52,6 +52,15 @@ async fn a_second_push_asks_for_the_manifest_and_sends_nothing() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn an_image_built_on_this_machine_sends_its_manifest_alone() {
+    let here = Place::new();
+    let server = here.serve().await;
+    let pusher = Pusher::new(&here.client(), reference(server.address(), "loader"));
+    let pushed = pusher.finish(&here.image(&["one"]), &[], &["latest".into()]).await.unwrap();
+    assert_eq!((pushed.already_there, pushed.uploaded), (false, 0));
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn layers_go_out_before_the_image_is_whole() {
     let (here, there) = (Place::new(), Place::new());
     let server = there.serve().await;

@@ -255,6 +255,22 @@ async fn who_may_not_push_is_told_which_repository() {
 }
 
 #[tokio::test]
+async fn the_first_failure_ends_a_push() {
+    let server = Scripted::start(|asked| match asked.method.as_str() {
+        "POST" => says(403).error("DENIED", "no"),
+        _ => says(404),
+    })
+    .await;
+    let here = Place::new();
+    let texts: Vec<String> = (0..20).map(|n| n.to_string()).collect();
+    let image = here.image(&texts.iter().map(String::as_str).collect::<Vec<_>>());
+    let error = Pusher::new(&here.client(), reference(server.address, "a")).finish(&image, &[], &[]).await.unwrap_err();
+    assert!(matches!(error, PushError::Denied { .. }), "{error}");
+    assert!(server.asked().iter().filter(|asked| asked.method == "POST").count() < 20);
+    assert!(server.asked().iter().all(|asked| asked.method != "PUT"));
+}
+
+#[tokio::test]
 async fn docker_hub_says_401_of_an_image_that_does_not_exist() {
     let server = Scripted::start(|_| says(401).error("UNAUTHORIZED", "authentication required")).await;
     let client = Place::new().client_of("docker.io", server.address);
