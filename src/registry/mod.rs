@@ -3,7 +3,7 @@
 //! | file | worry |
 //! |---|---|
 //! | `endpoint`, `ecr` | which URL a registry is reached at, and which hosts are ECR's |
-//! | `credential`, `challenge`, `auth` | who we are, what the registry asks, and what we answer |
+//! | `credential`, `challenge`, `realm`, `auth` | who we are, what the registry asks, whom we tell, and what we answer |
 //! | `http`, `retry`, `exchange` | one connection, one pause, one question until it is answered |
 //! | `pull`, `push`, `upload` | images in, images out, blobs out |
 //! | `error`, `said` | what a user is told, and what of a registry's words |
@@ -20,6 +20,7 @@ mod exchange;
 mod http;
 mod pull;
 mod push;
+mod realm;
 mod retry;
 mod said;
 pub mod server;
