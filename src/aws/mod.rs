@@ -1,1 +1,22 @@
-//! The aws room.
+//! The few AWS calls that a loader needs, typed, one file a service. No policy of its own: what is wanted, and what
+//! is done when it is not there, is `deploy`'s to say.
+
+mod ecr;
+mod ecs;
+mod error;
+mod iam;
+mod logs;
+mod secrets;
+mod session;
+mod sts;
+mod task_definition;
+
+pub use ecr::{Ecr, RegistryLogin, Repository};
+pub use ecs::{Cluster, Container, Ecs, EcsFailure, Revision, RunRequest, Started, Task};
+pub use error::{AwsError, Kind};
+pub use iam::{Iam, Role};
+pub use logs::{LogGroup, LogPage, Logs};
+pub use secrets::{SecretFound, Secrets};
+pub use session::{Cloud, CloudOptions, ConnectError};
+pub use sts::Caller;
+pub use task_definition::{ContainerDefinition, Difference, TaskDefinition};

@@ -1,0 +1,143 @@
+//! Identity and Access Management: the two roles of a task.
+
+use std::sync::Arc;
+
+use aws_config::SdkConfig;
+use aws_sdk_iam::Client;
+use aws_sdk_iam::types::{self as sdk, Tag};
+use serde_json::Value;
+
+use super::{AwsError, Caller, Kind};
+
+#[derive(Clone, Debug)]
+pub struct Iam {
+    client: Client,
+    who: Arc<Caller>,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+pub struct Role {
+    pub arn: String,
+    /// Who may take the role.
+    pub trust: Value,
+    pub tags: Vec<(String, String)>,
+}
+
+impl Iam {
+    pub(super) fn new(config: &SdkConfig, who: &Arc<Caller>) -> Self {
+        Self { client: Client::new(config), who: who.clone() }
+    }
+
+    pub async fn role(&self, name: &str) -> Result<Option<Role>, AwsError> {
+        const CALL: &str = "iam:GetRole";
+        match self.client.get_role().role_name(name).send().await {
+            Ok(answer) => answer.role().map(|role| self.read(CALL, role)).transpose(),
+            Err(error) => or_none(AwsError::new(CALL, Some(self.who.clone()), error)),
+        }
+    }
+
+    pub async fn create_role(
+        &self,
+        name: &str,
+        trust: &Value,
+        description: &str,
+        tags: &[(&str, &str)],
+    ) -> Result<Role, AwsError> {
+        const CALL: &str = "iam:CreateRole";
+        let tags = tags.iter().map(|(key, value)| {
+            Tag::builder().key(*key).value(*value).build().expect("a key and a value are all that a tag needs")
+        });
+        let answer = self
+            .client
+            .create_role()
+            .role_name(name)
+            .assume_role_policy_document(trust.to_string())
+            .description(description)
+            .set_tags(Some(tags.collect()))
+            .send()
+            .await
+            .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+        let made = answer.role().ok_or_else(|| AwsError::garbled(CALL, Some(self.who.clone()), "role"))?;
+        self.read(CALL, made)
+    }
+
+    /// An inline policy of a role.
+    pub async fn role_policy(&self, role: &str, policy: &str) -> Result<Option<Value>, AwsError> {
+        const CALL: &str = "iam:GetRolePolicy";
+        match self.client.get_role_policy().role_name(role).policy_name(policy).send().await {
+            Ok(answer) => self.document(CALL, Some(answer.policy_document())).map(Some),
+            Err(error) => or_none(AwsError::new(CALL, Some(self.who.clone()), error)),
+        }
+    }
+
+    pub async fn put_role_policy(&self, role: &str, policy: &str, document: &Value) -> Result<(), AwsError> {
+        self.client
+            .put_role_policy()
+            .role_name(role)
+            .policy_name(policy)
+            .policy_document(document.to_string())
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:PutRolePolicy", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    /// The role that a service of AWS's works with in an account; that it is there already is no error.
+    pub async fn create_service_linked_role(&self, service: &str) -> Result<(), AwsError> {
+        match self.client.create_service_linked_role().aws_service_name(service).send().await {
+            Ok(_) => Ok(()),
+            Err(error) => match AwsError::new("iam:CreateServiceLinkedRole", Some(self.who.clone()), error) {
+                error if error.message.contains("has been taken") => Ok(()),
+                error => Err(error),
+            },
+        }
+    }
+
+    fn read(&self, call: &'static str, role: &sdk::Role) -> Result<Role, AwsError> {
+        let trust = self.document(call, role.assume_role_policy_document())?;
+        let tags = role.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect();
+        Ok(Role { arn: role.arn().to_owned(), trust, tags })
+    }
+
+    /// IAM sends its documents URL-encoded (RFC 3986), and the SDK hands them on as they come.
+    fn document(&self, call: &'static str, text: Option<&str>) -> Result<Value, AwsError> {
+        text.and_then(percent_decoded)
+            .and_then(|text| serde_json::from_slice(&text).ok())
+            .ok_or_else(|| AwsError::garbled(call, Some(self.who.clone()), "policy document in JSON"))
+    }
+}
+
+fn or_none<T>(error: AwsError) -> Result<Option<T>, AwsError> {
+    if error.kind == Kind::NotFound { Ok(None) } else { Err(error) }
+}
+
+fn percent_decoded(text: &str) -> Option<Vec<u8>> {
+    let mut decoded = Vec::with_capacity(text.len());
+    let mut rest = text.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        if first != b'%' {
+            decoded.push(first);
+            rest = after;
+            continue;
+        }
+        let (hex, after) = after.split_at_checked(2)?;
+        let hex = std::str::from_utf8(hex).ok().filter(|hex| !hex.starts_with('+'))?;
+        decoded.push(u8::from_str_radix(hex, 16).ok()?);
+        rest = after;
+    }
+    Some(decoded)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_decoded_and_a_broken_one_is_none() {
+        assert_eq!(percent_decoded("%7B%22a%22%3A%20%22%2B+%22%7D").as_deref(), Some(br#"{"a": "++"}"#.as_slice()));
+        assert_eq!(percent_decoded("{\"a\":1}").as_deref(), Some(br#"{"a":1}"#.as_slice()));
+        for broken in ["%", "%7", "%zz", "%+1"] {
+            assert_eq!(percent_decoded(broken), None, "{broken}");
+        }
+    }
+}
