@@ -82,6 +82,17 @@ impl Iam {
         Ok(())
     }
 
+    pub async fn delete_role_policy(&self, role: &str, policy: &str) -> Result<(), AwsError> {
+        self.client
+            .delete_role_policy()
+            .role_name(role)
+            .policy_name(policy)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:DeleteRolePolicy", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
     /// The role that a service of AWS's works with in an account; that it is there already is no error.
     pub async fn create_service_linked_role(&self, service: &str) -> Result<(), AwsError> {
         match self.client.create_service_linked_role().aws_service_name(service).send().await {

@@ -4,12 +4,34 @@
 //! Description ─▶ Loader ─▶ look ─▶ difference ─▶ apply ─▶ register ─▶ run ─▶ Outcome
 //! ```
 
+mod apply;
+mod change;
+mod error;
+mod explain;
+mod follow;
+mod ground;
 mod loader;
 mod name;
+mod outcome;
+mod pace;
+mod policy;
+mod present;
+mod run;
 mod secret_spec;
 mod size;
+mod tags;
+mod task_definition;
 
+pub use apply::apply;
+pub use change::{Action, Change, RoleKind, difference};
+pub use error::DeployError;
+pub use ground::Ground;
 pub use loader::{Description, Loader, LoaderError, Network};
 pub use name::{BadName, Kind};
+pub use outcome::Outcome;
+pub use pace::{Pace, Steps};
+pub use present::{Present, look};
+pub use run::{Limits, run};
 pub use secret_spec::{BadSecret, SecretSource, SecretSpec, UnreadableSecret, ValueFrom};
 pub use size::{BadSize, EphemeralStorage, Size};
+pub use task_definition::register;

@@ -1,0 +1,240 @@
+//! The changes made, one after the other, and the ground that the task then stands on.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::change::{Action, Change, RoleKind};
+use super::error::{DeployError, During};
+use super::ground::Ground;
+use super::loader::Loader;
+use super::pace::Pace;
+use super::policy;
+use super::present::Present;
+use super::secret_spec::SecretSource;
+use super::tags;
+use crate::aws::{AwsError, Cloud, Kind, Repository};
+use crate::event::{CloudOutcome, Event, Events};
+
+/// Makes `changes`, which `difference` found between `loader` and `present`.
+///
+/// Somebody else may be doing the same at this moment: that a thing is there already is then no error, and it is used.
+pub async fn apply(
+    cloud: &Cloud,
+    loader: &Loader,
+    present: Present,
+    changes: &[Change],
+    pace: &Pace,
+    events: &Events,
+) -> Result<Ground, DeployError> {
+    emit_existing(loader, changes, events);
+    let mut work = Work::new(cloud, loader, present, pace);
+    for change in changes {
+        let (kind, name) = (change.action.kind(), &change.name);
+        let outcome = work.make(change).await.during(|| format!("making the {kind} {name} what it should be"))?;
+        events.emit(Event::Cloud { outcome, kind, name: name.clone() });
+    }
+    work.ground()
+}
+
+/// What was there and stays as it is.
+fn emit_existing(loader: &Loader, changes: &[Change], events: &Events) {
+    let changed: BTreeSet<(&str, &str)> = changes.iter().map(|c| (c.action.kind(), c.name.as_str())).collect();
+    let secrets = loader.secrets.iter().map(|spec| {
+        let (SecretSource::Named { name, .. } | SecretSource::Arn { arn: name, .. }) = &spec.source;
+        ("secret", name)
+    });
+    let things = [("repository", &loader.repository), ("cluster", &loader.cluster), ("log group", &loader.log_group)]
+        .into_iter()
+        .chain(secrets)
+        .chain([("role", &loader.execution_role), ("role", &loader.task_role)]);
+    for (kind, name) in things {
+        if !changed.contains(&(kind, name.as_str())) {
+            events.emit(Event::Cloud { outcome: CloudOutcome::Exists, kind, name: name.clone() });
+        }
+    }
+}
+
+/// What is known so far.
+struct Work<'a> {
+    cloud: &'a Cloud,
+    loader: &'a Loader,
+    pace: &'a Pace,
+    present: Present,
+    /// Name → ARN and customer's key, of the secrets that were made.
+    made: BTreeMap<String, (String, Option<String>)>,
+    role_arns: BTreeMap<&'static str, String>,
+    repository: Option<Repository>,
+    new_role: bool,
+}
+
+impl<'a> Work<'a> {
+    fn new(cloud: &'a Cloud, loader: &'a Loader, mut present: Present, pace: &'a Pace) -> Self {
+        let mut role_arns = BTreeMap::new();
+        for kind in [RoleKind::Execution, RoleKind::Task] {
+            if let (_, _, Some(role)) = kind.of(loader, &present) {
+                role_arns.insert(kind.word(), role.arn.clone());
+            }
+        }
+        let repository = present.repository.take();
+        Self { cloud, loader, pace, present, made: BTreeMap::new(), role_arns, repository, new_role: false }
+    }
+
+    async fn make(&mut self, change: &Change) -> Result<CloudOutcome, AwsError> {
+        let (cloud, loader, name) = (self.cloud, self.loader, change.name.as_str());
+        let mut outcome = change.action.outcome();
+        match &change.action {
+            Action::CreateRepository => {
+                self.repository = match cloud.ecr.create_repository(name, &tags::SHARED).await {
+                    Err(error) if error.kind == Kind::AlreadyExists => {
+                        outcome = CloudOutcome::Exists;
+                        cloud.ecr.repository(name).await?
+                    }
+                    made => Some(made?),
+                };
+            }
+            Action::CreateCluster => {
+                let tags = if name == format!("{}_cluster", loader.name) { tags::of(loader) } else { tags::SHARED };
+                self.create_cluster(name, &tags).await?;
+            }
+            Action::CreateLogGroup => {
+                let tags = if name == loader.name { tags::of(loader) } else { tags::SHARED };
+                outcome = created_or_there(cloud.logs.create_group(name, &tags).await)?;
+            }
+            Action::SetRetention => cloud.logs.set_retention(name, loader.log_retention_days).await?,
+            Action::CreateSecret { variable } => outcome = self.create_secret(name, variable).await?,
+            Action::UpdateSecret { variable } => {
+                if let Some(value) = self.present.secrets.get(variable).and_then(|secret| secret.value.as_ref()) {
+                    cloud.secrets.put(name, value).await?;
+                }
+            }
+            Action::CreateRole(kind) => outcome = self.create_role(name, *kind).await?,
+            Action::PutPolicy(kind) => self.put_policy(*kind).await?,
+            Action::DeletePolicy(kind) => {
+                let (role, policy, _) = kind.of(loader, &self.present);
+                cloud.iam.delete_role_policy(role, policy).await?;
+            }
+        }
+        Ok(outcome)
+    }
+
+    /// In an account that never used ECS, its service-linked role comes into being with the first cluster, and too late
+    /// for it: aws/containers-roadmap#2614
+    async fn create_cluster(&self, name: &str, tags: &[(&str, &str)]) -> Result<(), AwsError> {
+        let first = self.cloud.ecs.create_cluster(name, tags).await;
+        match first {
+            Err(error) if lacks_service_role(&error) => {
+                self.cloud.iam.create_service_linked_role("ecs.amazonaws.com").await?;
+                self.pace.role_lag.retry(lacks_service_role, || self.cloud.ecs.create_cluster(name, tags)).await
+            }
+            done => done,
+        }
+    }
+
+    async fn create_secret(&mut self, name: &str, variable: &str) -> Result<CloudOutcome, AwsError> {
+        let secrets = &self.cloud.secrets;
+        let value = self.present.secrets.get(variable).and_then(|secret| secret.value.as_ref());
+        let value = value.expect("`difference` asks for a secret only where there is a value");
+        let (made, outcome) = match secrets.create(name, value, &tags::SHARED).await {
+            Err(error) if error.kind == Kind::AlreadyExists => match secrets.secret(name).await? {
+                Some(found) => ((found.arn, found.kms_key), CloudOutcome::Exists),
+                None => return Err(error),
+            },
+            arn => ((arn?, None), CloudOutcome::Created),
+        };
+        self.made.insert(name.to_owned(), made);
+        Ok(outcome)
+    }
+
+    async fn create_role(&mut self, name: &str, kind: RoleKind) -> Result<CloudOutcome, AwsError> {
+        let iam = &self.cloud.iam;
+        let trust = policy::trust(&self.present.scope);
+        // IAM takes no quotation marks here, nor anything beyond Latin.
+        let description = format!("{} role of the loader {}", kind.word(), self.loader.name);
+        let (role, outcome) = match iam.create_role(name, &trust, &description, &tags::of(self.loader)).await {
+            Err(error) if error.kind == Kind::AlreadyExists => match iam.role(name).await? {
+                Some(found) => (found, CloudOutcome::Exists),
+                None => return Err(error),
+            },
+            made => (made?, CloudOutcome::Created),
+        };
+        self.new_role = true;
+        self.role_arns.insert(kind.word(), role.arn);
+        Ok(outcome)
+    }
+
+    async fn put_policy(&self, kind: RoleKind) -> Result<(), AwsError> {
+        let (role, policy, _) = kind.of(self.loader, &self.present);
+        let scope = &self.present.scope;
+        let document = match kind {
+            RoleKind::Task => policy::task(scope, &self.loader.s3),
+            RoleKind::Execution => {
+                let (arns, keys) = self.secrets();
+                Some(policy::execution(scope, &self.loader.repository, &self.loader.log_group, &arns, &keys))
+            }
+        };
+        let document = document.expect("`difference` asks for a policy only where there is something to allow");
+        self.cloud.iam.put_role_policy(role, policy, &document).await
+    }
+
+    /// The ARNs of all secrets, and the customers' keys that they are locked with.
+    fn secrets(&self) -> (BTreeSet<String>, BTreeSet<String>) {
+        let found = self.present.secrets.values().filter_map(|secret| secret.found.as_ref());
+        let (mut arns, mut keys) = (BTreeSet::new(), BTreeSet::new());
+        for (arn, key) in found.map(|found| (&found.arn, &found.kms_key)).chain(self.made.values().map(|(a, k)| (a, k)))
+        {
+            arns.insert(arn.clone());
+            keys.extend(key.clone());
+        }
+        (arns, keys)
+    }
+
+    fn ground(self) -> Result<Ground, DeployError> {
+        let Self { loader, present, made, mut role_arns, repository, new_role, .. } = self;
+        let mut secrets = BTreeMap::new();
+        for spec in &loader.secrets {
+            let (SecretSource::Named { name, json_key } | SecretSource::Arn { arn: name, json_key }) = &spec.source;
+            let found = present.secrets.get(&spec.variable).and_then(|secret| secret.found.as_ref());
+            let arn = found.map(|found| &found.arn).or(made.get(name).map(|(arn, _)| arn));
+            let arn = arn.ok_or_else(|| DeployError::NoSuchSecret(name.clone()))?;
+            // `:json-key:stage:version`: the empty parts keep their colons.
+            let from = json_key.as_ref().map_or(arn.clone(), |key| format!("{arn}:{key}::"));
+            secrets.insert(spec.variable.clone(), from);
+        }
+        let mut role = |kind: RoleKind, name: &str| {
+            role_arns.remove(kind.word()).ok_or_else(|| DeployError::Vanished { kind: "role", name: name.to_owned() })
+        };
+        let execution_role_arn = role(RoleKind::Execution, &loader.execution_role)?;
+        let task_role_arn = role(RoleKind::Task, &loader.task_role)?;
+        let repository =
+            repository.ok_or_else(|| DeployError::Vanished { kind: "repository", name: loader.repository.clone() })?;
+        Ok(Ground {
+            repository_uri: repository.uri,
+            cluster: loader.cluster.clone(),
+            log_group: loader.log_group.clone(),
+            execution_role_arn,
+            task_role_arn,
+            secrets,
+            new_role,
+        })
+    }
+}
+
+impl RoleKind {
+    fn word(self) -> &'static str {
+        match self {
+            Self::Execution => "Execution",
+            Self::Task => "Task",
+        }
+    }
+}
+
+pub(super) fn lacks_service_role(error: &AwsError) -> bool {
+    error.message.to_ascii_lowercase().contains("service linked role")
+}
+
+fn created_or_there(result: Result<(), AwsError>) -> Result<CloudOutcome, AwsError> {
+    match result {
+        Ok(()) => Ok(CloudOutcome::Created),
+        Err(error) if error.kind == Kind::AlreadyExists => Ok(CloudOutcome::Exists),
+        Err(error) => Err(error),
+    }
+}

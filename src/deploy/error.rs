@@ -1,0 +1,110 @@
+//! Why a deployment did not come about.
+
+use crate::aws::{AwsError, EcsFailure};
+
+use super::explain;
+use super::secret_spec::UnreadableSecret;
+
+#[derive(Debug, thiserror::Error)]
+pub enum DeployError {
+    #[error("{doing}: {source}")]
+    Aws { doing: String, source: AwsError },
+    #[error(transparent)]
+    Secret(#[from] UnreadableSecret),
+    /// Said before anything is changed.
+    #[error("the secret {name} is not in Secrets Manager, and {looked} is not set")]
+    NoSecretValue { name: String, variable: String, looked: String },
+    #[error("there is no secret {0}")]
+    NoSuchSecret(String),
+    #[error("the secret {0} is scheduled for deletion")]
+    SecretDeleted(String),
+    #[error("the repository {uri} is in account {found}, and this is account {caller}")]
+    ForeignRepository { uri: String, found: String, caller: String },
+    #[error("the cluster {name} is {status}")]
+    Cluster { name: String, status: String },
+    #[error("the role {0} may not be taken by ECS tasks: its trust policy does not name ecs-tasks.amazonaws.com")]
+    Trust(String),
+    /// It was there a moment ago.
+    #[error("the {kind} {name} was taken away while it was needed")]
+    Vanished { kind: &'static str, name: String },
+    #[error("an image for {0} does not run on Fargate, which has linux/amd64 and linux/arm64")]
+    Platform(crate::image::Platform),
+    #[error("ECS does not know the task {task} any more")]
+    Lost { task: String },
+    /// RunTask answered, and started nothing.
+    #[error("the task was not started: {}", words(.0))]
+    NotStarted(Vec<EcsFailure>),
+    /// RunTask was refused: the task never started either.
+    #[error("the task was not started: {0}")]
+    Refused(AwsError),
+}
+
+impl DeployError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::Aws { source, .. } | Self::Refused(source) => source.hint(),
+            Self::Secret(_) => None,
+            Self::NoSecretValue { variable, .. } => Some(format!(
+                "export {variable}, or say where the value comes from: --secret-env {variable}=env:NAME, file:PATH or stdin; \
+                 nothing was changed"
+            )),
+            Self::NoSuchSecret(_) => Some("is it in this region and this account? Nothing was changed".to_owned()),
+            Self::SecretDeleted(name) => Some(format!(
+                "bring it back with `aws secretsmanager restore-secret --secret-id {name}`, or name another; nothing was changed"
+            )),
+            Self::ForeignRepository { .. } => {
+                Some("use the profile of that account (--profile), or another repository".to_owned())
+            }
+            Self::Cluster { .. } => Some("wait until it is ACTIVE or gone, or name another with --cluster".to_owned()),
+            Self::Trust(role) => Some(format!(
+                "let ecs-tasks.amazonaws.com take it (iam:UpdateAssumeRolePolicy), or delete {role}, which is then made \
+                 anew; nothing was changed"
+            )),
+            Self::Vanished { .. } => Some("run the same command again".to_owned()),
+            Self::Lost { .. } => Some("a stopped task is forgotten after an hour; its log remains".to_owned()),
+            Self::Platform(_) => Some("build with --platform linux/amd64".to_owned()),
+            Self::NotStarted(failures) => {
+                failures.iter().find_map(|failure| explain::advice(&failure.reason)).map(str::to_owned)
+            }
+        }
+    }
+
+    /// The exit code that the command line promises.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotStarted(_) | Self::Refused(_) => 125,
+            Self::Secret(_) | Self::NoSecretValue { .. } | Self::Platform(_) => 2,
+            Self::Aws { .. }
+            | Self::NoSuchSecret(_)
+            | Self::SecretDeleted(_)
+            | Self::ForeignRepository { .. }
+            | Self::Trust(_)
+            | Self::Lost { .. }
+            | Self::Vanished { .. }
+            | Self::Cluster { .. } => 4,
+        }
+    }
+}
+
+/// `.during("…")` says what was being done when a call failed.
+pub(super) trait During<T> {
+    fn during(self, doing: impl FnOnce() -> String) -> Result<T, DeployError>;
+}
+
+impl<T> During<T> for Result<T, AwsError> {
+    fn during(self, doing: impl FnOnce() -> String) -> Result<T, DeployError> {
+        self.map_err(|source| DeployError::Aws { doing: doing(), source })
+    }
+}
+
+fn words(failures: &[EcsFailure]) -> String {
+    if failures.is_empty() {
+        return "RunTask named neither a task nor a reason".to_owned();
+    }
+    let one = |failure: &EcsFailure| {
+        let detail = failure.detail.as_deref().map(|detail| format!(" ({detail})")).unwrap_or_default();
+        format!("{}{detail}", failure.reason).escape_debug().to_string()
+    };
+    failures.iter().map(one).collect::<Vec<_>>().join("; ")
+}

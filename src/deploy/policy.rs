@@ -1,0 +1,204 @@
+//! The documents of the two roles: who may take them, and the least that they must allow.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+/// Where an ARN is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Scope {
+    pub partition: String,
+    pub region: String,
+    pub account: String,
+}
+
+impl Scope {
+    fn arn(&self, service: &str, resource: &str) -> String {
+        let Self { partition, region, account } = self;
+        format!("arn:{partition}:{service}:{region}:{account}:{resource}")
+    }
+}
+
+/// ECS tasks of this account and region, and nobody whom ECS could be talked into serving.
+/// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>
+pub(super) fn trust(scope: &Scope) -> Value {
+    json!({
+        "Version": "2012-10-17",
+        "Statement": [{
+            "Effect": "Allow",
+            "Principal": { "Service": "ecs-tasks.amazonaws.com" },
+            "Action": "sts:AssumeRole",
+            "Condition": {
+                "StringEquals": { "aws:SourceAccount": scope.account },
+                "ArnLike": { "aws:SourceArn": scope.arn("ecs", "*") },
+            },
+        }],
+    })
+}
+
+/// What Fargate needs to start the task: this repository, this log group, these secrets.
+pub(super) fn execution(
+    scope: &Scope,
+    repository: &str,
+    log_group: &str,
+    secrets: &BTreeSet<String>,
+    kms_keys: &BTreeSet<String>,
+) -> Value {
+    let mut statements = vec![
+        json!({
+            "Sid": "EcrAuth",
+            "Effect": "Allow",
+            // Takes no resource.
+            "Action": "ecr:GetAuthorizationToken",
+            "Resource": "*",
+        }),
+        json!({
+            "Sid": "EcrPull",
+            "Effect": "Allow",
+            "Action": ["ecr:BatchCheckLayerAvailability", "ecr:GetDownloadUrlForLayer", "ecr:BatchGetImage"],
+            "Resource": scope.arn("ecr", &format!("repository/{repository}")),
+        }),
+        json!({
+            "Sid": "Logs",
+            "Effect": "Allow",
+            "Action": ["logs:CreateLogStream", "logs:PutLogEvents"],
+            "Resource": scope.arn("logs", &format!("log-group:{log_group}:*")),
+        }),
+    ];
+    if !secrets.is_empty() {
+        statements.push(json!({
+            "Sid": "Secrets",
+            "Effect": "Allow",
+            "Action": "secretsmanager:GetSecretValue",
+            "Resource": secrets,
+        }));
+    }
+    // AWS's own key needs no permission, a customer's does.
+    if !kms_keys.is_empty() {
+        let keys: BTreeSet<String> = kms_keys.iter().map(|key| key_arn(scope, key)).collect();
+        statements.push(json!({ "Sid": "Kms", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": keys }));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// What the task itself may do; `None` where it was given nothing.
+pub(super) fn task(scope: &Scope, buckets: &BTreeSet<String>) -> Option<Value> {
+    if buckets.is_empty() {
+        return None;
+    }
+    let arn = |bucket: &String| format!("arn:{}:s3:::{bucket}", scope.partition);
+    let whole: Vec<String> = buckets.iter().map(arn).collect();
+    let objects: Vec<String> = whole.iter().map(|bucket| format!("{bucket}/*")).collect();
+    Some(json!({
+        "Version": "2012-10-17",
+        "Statement": [
+            {
+                "Sid": "S3Buckets",
+                "Effect": "Allow",
+                "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
+                "Resource": whole,
+            },
+            {
+                "Sid": "S3Objects",
+                "Effect": "Allow",
+                "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
+                "Resource": objects,
+            },
+        ],
+    }))
+}
+
+/// Whether a trust policy allows tasks of ECS to take the role, as far as that is said without conditions.
+pub(super) fn lets_tasks_in(trust: &Value) -> bool {
+    let any = |value: &Value, wanted: &[&str]| match value {
+        Value::String(one) => wanted.contains(&one.as_str()),
+        Value::Array(many) => many.iter().filter_map(Value::as_str).any(|one| wanted.contains(&one)),
+        _ => false,
+    };
+    let allows = |statement: &Value| {
+        statement["Effect"] == "Allow"
+            && any(&statement["Principal"]["Service"], &["ecs-tasks.amazonaws.com"])
+            && any(&statement["Action"], &["sts:AssumeRole", "sts:*", "*"])
+    };
+    match &trust["Statement"] {
+        Value::Array(statements) => statements.iter().any(allows),
+        statement => allows(statement),
+    }
+}
+
+/// A key is described by its ARN, or by its id alone.
+fn key_arn(scope: &Scope, key: &str) -> String {
+    if key.starts_with("arn:") { key.to_owned() } else { scope.arn("kms", &format!("key/{key}")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn scope() -> Scope {
+        Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() }
+    }
+
+    fn set(texts: &[&str]) -> BTreeSet<String> {
+        texts.iter().map(|text| (*text).to_owned()).collect()
+    }
+
+    fn text(document: &Value) -> String {
+        String::from_utf8(crate::image::canonical_json(document).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn only_tasks_of_this_account_and_region_take_the_role() {
+        assert_eq!(
+            text(&trust(&scope())),
+            r#"{"Statement":[{"Action":"sts:AssumeRole","Condition":{"ArnLike":{"aws:SourceArn":"arn:aws:ecs:eu-west-1:123456789012:*"},"StringEquals":{"aws:SourceAccount":"123456789012"}},"Effect":"Allow","Principal":{"Service":"ecs-tasks.amazonaws.com"}}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn the_execution_role_reads_what_the_task_is_made_of_and_nothing_else() {
+        let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:DBCONNECTION-AbCdEf";
+        assert_eq!(
+            text(&execution(&scope(), "locus_data_loaders", "os_opendata", &set(&[arn]), &set(&["k-1"]))),
+            r#"{"Statement":[{"Action":"ecr:GetAuthorizationToken","Effect":"Allow","Resource":"*","Sid":"EcrAuth"},{"Action":["ecr:BatchCheckLayerAvailability","ecr:GetDownloadUrlForLayer","ecr:BatchGetImage"],"Effect":"Allow","Resource":"arn:aws:ecr:eu-west-1:123456789012:repository/locus_data_loaders","Sid":"EcrPull"},{"Action":["logs:CreateLogStream","logs:PutLogEvents"],"Effect":"Allow","Resource":"arn:aws:logs:eu-west-1:123456789012:log-group:os_opendata:*","Sid":"Logs"},{"Action":"secretsmanager:GetSecretValue","Effect":"Allow","Resource":["arn:aws:secretsmanager:eu-west-1:123456789012:secret:DBCONNECTION-AbCdEf"],"Sid":"Secrets"},{"Action":"kms:Decrypt","Effect":"Allow","Resource":["arn:aws:kms:eu-west-1:123456789012:key/k-1"],"Sid":"Kms"}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
+    fn without_secrets_nothing_is_said_of_secrets() {
+        let document = text(&execution(&scope(), "r", "l", &set(&[]), &set(&[])));
+        assert!(!document.contains("secretsmanager") && !document.contains("kms"), "{document}");
+    }
+
+    #[test]
+    fn the_task_role_reaches_the_buckets_that_were_named() {
+        let china = Scope { partition: "aws-cn".into(), ..scope() };
+        assert_eq!(
+            text(&task(&china, &set(&["demo-data"])).unwrap()),
+            r#"{"Statement":[{"Action":["s3:GetBucketLocation","s3:ListBucket"],"Effect":"Allow","Resource":["arn:aws-cn:s3:::demo-data"],"Sid":"S3Buckets"},{"Action":["s3:GetObject","s3:PutObject","s3:DeleteObject","s3:AbortMultipartUpload"],"Effect":"Allow","Resource":["arn:aws-cn:s3:::demo-data/*"],"Sid":"S3Objects"}],"Version":"2012-10-17"}"#
+        );
+        assert_eq!(task(&scope(), &set(&[])), None);
+    }
+
+    #[test]
+    fn a_trust_policy_is_read_in_each_of_its_forms() {
+        for (document, good) in [
+            (trust(&scope()), true),
+            (
+                json!({"Statement": {"Effect": "Allow", "Principal": {"Service": ["ec2.amazonaws.com", "ecs-tasks.amazonaws.com"]}, "Action": ["sts:AssumeRole"]}}),
+                true,
+            ),
+            (
+                json!({"Statement": [{"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}]}),
+                false,
+            ),
+            (
+                json!({"Statement": [{"Effect": "Deny", "Principal": {"Service": "ecs-tasks.amazonaws.com"}, "Action": "sts:AssumeRole"}]}),
+                false,
+            ),
+            (json!({}), false),
+        ] {
+            assert_eq!(lets_tasks_in(&document), good, "{document}");
+        }
+    }
+}

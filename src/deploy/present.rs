@@ -1,0 +1,159 @@
+//! What is there: the cloud looked at, and nothing touched.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use super::error::{DeployError, During};
+use super::loader::Loader;
+use super::policy::{self, Scope};
+use super::secret_spec::{SecretSource, SecretSpec};
+use super::tags;
+use crate::aws::{Cloud, Cluster, Kind, Repository, SecretFound};
+use crate::secret::Secret;
+
+/// The parts of the cloud that a loader names, as they are now.
+#[derive(Debug)]
+pub struct Present {
+    pub(super) scope: Scope,
+    pub(super) repository: Option<Repository>,
+    pub(super) cluster: Option<Cluster>,
+    pub(super) log_group: Option<PresentLogGroup>,
+    /// By the variable that the task finds the secret in.
+    pub(super) secrets: BTreeMap<String, PresentSecret>,
+    pub(super) execution_role: Option<PresentRole>,
+    pub(super) task_role: Option<PresentRole>,
+}
+
+#[derive(Debug)]
+pub(super) struct PresentLogGroup {
+    pub retention_days: Option<u32>,
+    /// Made by us, so that we may change it.
+    pub ours: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PresentSecret {
+    pub found: Option<SecretFound>,
+    /// What it would be made with, or changed to.
+    pub value: Option<Secret>,
+    /// It is there with another value than ours. Always false unless it was asked to be updated.
+    pub differs: bool,
+}
+
+#[derive(Debug)]
+pub(super) struct PresentRole {
+    pub arn: String,
+    /// Our inline policy, where it has one.
+    pub policy: Option<Value>,
+    pub ours: bool,
+}
+
+/// Looks at everything that `loader` names. Reads only.
+pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError> {
+    let scope = Scope {
+        partition: cloud.caller.partition.clone(),
+        region: cloud.region.clone(),
+        account: cloud.caller.account.clone(),
+    };
+    let (repository, cluster, log_group, secrets, execution_role, task_role) = tokio::try_join!(
+        repository(cloud, loader),
+        cluster(cloud, loader),
+        log_group(cloud, loader),
+        secrets(cloud, loader),
+        role(cloud, &loader.execution_role, &loader.execution_policy),
+        role(cloud, &loader.task_role, &loader.task_policy),
+    )?;
+    Ok(Present { scope, repository, cluster, log_group, secrets, execution_role, task_role })
+}
+
+async fn repository(cloud: &Cloud, loader: &Loader) -> Result<Option<Repository>, DeployError> {
+    let name = &loader.repository;
+    let found = cloud.ecr.repository(name).await.during(|| format!("looking at the repository {name}"))?;
+    match found {
+        Some(found) if found.account != cloud.caller.account => Err(DeployError::ForeignRepository {
+            uri: found.uri,
+            found: found.account,
+            caller: cloud.caller.account.clone(),
+        }),
+        found => Ok(found),
+    }
+}
+
+async fn cluster(cloud: &Cloud, loader: &Loader) -> Result<Option<Cluster>, DeployError> {
+    let name = &loader.cluster;
+    match cloud.ecs.cluster(name).await.during(|| format!("looking at the cluster {name}"))? {
+        Some(found) if !matches!(found.status.as_str(), "ACTIVE" | "PROVISIONING") => {
+            Err(DeployError::Cluster { name: name.clone(), status: found.status })
+        }
+        found => Ok(found),
+    }
+}
+
+async fn log_group(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentLogGroup>, DeployError> {
+    let name = &loader.log_group;
+    let doing = || format!("looking at the log group {name}");
+    let Some(found) = cloud.logs.group(name).await.during(doing)? else { return Ok(None) };
+    let retention_days = found.retention_days;
+    // Whose it is matters only when there is something to change.
+    let ours = retention_days != Some(loader.log_retention_days)
+        && tags::are_ours(&cloud.logs.group_tags(&found).await.during(doing)?);
+    Ok(Some(PresentLogGroup { retention_days, ours }))
+}
+
+async fn secrets(cloud: &Cloud, loader: &Loader) -> Result<BTreeMap<String, PresentSecret>, DeployError> {
+    let mut all = BTreeMap::new();
+    for spec in &loader.secrets {
+        all.insert(spec.variable.clone(), secret(cloud, spec, loader.update_secrets).await?);
+    }
+    Ok(all)
+}
+
+async fn secret(cloud: &Cloud, spec: &SecretSpec, update: bool) -> Result<PresentSecret, DeployError> {
+    let (SecretSource::Named { name: id, json_key } | SecretSource::Arn { arn: id, json_key }) = &spec.source;
+    let found = match (cloud.secrets.secret(id).await, &spec.source) {
+        // To be named in a task is another permission than to be described, and it is the execution role's.
+        (Err(error), SecretSource::Arn { arn, .. }) if error.kind == Kind::Denied => {
+            Some(SecretFound { arn: arn.clone(), kms_key: None, deleted: false })
+        }
+        (found, _) => found.during(|| format!("looking at the secret {id}"))?,
+    };
+    let Some(found) = found else {
+        return match (&spec.source, json_key) {
+            (SecretSource::Named { .. }, None) => {
+                Ok(PresentSecret { found: None, value: spec.value()?, differs: false })
+            }
+            // Which other keys belong into it, only its owner knows.
+            (SecretSource::Named { .. }, Some(_)) | (SecretSource::Arn { .. }, _) => {
+                Err(DeployError::NoSuchSecret(id.clone()))
+            }
+        };
+    };
+    if found.deleted {
+        return Err(DeployError::SecretDeleted(id.clone()));
+    }
+    let mut present = PresentSecret { found: Some(found), value: None, differs: false };
+    if update && json_key.is_none() {
+        present.value = spec.value()?;
+        if let Some(wanted) = &present.value {
+            let is = cloud.secrets.value(id).await.during(|| format!("comparing the secret {id}"))?;
+            present.differs = is.is_none_or(|is| is.expose() != wanted.expose());
+        }
+    }
+    Ok(present)
+}
+
+async fn role(cloud: &Cloud, name: &str, policy: &str) -> Result<Option<PresentRole>, DeployError> {
+    let doing = || format!("looking at the role {name}");
+    let Some(found) = cloud.iam.role(name).await.during(doing)? else { return Ok(None) };
+    // ECS takes any role when the task definition is registered, and fails when the task starts.
+    if !policy::lets_tasks_in(&found.trust) {
+        return Err(DeployError::Trust(name.to_owned()));
+    }
+    let ours = tags::are_ours(&found.tags);
+    let policy = match ours {
+        true => cloud.iam.role_policy(name, policy).await.during(doing)?,
+        false => None,
+    };
+    Ok(Some(PresentRole { arn: found.arn, policy, ours }))
+}
