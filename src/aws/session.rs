@@ -92,17 +92,36 @@ impl Cloud {
         let caller = sts::caller(&aws_sdk_sts::Client::new(&config))
             .await
             .map_err(|error| ConnectError::Identity { error, profile: profile.clone() })?;
+        Ok(Self::over(&config, caller, region, profile))
+    }
+
+    fn over(config: &SdkConfig, caller: Caller, region: String, profile: Option<String>) -> Self {
         let caller = Arc::new(caller);
-        Ok(Self {
-            ecr: Ecr::new(&config, &caller),
-            ecs: Ecs::new(&config, &caller),
-            iam: Iam::new(&config, &caller),
-            logs: Logs::new(&config, &caller),
-            secrets: Secrets::new(&config, &caller),
+        Self {
+            ecr: Ecr::new(config, &caller),
+            ecs: Ecs::new(config, &caller),
+            iam: Iam::new(config, &caller),
+            logs: Logs::new(config, &caller),
+            secrets: Secrets::new(config, &caller),
             caller,
             region,
             profile,
-        })
+        }
+    }
+
+    /// An account that a test plays, on loopback.
+    #[cfg(test)]
+    pub(crate) fn played_at(endpoint: &str) -> Self {
+        let keys = aws_sdk_sts::config::Credentials::new("AKIDPLAYED", "played", None, None, "test");
+        let config = SdkConfig::builder()
+            .behavior_version(BehaviorVersion::latest())
+            .http_client(http_client())
+            .region(Region::from_static("eu-west-1"))
+            .endpoint_url(endpoint)
+            .credentials_provider(aws_sdk_sts::config::SharedCredentialsProvider::new(keys))
+            .build();
+        let caller = Caller::parse("arn:aws:iam::123456789012:user/ann", "123456789012").expect("it is written here");
+        Self::over(&config, caller, "eu-west-1".to_owned(), None)
     }
 }
 

@@ -82,6 +82,8 @@ pub enum LoaderError {
     SetTwice(String),
     #[error("the secret {0} is named twice")]
     SecretTwice(String),
+    #[error("a value is given for the secret {0}, of which only a JSON key is used: the other keys cannot be guessed")]
+    ValueOfKey(String),
 }
 
 /// `PutRetentionPolicy`'s `retentionInDays`.
@@ -101,9 +103,14 @@ impl Loader {
             Kind::Variable.check(variable)?;
         }
         let mut variables = BTreeSet::new();
-        for variable in secrets.iter().map(|secret| &secret.variable) {
+        for secret in &secrets {
+            let variable = &secret.variable;
             if environment.contains_key(variable) {
                 return Err(LoaderError::SetTwice(variable.clone()));
+            }
+            let (SecretSource::Named { json_key, .. } | SecretSource::Arn { json_key, .. }) = &secret.source;
+            if json_key.is_some() && secret.value.is_some() {
+                return Err(LoaderError::ValueOfKey(variable.clone()));
             }
             if !variables.insert(variable) {
                 return Err(LoaderError::SecretTwice(variable.clone()));
@@ -128,10 +135,9 @@ impl Loader {
             update_secrets: description.update_secrets,
             s3: checked(Kind::Bucket, description.s3)?,
             execution_role: named(Kind::Role, description.execution_role, "{}-task-execution-role")?,
-            // The name of an inline policy goes by the same letters as a role's, and may be twice as long.
-            execution_policy: format!("{name}-iam-policy-task-execution-role"),
+            execution_policy: named(Kind::Policy, None, "{}-iam-policy-task-execution-role")?,
             task_role: named(Kind::Role, description.task_role, "{}-task-role")?,
-            task_policy: format!("{name}-iam-policy-task-role"),
+            task_policy: named(Kind::Policy, None, "{}-iam-policy-task-role")?,
             name,
         })
     }
@@ -272,7 +278,7 @@ mod tests {
             refused(|d| d.security_groups = (0..6).map(|n| format!("sg-{n}")).collect()),
             "loader os_opendata has 6 security groups; Fargate takes at most 5"
         );
-        assert!(refused(|d| d.name = "n".repeat(44)).contains("cannot be the name of an IAM role"));
+        assert!(refused(|d| d.name = "n".repeat(45)).contains("cannot be the name of an IAM role"));
         assert!(
             refused(|d| d.secrets_resource_arn = Some("DBCONNECTION".into())).contains("is not the ARN of a secret")
         );

@@ -21,6 +21,8 @@ mod secret_spec;
 mod size;
 mod tags;
 mod task_definition;
+#[cfg(test)]
+mod testing;
 
 pub use apply::apply;
 pub use change::{Action, Change, RoleKind, difference};

@@ -19,6 +19,8 @@ pub enum Kind {
     LogGroup,
     Secret,
     Role,
+    /// A role's inline policy.
+    Policy,
     Variable,
     ImageTag,
     Subnet,
@@ -46,6 +48,7 @@ impl Kind {
             Self::LogGroup => within(1, 512, b".-_/#") && !text.starts_with("aws/"),
             Self::Secret => within(1, 512, b"/_+=.@-") && !ends_like_an_arn(text),
             Self::Role => within(1, 64, b"_+=,.@-"),
+            Self::Policy => within(1, 128, b"_+=,.@-"),
             Self::Variable => within(1, 255, b"_") && !text.starts_with(|c: char| c.is_ascii_digit()),
             Self::ImageTag => within(1, 128, b"_.-") && !text.starts_with(['.', '-']),
             Self::Subnet => text.strip_prefix("subnet-").is_some_and(is_id),
@@ -70,6 +73,7 @@ impl Kind {
                 "it is 1–64 ASCII letters, digits or `_+=,.@-`; where the loader's name makes it too long, \
                  give the role a name of its own"
             }
+            Self::Policy => "it is 1–128 ASCII letters, digits or `_+=,.@-`; give the loader a shorter name",
             Self::Variable => "it is ASCII letters, digits or `_`, and does not begin with a digit",
             Self::ImageTag => "it is 1–128 ASCII letters, digits or `_.-`, and does not begin with `.` or `-`",
             Self::Subnet => "it is `subnet-` and the digits of its id",
@@ -88,6 +92,7 @@ impl fmt::Display for Kind {
             Self::LogGroup => "a log group",
             Self::Secret => "a secret",
             Self::Role => "an IAM role",
+            Self::Policy => "a role's policy",
             Self::Variable => "an environment variable",
             Self::ImageTag => "an image tag",
             Self::Subnet => "a subnet",
@@ -141,7 +146,7 @@ mod tests {
 
     #[test]
     fn what_aws_would_refuse_is_refused() {
-        let long = format!("{}-task-execution-role", "n".repeat(44));
+        let long = format!("{}-task-execution-role", "n".repeat(45));
         for (kind, text) in [
             (Kind::Repository, "Locus"),
             (Kind::Repository, "a"),
