@@ -290,8 +290,8 @@ is_set! {
     i32 => |value| value != 0;
     &str => |value| !value.is_empty();
     &std::collections::HashMap<String, String> => |value| !value.is_empty();
-    &sdk::PidMode => |_value| true;
-    &sdk::IpcMode => |_value| true;
+    &sdk::PidMode => |value| !value.as_str().is_empty();
+    &sdk::IpcMode => |value| !value.as_str().is_empty();
     &sdk::ProxyConfiguration => |_value| true;
     &sdk::RepositoryCredentials => |_value| true;
     &sdk::ContainerRestartPolicy => |_value| true;

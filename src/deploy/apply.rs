@@ -98,6 +98,7 @@ impl<'a> Work<'a> {
             Action::CreateLogGroup => {
                 let tags = if name == loader.name { tags::of(loader) } else { tags::SHARED };
                 outcome = created_or_there(cloud.logs.create_group(name, &tags).await)?;
+                cloud.logs.set_retention(name, loader.log_retention_days).await?;
             }
             Action::SetRetention => cloud.logs.set_retention(name, loader.log_retention_days).await?,
             Action::CreateSecret { variable } => outcome = self.create_secret(name, variable).await?,
@@ -107,7 +108,7 @@ impl<'a> Work<'a> {
                 }
             }
             Action::CreateRole(kind) => outcome = self.create_role(name, *kind).await?,
-            Action::PutPolicy(kind) => self.put_policy(*kind).await?,
+            Action::CreatePolicy(kind) | Action::ReplacePolicy(kind) => self.put_policy(*kind).await?,
             Action::DeletePolicy(kind) => {
                 let (role, policy, _) = kind.of(loader, &self.present);
                 cloud.iam.delete_role_policy(role, policy).await?;
@@ -236,5 +237,199 @@ fn created_or_there(result: Result<(), AwsError>) -> Result<CloudOutcome, AwsErr
         Ok(()) => Ok(CloudOutcome::Created),
         Err(error) if error.kind == Kind::AlreadyExists => Ok(CloudOutcome::Exists),
         Err(error) => Err(error),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::super::testing::{ARN, Played, Script, ground, loader, recorded};
+    use super::super::{Description, SecretSpec, difference, look};
+    use super::*;
+
+    fn role(name: &str, trust: &Value) -> String {
+        let encoded: String = trust.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+        format!(
+            "<Role><Arn>arn:aws:iam::123456789012:role/{name}</Arn><Path>/</Path><RoleName>{name}</RoleName>\
+             <RoleId>R</RoleId><CreateDate>2026-01-01T00:00:00Z</CreateDate>\
+             <AssumeRolePolicyDocument>{encoded}</AssumeRolePolicyDocument>\
+             <Tags><member><Key>managed-by</Key><Value>locus-push</Value></member></Tags></Role>"
+        )
+    }
+
+    fn scope() -> policy::Scope {
+        policy::Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() }
+    }
+
+    fn repository(account: &str) -> Value {
+        json!({
+            "repositoryUri": ground().repository_uri, "registryId": account,
+            "repositoryArn": "arn:aws:ecr:eu-west-1:123456789012:repository/locus_data_loaders",
+        })
+    }
+
+    /// All that a run of ours leaves behind.
+    fn everything() -> Script {
+        let policy = policy::execution(
+            &scope(),
+            "locus_data_loaders",
+            "os_opendata",
+            &BTreeSet::from([ARN.to_owned()]),
+            &BTreeSet::new(),
+        );
+        let encoded: String = policy.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
+        let trust = policy::trust(&scope());
+        Script::default()
+            .answer("DescribeRepositories", json!({ "repositories": [repository("123456789012")] }))
+            .answer("DescribeClusters", json!({ "clusters": [{ "clusterArn": "c", "status": "ACTIVE" }] }))
+            .answer(
+                "DescribeLogGroups",
+                json!({ "logGroups": [
+                    { "logGroupName": "os_opendata-more" },
+                    { "logGroupName": "os_opendata", "retentionInDays": 30 },
+                ] }),
+            )
+            .answer("DescribeSecret", json!({ "ARN": ARN, "Name": "DBCONNECTION" }))
+            .xml("GetRole execution", &role("os_opendata-task-execution-role", &trust))
+            .xml("GetRole", &role("os_opendata-task-role", &trust))
+            .xml(
+                "GetRolePolicy execution",
+                &format!("<RoleName>r</RoleName><PolicyName>p</PolicyName><PolicyDocument>{encoded}</PolicyDocument>"),
+            )
+            .xml_error("GetRolePolicy", 404, "NoSuchEntity")
+    }
+
+    fn nothing() -> Script {
+        Script::default()
+            .error("DescribeRepositories", 400, "RepositoryNotFoundException", "")
+            .answer("DescribeClusters", json!({ "clusters": [], "failures": [{ "reason": "MISSING" }] }))
+            .answer("DescribeLogGroups", json!({ "logGroups": [] }))
+            .error("DescribeSecret", 400, "ResourceNotFoundException", "")
+            .xml_error("GetRole", 404, "NoSuchEntity")
+    }
+
+    /// A loader whose secret has a value on this machine.
+    fn os_opendata(file: &tempfile::NamedTempFile) -> Loader {
+        std::fs::write(file.path(), "sqlite:///x").unwrap();
+        let value = format!("file:{}", file.path().display());
+        loader(|d: &mut Description| {
+            d.secrets = vec![SecretSpec::named("DBCONNECTION").unwrap().with_value(&value).unwrap()];
+        })
+    }
+
+    async fn done(script: Script) -> (Result<Ground, DeployError>, Played, Vec<Event>) {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        let loader = os_opendata(&file);
+        let played = script.play().await;
+        let (events, seen) = recorded();
+        let done = async {
+            let present = look(&played.cloud, &loader).await?;
+            let changes = difference(&loader, &present)?;
+            apply(&played.cloud, &loader, present, &changes, &Pace::hurried(), &events).await
+        };
+        let ground = done.await;
+        let seen = seen.lock().unwrap().clone();
+        (ground, played, seen)
+    }
+
+    #[tokio::test]
+    async fn where_everything_is_only_questions_are_asked() {
+        let (ground, played, seen) = done(everything()).await;
+        assert_eq!(ground.unwrap(), super::super::testing::ground());
+        let writes: Vec<_> = played
+            .asked()
+            .into_iter()
+            .map(|asked| asked.call)
+            .filter(|call| !call.starts_with("Describe") && !call.starts_with("Get"))
+            .collect();
+        assert_eq!(writes, Vec::<String>::new());
+        let exists = |event: &Event| matches!(event, Event::Cloud { outcome: CloudOutcome::Exists, .. });
+        assert!(seen.len() == 6 && seen.iter().all(exists), "{seen:?}");
+    }
+
+    #[tokio::test]
+    async fn where_nothing_is_everything_is_made_and_tagged() {
+        let trust = policy::trust(&scope());
+        let script = nothing()
+            .answer("CreateRepository", json!({ "repository": repository("123456789012") }))
+            .error("CreateCluster", 400, "ClientException", "Unable to assume the service linked role.")
+            .answer("CreateCluster", json!({ "cluster": {} }))
+            .xml("CreateServiceLinkedRole", "")
+            .answer("CreateLogGroup", json!({}))
+            .answer("PutRetentionPolicy", json!({}))
+            .answer("CreateSecret", json!({ "ARN": ARN }))
+            .xml("CreateRole execution", &role("os_opendata-task-execution-role", &trust))
+            .xml("CreateRole", &role("os_opendata-task-role", &trust))
+            .xml("PutRolePolicy", "");
+        let (ground, played, seen) = done(script).await;
+        assert_eq!(ground.unwrap(), Ground { new_role: true, ..super::super::testing::ground() });
+        let made = |event: &Event| matches!(event, Event::Cloud { outcome: CloudOutcome::Created, .. });
+        assert!(seen.len() == 7 && seen.iter().all(made), "{seen:?}");
+        assert_eq!(played.asked_for("CreateRepository")[0]["imageTagMutability"], "MUTABLE");
+        assert_eq!(played.asked_for("CreateLogGroup")[0]["tags"]["managed-by"], "locus-push");
+        assert_eq!(played.asked_for("PutRetentionPolicy")[0]["retentionInDays"], 30);
+        assert_eq!(played.asked_for("CreateSecret")[0]["SecretString"], "sqlite:///x");
+        let policy = played.asked_for("PutRolePolicy")[0].to_string();
+        assert!(policy.contains("secret%3ADBCONNECTION-AbCdEf"), "{policy}");
+    }
+
+    #[tokio::test]
+    async fn what_somebody_else_makes_at_the_same_moment_is_used() {
+        let trust = policy::trust(&scope());
+        let script = nothing()
+            .answer("DescribeRepositories", json!({ "repositories": [repository("123456789012")] }))
+            .answer("DescribeSecret", json!({ "ARN": ARN }))
+            .xml_error("GetRole", 404, "NoSuchEntity")
+            .xml("GetRole", &role("os_opendata-task-role", &trust))
+            .error("CreateRepository", 400, "RepositoryAlreadyExistsException", "")
+            .answer("CreateCluster", json!({ "cluster": {} }))
+            .error("CreateLogGroup", 400, "ResourceAlreadyExistsException", "")
+            .answer("PutRetentionPolicy", json!({}))
+            .error("CreateSecret", 400, "ResourceExistsException", "")
+            .xml_error("CreateRole", 409, "EntityAlreadyExists")
+            .xml("PutRolePolicy", "");
+        let (ground, _, _) = done(script).await;
+        assert_eq!(ground.unwrap().secrets["DBCONNECTION"], ARN);
+    }
+
+    #[tokio::test]
+    async fn what_cannot_work_is_said_before_anything_is_changed() {
+        let ec2 = json!({ "Statement": [{ "Effect": "Allow", "Principal": { "Service": "ec2.amazonaws.com" }, "Action": "sts:AssumeRole" }] });
+        let other = |call: &'static str, answer: Value| {
+            let mut script = everything();
+            script.forget(call);
+            script.answer(call, answer)
+        };
+        let mut trusted_to_ec2 = everything();
+        trusted_to_ec2.forget("GetRole");
+        for (script, words) in [
+            (
+                other("DescribeRepositories", json!({ "repositories": [repository("999999999999")] })),
+                "the repository 123456789012.dkr.ecr.eu-west-1.amazonaws.com/locus_data_loaders is in account \
+                 999999999999, and this is account 123456789012",
+            ),
+            (
+                other("DescribeClusters", json!({ "clusters": [{ "status": "DEPROVISIONING" }] })),
+                "the cluster os_opendata_cluster is DEPROVISIONING",
+            ),
+            (
+                other("DescribeSecret", json!({ "ARN": ARN, "DeletedDate": 1_700_000_000 })),
+                "the secret DBCONNECTION is scheduled for deletion",
+            ),
+            (
+                trusted_to_ec2.xml("GetRole", &role("os_opendata-task-role", &ec2)),
+                "the role os_opendata-task-role may not be taken by ECS tasks: its trust policy does not name \
+                 ecs-tasks.amazonaws.com",
+            ),
+        ] {
+            let (ground, played, _) = done(script).await;
+            let error = ground.unwrap_err();
+            assert_eq!((error.to_string().as_str(), error.exit_code()), (words, 4));
+            assert!(error.hint().is_some(), "{words}");
+            assert!(
+                played.asked().iter().all(|asked| asked.call.starts_with("Describe") || asked.call.starts_with("Get"))
+            );
+        }
     }
 }

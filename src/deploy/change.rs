@@ -24,6 +24,7 @@ pub struct Change {
 pub enum Action {
     CreateRepository,
     CreateCluster,
+    /// With its retention.
     CreateLogGroup,
     SetRetention,
     /// The secret that the task finds in this variable.
@@ -34,7 +35,8 @@ pub enum Action {
         variable: String,
     },
     CreateRole(RoleKind),
-    PutPolicy(RoleKind),
+    CreatePolicy(RoleKind),
+    ReplacePolicy(RoleKind),
     DeletePolicy(RoleKind),
 }
 
@@ -55,7 +57,7 @@ impl Action {
             Self::CreateLogGroup | Self::SetRetention => "log group",
             Self::CreateSecret { .. } | Self::UpdateSecret { .. } => "secret",
             Self::CreateRole(_) => "role",
-            Self::PutPolicy(_) | Self::DeletePolicy(_) => "policy",
+            Self::CreatePolicy(_) | Self::ReplacePolicy(_) | Self::DeletePolicy(_) => "policy",
         }
     }
 
@@ -65,8 +67,9 @@ impl Action {
             | Self::CreateCluster
             | Self::CreateLogGroup
             | Self::CreateSecret { .. }
-            | Self::CreateRole(_) => CloudOutcome::Created,
-            Self::SetRetention | Self::UpdateSecret { .. } | Self::PutPolicy(_) | Self::DeletePolicy(_) => {
+            | Self::CreateRole(_)
+            | Self::CreatePolicy(_) => CloudOutcome::Created,
+            Self::SetRetention | Self::UpdateSecret { .. } | Self::ReplacePolicy(_) | Self::DeletePolicy(_) => {
                 CloudOutcome::Changed
             }
         }
@@ -87,15 +90,12 @@ pub fn difference(loader: &Loader, present: &Present) -> Result<Vec<Change>, Dep
         change(Action::CreateCluster, &loader.cluster, missing());
     }
     let days = |days: u32| format!("{days} days");
-    let retention = |why: &str| format!("{why}; {} are wanted", days(loader.log_retention_days));
     match &present.log_group {
-        None => {
-            change(Action::CreateLogGroup, &loader.log_group, missing());
-            change(Action::SetRetention, &loader.log_group, retention("a new one keeps its lines for ever"));
-        }
+        None => change(Action::CreateLogGroup, &loader.log_group, missing()),
         Some(group) if group.ours && group.retention_days != Some(loader.log_retention_days) => {
-            let is = group.retention_days.map_or("for ever".to_owned(), days);
-            change(Action::SetRetention, &loader.log_group, retention(&format!("it keeps its lines {is}")));
+            let (is, wanted) =
+                (group.retention_days.map_or("for ever".to_owned(), days), days(loader.log_retention_days));
+            change(Action::SetRetention, &loader.log_group, format!("it keeps its lines {is}; {wanted} are wanted"));
         }
         Some(_) => {}
     }
@@ -129,7 +129,11 @@ fn secret(spec: &SecretSpec, present: &Present) -> Result<Option<(Action, String
             return Err(DeployError::NoSuchSecret(variable));
         };
         let places: Vec<String> = spec.places().iter().map(ToString::to_string).collect();
-        return Err(DeployError::NoSecretValue { name: name.clone(), variable, looked: places.join(" nor ") });
+        let looked = match &places[..] {
+            [one] => format!("{one} is not set"),
+            many => format!("neither {} is set", many.join(" nor ")),
+        };
+        return Err(DeployError::NoSecretValue { name: name.clone(), variable, looked });
     }
     Ok(Some((Action::CreateSecret { variable }, "there is none".to_owned())))
 }
@@ -142,7 +146,7 @@ fn role<'a>(loader: &'a Loader, present: &Present, kind: RoleKind) -> Vec<(Actio
         let made = (Action::CreateRole(kind), name, missing());
         return match wanted {
             Wanted::Nothing => vec![made],
-            Wanted::Known(_) | Wanted::KnownLater => vec![made, (Action::PutPolicy(kind), policy_name, missing())],
+            Wanted::Known(_) | Wanted::KnownLater => vec![made, (Action::CreatePolicy(kind), policy_name, missing())],
         };
     };
     // What we did not make is used as it is.
@@ -152,13 +156,13 @@ fn role<'a>(loader: &'a Loader, present: &Present, kind: RoleKind) -> Vec<(Actio
     let change = match (&is.policy, wanted) {
         (Some(is), Wanted::Known(wanted)) if *is == wanted => None,
         (Some(_), Wanted::Known(_)) => {
-            Some((Action::PutPolicy(kind), "it allows something other than what the loader needs".to_owned()))
+            Some((Action::ReplacePolicy(kind), "it allows something other than what the loader needs".to_owned()))
         }
-        (Some(_), Wanted::KnownLater) => Some((Action::PutPolicy(kind), "it has to allow a new secret".to_owned())),
+        (Some(_), Wanted::KnownLater) => Some((Action::ReplacePolicy(kind), "it has to allow a new secret".to_owned())),
         (Some(_), Wanted::Nothing) => {
             Some((Action::DeletePolicy(kind), "the loader asks for no access any more".to_owned()))
         }
-        (None, Wanted::Known(_) | Wanted::KnownLater) => Some((Action::PutPolicy(kind), missing())),
+        (None, Wanted::Known(_) | Wanted::KnownLater) => Some((Action::CreatePolicy(kind), missing())),
         (None, Wanted::Nothing) => None,
     };
     change.map(|(action, why)| (action, policy_name, why)).into_iter().collect()
@@ -196,5 +200,182 @@ impl RoleKind {
                 Wanted::Known(policy::execution(&present.scope, &loader.repository, &loader.log_group, &arns, &keys))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::Description;
+    use super::super::policy::Scope;
+    use super::super::present::{PresentLogGroup, PresentSecret};
+    use super::super::testing::{ARN, loader, os_opendata};
+    use super::*;
+    use crate::aws::{Cluster, Repository, SecretFound};
+    use crate::secret::Secret;
+
+    fn nothing() -> Present {
+        let value = Some(Secret::new("sqlite:///x"));
+        Present {
+            scope: Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() },
+            repository: None,
+            cluster: None,
+            log_group: None,
+            secrets: BTreeMap::from([("DBCONNECTION".into(), PresentSecret { found: None, value, differs: false })]),
+            execution_role: None,
+            task_role: None,
+        }
+    }
+
+    /// What a run of ours leaves behind.
+    fn everything() -> Present {
+        let found = SecretFound { arn: ARN.into(), kms_key: None, deleted: false };
+        let nothing = nothing();
+        let policy = policy::execution(
+            &nothing.scope,
+            "locus_data_loaders",
+            "os_opendata",
+            &BTreeSet::from([ARN.into()]),
+            &BTreeSet::new(),
+        );
+        let role = |policy| Some(PresentRole { arn: "arn:aws:iam::123456789012:role/r".into(), policy, ours: true });
+        Present {
+            repository: Some(Repository { uri: "u".into(), arn: "a".into(), account: "123456789012".into() }),
+            cluster: Some(Cluster { arn: "a".into(), status: "ACTIVE".into() }),
+            log_group: Some(PresentLogGroup { retention_days: Some(30), ours: true }),
+            secrets: BTreeMap::from([(
+                "DBCONNECTION".into(),
+                PresentSecret { found: Some(found), value: None, differs: false },
+            )]),
+            execution_role: role(Some(policy)),
+            task_role: role(None),
+            ..nothing
+        }
+    }
+
+    #[track_caller]
+    fn check(loader: &Loader, present: &Present, wanted: &[&str]) {
+        let changes = difference(loader, present).unwrap();
+        let said: Vec<_> = changes.iter().map(|c| format!("{:?} {}: {}", c.action, c.name, c.why)).collect();
+        assert_eq!(said, wanted);
+    }
+
+    #[test]
+    fn where_there_is_nothing_everything_is_made_in_the_order_in_which_it_can_be() {
+        check(
+            &os_opendata(),
+            &nothing(),
+            &[
+                "CreateRepository locus_data_loaders: there is none",
+                "CreateCluster os_opendata_cluster: there is none",
+                "CreateLogGroup os_opendata: there is none",
+                "CreateSecret { variable: \"DBCONNECTION\" } DBCONNECTION: there is none",
+                "CreateRole(Execution) os_opendata-task-execution-role: there is none",
+                "CreatePolicy(Execution) os_opendata-iam-policy-task-execution-role: there is none",
+                "CreateRole(Task) os_opendata-task-role: there is none",
+            ],
+        );
+    }
+
+    #[test]
+    fn where_everything_is_nothing_is_changed() {
+        check(&os_opendata(), &everything(), &[]);
+    }
+
+    #[test]
+    fn what_we_did_not_make_is_used_as_it_is() {
+        let mut present = everything();
+        present.log_group = Some(PresentLogGroup { retention_days: None, ours: false });
+        for role in [&mut present.execution_role, &mut present.task_role] {
+            *role = Some(PresentRole { arn: "r".into(), policy: None, ours: false });
+        }
+        check(&loader(|d| d.s3 = vec!["demo-data".into()]), &present, &[]);
+    }
+
+    #[test]
+    fn what_we_made_is_kept_as_the_loader_wants_it() {
+        let mut present = everything();
+        present.log_group = Some(PresentLogGroup { retention_days: Some(7), ours: true });
+        if let Some(role) = &mut present.execution_role {
+            role.policy = Some(serde_json::json!({ "Statement": [] }));
+        }
+        check(
+            &loader(|d| d.s3 = vec!["demo-data".into()]),
+            &present,
+            &[
+                "SetRetention os_opendata: it keeps its lines 7 days; 30 days are wanted",
+                "ReplacePolicy(Execution) os_opendata-iam-policy-task-execution-role: it allows something other than \
+                 what the loader needs",
+                "CreatePolicy(Task) os_opendata-iam-policy-task-role: there is none",
+            ],
+        );
+    }
+
+    #[test]
+    fn access_that_is_no_longer_asked_for_is_taken_back() {
+        let mut present = everything();
+        let buckets = BTreeSet::from(["demo-data".to_owned()]);
+        if let Some(role) = &mut present.task_role {
+            role.policy = policy::task(&present.scope, &buckets);
+        }
+        check(
+            &os_opendata(),
+            &present,
+            &["DeletePolicy(Task) os_opendata-iam-policy-task-role: the loader asks for no access any more"],
+        );
+    }
+
+    #[test]
+    fn a_new_secret_has_to_be_allowed() {
+        let mut present = everything();
+        present.secrets = nothing().secrets;
+        check(
+            &os_opendata(),
+            &present,
+            &[
+                "CreateSecret { variable: \"DBCONNECTION\" } DBCONNECTION: there is none",
+                "ReplacePolicy(Execution) os_opendata-iam-policy-task-execution-role: it has to allow a new secret",
+            ],
+        );
+    }
+
+    #[test]
+    fn a_secret_that_exists_is_written_only_when_that_was_asked_for_and_it_differs() {
+        let mut present = everything();
+        if let Some(secret) = present.secrets.get_mut("DBCONNECTION") {
+            secret.differs = true;
+        }
+        check(
+            &loader(|d: &mut Description| d.update_secrets = true),
+            &present,
+            &["UpdateSecret { variable: \"DBCONNECTION\" } DBCONNECTION: its value is not the one given here"],
+        );
+    }
+
+    #[test]
+    fn a_value_that_is_nowhere_is_said_before_anything_is_changed() {
+        let mut present = nothing();
+        present.secrets.values_mut().for_each(|secret| secret.value = None);
+        let error = difference(&os_opendata(), &present).unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "the secret DBCONNECTION is not in Secrets Manager, and its value is not here: neither the variable \
+             DBCONNECTION nor the variable DB_CONNECTION_STRING is set"
+        );
+        assert!(error.hint().unwrap().starts_with("export DBCONNECTION, or say where the value comes from"));
+        assert_eq!(error.exit_code(), 2);
+    }
+
+    #[test]
+    fn one_secret_in_two_variables_is_made_once() {
+        let twice = loader(|d| {
+            d.secrets = ["A", "B"].map(|v| super::super::SecretSpec::parse(v, "db").unwrap()).to_vec();
+        });
+        let mut present = everything();
+        let secret = || PresentSecret { found: None, value: Some(Secret::new("x")), differs: false };
+        present.secrets = BTreeMap::from([("A".into(), secret()), ("B".into(), secret())]);
+        let changes = difference(&twice, &present).unwrap();
+        assert_eq!(changes.iter().filter(|change| change.action.kind() == "secret").count(), 1);
     }
 }

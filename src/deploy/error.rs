@@ -12,7 +12,7 @@ pub enum DeployError {
     #[error(transparent)]
     Secret(#[from] UnreadableSecret),
     /// Said before anything is changed.
-    #[error("the secret {name} is not in Secrets Manager, and {looked} is not set")]
+    #[error("the secret {name} is not in Secrets Manager, and its value is not here: {looked}")]
     NoSecretValue { name: String, variable: String, looked: String },
     #[error("there is no secret {0}")]
     NoSuchSecret(String),

@@ -102,3 +102,116 @@ const ADVICE: [(&[&str], &str); 14] = [
 pub(super) fn advice(reason: &str) -> Option<&'static str> {
     ADVICE.iter().find(|(words, _)| words.iter().all(|word| reason.contains(word))).map(|(_, advice)| *advice)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(stop_code: &str, exit_code: Option<i32>, reason: &str, of_container: &str) -> Task {
+        Task {
+            arn: "arn:aws:ecs:eu-west-1:1:task/c/0123".into(),
+            status: "STOPPED".into(),
+            stop_code: Some(stop_code.into()),
+            stopped_reason: Some(reason.into()),
+            containers: vec![Container {
+                name: "loader".into(),
+                exit_code,
+                reason: Some(of_container.into()).filter(|reason: &String| !reason.is_empty()),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_exit_code_is_the_containers_where_it_ran() {
+        for (stop_code, code, wanted) in [
+            ("EssentialContainerExited", Some(0), 0),
+            ("EssentialContainerExited", Some(7), 7),
+            ("EssentialContainerExited", Some(137), 137),
+            ("TaskFailedToStart", None, 125),
+            ("TaskFailedToStart", Some(1), 125),
+            ("SpotInterruption", None, 125),
+            ("UserInitiated", Some(143), 130),
+            ("UserInitiated", None, 130),
+        ] {
+            let outcome = explain(&task(stop_code, code, "r", ""), "loader", false);
+            assert_eq!(outcome.exit_code, wanted, "{stop_code} {code:?}");
+        }
+    }
+
+    #[test]
+    fn ecs_words_are_answered_with_what_to_do() {
+        for (reason, of_container, words) in [
+            (
+                "Essential container in task exited",
+                "OutOfMemoryError: Container killed due to memory usage",
+                "more memory than it has",
+            ),
+            (
+                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret from asm: retrieved secret from Secrets Manager did not contain json key url",
+                "",
+                "no such JSON key",
+            ),
+            (
+                "ResourceInitializationError: unable to pull secrets or registry auth: execution resource retrieval failed: unable to retrieve secret from asm: invalid character 's' looking for beginning of value",
+                "",
+                "is not JSON",
+            ),
+            (
+                "ResourceInitializationError: unable to pull secrets or registry auth: unable to retrieve secret from asm: AccessDeniedException: not authorized",
+                "",
+                "may not read the secret",
+            ),
+            (
+                "ResourceInitializationError: unable to pull secrets or registry auth: The task cannot pull registry auth from Amazon ECR: There is a connection issue between the task and Amazon ECR",
+                "",
+                "no way from the task to AWS",
+            ),
+            (
+                "ResourceInitializationError: failed to validate logger args: create stream has been retried 1 times: The specified log group does not exist.: log group does not exist",
+                "",
+                "the log group is not there any more",
+            ),
+            (
+                "Task failed to start",
+                "CannotPullContainerError: image Manifest does not contain descriptor matching platform 'linux/amd64'",
+                "--platform linux/amd64",
+            ),
+            (
+                "Task failed to start",
+                "CannotPullContainerError: pull image manifest: r@sha256:1: not found",
+                "push it again",
+            ),
+            (
+                "Task failed to start",
+                "CannotPullContainerError: ref pull: write: no space left on device",
+                "ephemeral_storage",
+            ),
+            ("Task failed to start", "CannotPullContainerError: dial tcp: i/o timeout", "could not be pulled"),
+            ("ECS was unable to assume the role 'arn:aws:iam::1:role/r'", "", "trust policy"),
+        ] {
+            let hint = explain(&task("TaskFailedToStart", None, reason, of_container), "loader", false).hint;
+            assert!(hint.as_deref().is_some_and(|hint| hint.contains(words)), "{reason} {of_container}: {hint:?}");
+        }
+    }
+
+    #[test]
+    fn both_reasons_are_told_and_none_twice() {
+        let outcome =
+            explain(&task("TaskFailedToStart", None, "Task failed to start", "CannotPull: x"), "loader", false);
+        assert_eq!(outcome.reason, "Task failed to start; CannotPull: x");
+        let same = explain(&task("TaskFailedToStart", None, "CannotPull: x", "CannotPull: x"), "loader", false);
+        assert_eq!(same.reason, "CannotPull: x");
+    }
+
+    #[test]
+    fn a_kill_without_a_word_is_most_often_memory() {
+        let outcome =
+            explain(&task("EssentialContainerExited", Some(137), "Essential container in task exited", ""), "x", false);
+        assert_eq!((outcome.exit_code, outcome.hint.as_deref()), (137, Some(KILLED)));
+    }
+
+    #[test]
+    fn success_needs_no_advice() {
+        assert_eq!(explain(&task("EssentialContainerExited", Some(0), "OutOfMemory", ""), "loader", false).hint, None);
+    }
+}

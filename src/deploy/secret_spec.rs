@@ -196,7 +196,7 @@ fn bounded(from: impl Read) -> io::Result<Secret> {
 impl std::fmt::Display for ValueFrom {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
-            Self::Variable(name) => write!(f, "the environment variable {name}"),
+            Self::Variable(name) => write!(f, "the variable {name}"),
             Self::File(path) => write!(f, "the file {}", path.display().to_string().escape_debug()),
             Self::Stdin => f.write_str("standard input"),
         }

@@ -17,7 +17,8 @@ use super::{Description, Ground, Loader, SecretSpec};
 use crate::aws::Cloud;
 use crate::event::{Event, Events};
 
-/// The cloud as a script: call → its answers, the last of which is given for ever.
+/// The cloud as a script: call → its answers, the last of which is given for ever. `Call word` is a call whose body has
+/// that word, and comes before `Call`.
 #[derive(Default)]
 pub(super) struct Script {
     answers: BTreeMap<&'static str, VecDeque<Answer>>,
@@ -50,7 +51,8 @@ impl Script {
 
     /// The XML of IAM.
     pub fn xml(mut self, call: &'static str, body: &str) -> Self {
-        let body = format!("<{call}Response><{call}Result>{body}</{call}Result></{call}Response>");
+        let name = call.split(' ').next().unwrap_or(call);
+        let body = format!("<{name}Response><{name}Result>{body}</{name}Result></{name}Response>");
         self.answers.entry(call).or_default().push_back(Answer { status: 200, body });
         self
     }
@@ -59,6 +61,18 @@ impl Script {
         let body = json!({ "__type": code, "message": message }).to_string();
         self.answers.entry(call).or_default().push_back(Answer { status, body });
         self
+    }
+
+    pub fn xml_error(mut self, call: &'static str, status: u16, code: &str) -> Self {
+        let body =
+            format!("<ErrorResponse><Error><Code>{code}</Code><Message>{code}</Message></Error></ErrorResponse>");
+        self.answers.entry(call).or_default().push_back(Answer { status, body });
+        self
+    }
+
+    /// Lets a test give a call other answers.
+    pub fn forget(&mut self, call: &'static str) {
+        self.answers.remove(call);
     }
 
     pub async fn play(self) -> Played {
@@ -70,8 +84,12 @@ impl Script {
         Played { cloud: Cloud::played_at(&format!("http://{address}")), asked, server }
     }
 
-    fn next(&mut self, call: &str) -> Answer {
-        let Some(answers) = self.answers.get_mut(call) else {
+    fn next(&mut self, call: &str, body: &str) -> Answer {
+        let fits = |key: &str| match key.split_once(' ') {
+            Some((name, word)) => name == call && body.contains(word),
+            None => key == call,
+        };
+        let Some((_, answers)) = self.answers.iter_mut().rev().find(|(key, _)| fits(key)) else {
             let body = json!({ "__type": "NotInTheScript", "message": call }).to_string();
             return Answer { status: 400, body };
         };
@@ -122,10 +140,10 @@ async fn respond(
         }
         None => {
             let call = text.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
-            (call, Value::String(text))
+            (call, Value::String(text.clone()))
         }
     };
-    let answer = script.lock().expect("no test panics while it holds this").next(&call);
+    let answer = script.lock().expect("no test panics while it holds this").next(&call, &text);
     asked.lock().expect("no test panics while it holds this").push(Asked { call, body });
     let kind = if answer.body.starts_with('<') { "text/xml" } else { "application/x-amz-json-1.1" };
     let response = Response::builder().status(answer.status).header("content-type", kind);
