@@ -4,6 +4,7 @@ use std::error::Error;
 use std::fmt;
 use std::sync::Arc;
 
+use aws_smithy_runtime_api::client::orchestrator::HttpResponse;
 use aws_smithy_runtime_api::client::result::SdkError;
 use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 
@@ -54,10 +55,9 @@ pub enum Kind {
 }
 
 impl AwsError {
-    pub(super) fn new<E, R>(call: &'static str, who: Option<Arc<Caller>>, error: SdkError<E, R>) -> Self
+    pub(super) fn new<E>(call: &'static str, who: Option<Arc<Caller>>, error: SdkError<E, HttpResponse>) -> Self
     where
         E: ProvideErrorMetadata + Error + 'static,
-        R: fmt::Debug + 'static,
     {
         let code = error.code().map(str::to_owned);
         let said = error.message().map(str::to_owned);
@@ -71,8 +71,11 @@ impl AwsError {
             }
             _ => Kind::Unreachable,
         };
-        let message = match said {
-            Some(said) if kind != Kind::Unreachable => said,
+        let message = match (said, error.raw_response()) {
+            (Some(said), _) if kind != Kind::Unreachable => said,
+            (_, Some(answer)) if kind == Kind::Garbled => {
+                format!("HTTP status {}, and no word of AWS's", answer.status().as_u16())
+            }
             _ => chain,
         };
         Self { call, who, code, message: message.chars().take(LONGEST).collect(), kind }
@@ -172,13 +175,13 @@ fn kind_of(code: &str, message: &str) -> Kind {
     }
 }
 
-/// The error and its causes in one line, none said twice.
+/// The causes of an error in one line, none said twice; the error itself only says that it is the SDK's.
 fn causes(error: &(dyn Error + 'static)) -> String {
     let mut words: Vec<String> = Vec::new();
-    let mut next = Some(error);
+    let mut next = error.source().or(Some(error));
     while let Some(error) = next {
-        let said = error.to_string();
-        if words.iter().all(|before| !before.contains(&said)) {
+        let said = error.to_string().split_whitespace().collect::<Vec<_>>().join(" ");
+        if !said.is_empty() && said != "other" && words.iter().all(|before| !before.contains(&said)) {
             words.push(said);
         }
         next = error.source();

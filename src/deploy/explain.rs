@@ -47,9 +47,12 @@ fn reason(task: &Task, container: Option<&Container>) -> String {
 const WRONG_ARCHITECTURE: &str =
     "the image is for another architecture than the task: build it with --platform linux/amd64";
 const KILLED: &str = "the container was killed (137): most often for want of memory; give the loader more (memory = …)";
+const NO_WAY: &str = "there is no way from the task to AWS: in a public subnet it needs a public IP and a route to an \
+     internet gateway, in a private one NAT or VPC endpoints; and the security group must let it out";
+const NO_IMAGE: &str = "the image is not in the repository any more: push it again";
 
 /// Words of ECS's → what to do. The first that fits; the more particular ones come first.
-const ADVICE: [(&[&str], &str); 14] = [
+const ADVICE: [(&[&str], &str); 18] = [
     (&["OutOfMemory"], "the container needed more memory than it has: give the loader more (memory = …)"),
     (&["did not contain json key"], "the secret has no such JSON key: look at the name after `:` in `secrets`"),
     (
@@ -73,13 +76,13 @@ const ADVICE: [(&[&str], &str); 14] = [
         &["ResourceInitializationError", "log group does not exist"],
         "the log group is not there any more: run the whole road again, which makes it",
     ),
-    (
-        &["ResourceInitializationError"],
-        "there is no way from the task to AWS: in a public subnet it needs a public IP and a route to an internet \
-         gateway, in a private one NAT or VPC endpoints; and the security group must let it out",
-    ),
+    (&["ResourceInitializationError", "connection issue"], NO_WAY),
+    (&["ResourceInitializationError", "timeout"], NO_WAY),
+    (&["ResourceInitializationError", "dial tcp"], NO_WAY),
+    (&["ResourceInitializationError", "deadline exceeded"], NO_WAY),
+    (&["No such image"], NO_IMAGE),
     (&["does not contain descriptor matching platform"], WRONG_ARCHITECTURE),
-    (&["CannotPullContainerError", "not found"], "the image is not in the repository any more: push it again"),
+    (&["CannotPullContainerError", "not found"], NO_IMAGE),
     (
         &["CannotPullContainerError", "no space left"],
         "the image is larger than the task's disk: give it more (ephemeral_storage = 21 to 200)",
