@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Action, Change, RoleKind};
+use super::change::{Action, Change, RoleKind, kept};
 use super::error::{DeployError, During};
 use super::ground::Ground;
 use super::loader::Loader;
@@ -26,6 +26,9 @@ pub async fn apply(
     events: &Events,
 ) -> Result<Ground, DeployError> {
     emit_existing(loader, changes, events);
+    for message in kept(loader, &present) {
+        events.emit(Event::Note(message));
+    }
     let mut work = Work::new(cloud, loader, present, pace);
     for change in changes {
         let (kind, name) = (change.action.kind(), &change.name);

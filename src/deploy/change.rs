@@ -117,6 +117,38 @@ pub fn difference(loader: &Loader, present: &Present) -> Result<Vec<Change>, Dep
     Ok(changes)
 }
 
+/// What stays other than the loader asks for, because it is not ours to change: each as a sentence.
+pub fn kept(loader: &Loader, present: &Present) -> Vec<String> {
+    let mut all = Vec::new();
+    if let Some(group) = &present.log_group
+        && !group.ours
+        && group.retention_days != Some(loader.log_retention_days)
+    {
+        let is = group.retention_days.map_or("for ever".to_owned(), |days| format!("{days} days"));
+        let (name, wanted) = (&loader.log_group, loader.log_retention_days);
+        all.push(format!(
+            "the log group {name} was not made by locus-push and keeps its lines {is}, not {wanted} days"
+        ));
+    }
+    if let Some(role) = &present.task_role
+        && !role.ours
+        && !loader.s3.is_empty()
+    {
+        let buckets: Vec<&str> = loader.s3.iter().map(String::as_str).collect();
+        let (name, buckets) = (&loader.task_role, buckets.join(", "));
+        all.push(format!(
+            "the role {name} was not made by locus-push: whether it reaches {buckets} is its owner's to say"
+        ));
+    }
+    if loader.update_secrets {
+        let valueless = |spec: &&SecretSpec| present.secrets.get(&spec.variable).is_some_and(|s| s.value.is_none());
+        for spec in loader.secrets.iter().filter(valueless) {
+            all.push(format!("the secret {} is used as it is: there is no value for it here", spec.variable));
+        }
+    }
+    all
+}
+
 fn secret(spec: &SecretSpec, present: &Present) -> Result<Option<(Action, String)>, DeployError> {
     let variable = spec.variable.clone();
     let Some(is) = present.secrets.get(&variable) else { return Err(DeployError::NoSuchSecret(variable)) };
@@ -291,6 +323,27 @@ mod tests {
             *role = Some(PresentRole { arn: "r".into(), policy: None, ours: false });
         }
         check(&loader(|d| d.s3 = vec!["demo-data".into()]), &present, &[]);
+    }
+
+    #[test]
+    fn what_stays_other_than_it_was_asked_for_is_said() {
+        let mut present = everything();
+        assert_eq!(kept(&os_opendata(), &present), Vec::<String>::new());
+        present.log_group = Some(PresentLogGroup { retention_days: None, ours: false });
+        present.task_role = Some(PresentRole { arn: "r".into(), policy: None, ours: false });
+        let asking = loader(|d| {
+            d.s3 = vec!["demo-data".into()];
+            d.update_secrets = true;
+        });
+        assert_eq!(
+            kept(&asking, &present),
+            [
+                "the log group os_opendata was not made by locus-push and keeps its lines for ever, not 30 days",
+                "the role os_opendata-task-role was not made by locus-push: whether it reaches demo-data is its \
+                 owner's to say",
+                "the secret DBCONNECTION is used as it is: there is no value for it here",
+            ]
+        );
     }
 
     #[test]

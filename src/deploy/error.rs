@@ -31,6 +31,10 @@ pub enum DeployError {
     Platform(crate::image::Platform),
     #[error("ECS does not know the task {task} any more")]
     Lost { task: String },
+    #[error("interrupted before the task was started")]
+    Interrupted,
+    #[error("the time limit (--timeout) was reached before the task was started")]
+    TimedOut,
     /// RunTask answered, and started nothing.
     #[error("the task was not started: {}", words(.0))]
     NotStarted(Vec<EcsFailure>),
@@ -44,7 +48,7 @@ impl DeployError {
     pub fn hint(&self) -> Option<String> {
         match self {
             Self::Aws { source, .. } | Self::Refused(source) => source.hint(),
-            Self::Secret(_) => None,
+            Self::Secret(_) | Self::Interrupted | Self::TimedOut => None,
             Self::NoSecretValue { variable, .. } => Some(format!(
                 "export {variable}, or say where the value comes from: --secret-env {variable}=env:NAME, file:PATH or stdin; \
                  nothing was changed"
@@ -74,6 +78,8 @@ impl DeployError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotStarted(_) | Self::Refused(_) => 125,
+            Self::Interrupted => 130,
+            Self::TimedOut => 124,
             Self::Secret(_) | Self::NoSecretValue { .. } | Self::Platform(_) => 2,
             Self::Aws { .. }
             | Self::NoSuchSecret(_)

@@ -25,7 +25,7 @@ mod task_definition;
 mod testing;
 
 pub use apply::apply;
-pub use change::{Action, Change, RoleKind, difference};
+pub use change::{Action, Change, RoleKind, difference, kept};
 pub use error::DeployError;
 pub use ground::Ground;
 pub use loader::{Description, Loader, LoaderError, Network};

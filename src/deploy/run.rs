@@ -18,6 +18,9 @@ use crate::aws::{AwsError, Cloud, Kind, RunRequest, Task};
 use crate::event::{Event, Events};
 use crate::image::Digest;
 
+/// Said while a role of this run is waited for.
+pub(super) const NOT_YET: &str = "the new role is not known everywhere yet; trying again";
+
 /// What may end a task before its own end.
 #[derive(Clone, Debug)]
 pub struct Limits {
@@ -45,7 +48,7 @@ pub async fn run(
         // A role of seconds is taken at the start of the task only, and not for long: pulumi-awsx#927
         let lag = ground.new_role && outcome.exit_code == 125 && outcome.reason.contains("unable to assume the role");
         if lag && begun.elapsed() < pace.role_lag.total {
-            events.emit(Event::Note("the new role is not known everywhere yet; starting the task again".to_owned()));
+            events.emit(Event::Note(NOT_YET.to_owned()));
             sleep(pace.role_lag.longest).await;
             continue;
         }
@@ -75,8 +78,12 @@ enum Cut {
 }
 
 impl Run<'_> {
-    async fn once(&self, deadline: Option<Instant>, interrupt: watch::Receiver<bool>) -> Result<Outcome, DeployError> {
-        let task = self.start().await?;
+    async fn once(
+        &self,
+        deadline: Option<Instant>,
+        mut interrupt: watch::Receiver<bool>,
+    ) -> Result<Outcome, DeployError> {
+        let task = self.start(deadline, &mut interrupt).await?;
         self.emit(&task);
         let (phase, phases) = watch::channel(Phase::Running);
         let name = &self.loader.name;
@@ -102,20 +109,26 @@ impl Run<'_> {
     }
 
     /// RunTask until something is started: 200 may as well mean that nothing was.
-    async fn start(&self) -> Result<Task, DeployError> {
-        let no_room = |error: &DeployError| {
-            let capacity = "Capacity is unavailable";
-            let none = match error {
-                DeployError::NotStarted(failures) => failures.iter().any(|failure| failure.reason.contains(capacity)),
-                DeployError::Refused(error) => error.message.contains(capacity),
-                _ => false,
-            };
-            if none {
-                self.events.emit(Event::Note("Fargate has no capacity here at this moment; asking again".to_owned()));
+    async fn start(
+        &self,
+        deadline: Option<Instant>,
+        interrupt: &mut watch::Receiver<bool>,
+    ) -> Result<Task, DeployError> {
+        let (begun, mut step) = (Instant::now(), self.pace.capacity.first);
+        loop {
+            match self.ask().await {
+                Err(error) if has_no_room(&error) && begun.elapsed() < self.pace.capacity.total => {
+                    let message = "Fargate has no capacity here at this moment; asking again";
+                    self.events.emit(Event::Note(message.to_owned()));
+                }
+                done => return done,
             }
-            none
-        };
-        self.pace.capacity.retry(no_room, || self.ask()).await
+            match self.wait(step, deadline, interrupt).await {
+                Some(Cut::Interrupted) => return Err(DeployError::Interrupted),
+                Some(Cut::TimedOut) => return Err(DeployError::TimedOut),
+                None => step = self.pace.capacity.after(step),
+            }
+        }
     }
 
     async fn ask(&self) -> Result<Task, DeployError> {
@@ -133,10 +146,14 @@ impl Run<'_> {
             started_by: "locus-push",
         };
         let young = |error: &AwsError| {
-            lacks_service_role(error)
-                || self.ground.new_role
-                    && (error.message.contains("unable to assume the role")
-                        || (error.kind == Kind::Denied && error.message.contains("iam:PassRole")))
+            let lag = self.ground.new_role
+                && (error.message.contains("unable to assume the role")
+                    || (error.kind == Kind::Denied && error.message.contains("iam:PassRole")));
+            let young = lag || lacks_service_role(error);
+            if young {
+                self.events.emit(Event::Note(NOT_YET.to_owned()));
+            }
+            young
         };
         let answer = self.pace.role_lag.retry(young, || self.cloud.ecs.run(&request)).await;
         let started = answer.map_err(|source| match source.kind {
@@ -241,6 +258,15 @@ impl Run<'_> {
 
     fn emit(&self, task: &Task) {
         self.events.emit(Event::Task { id: task.id().to_owned(), status: task.status.clone() });
+    }
+}
+
+fn has_no_room(error: &DeployError) -> bool {
+    let capacity = "Capacity is unavailable";
+    match error {
+        DeployError::NotStarted(failures) => failures.iter().any(|failure| failure.reason.contains(capacity)),
+        DeployError::Refused(error) => error.message.contains(capacity),
+        _ => false,
     }
 }
 
@@ -396,6 +422,17 @@ mod tests {
         assert_eq!(outcome.unwrap().exit_code, 0);
         let asked = played.asked_for("RunTask");
         assert_ne!(asked[0]["clientToken"], asked[1]["clientToken"]);
+    }
+
+    #[tokio::test]
+    async fn an_interrupt_ends_the_wait_for_capacity() {
+        let full = json!({ "tasks": [], "failures": [{ "reason": "Capacity is unavailable at this time." }] });
+        let interrupted = ran(Script::default().answer("RunTask", full.clone()), false, None, true).await;
+        assert_eq!(interrupted.outcome.unwrap_err().exit_code(), 130);
+        assert_eq!(interrupted.played.asked_for("RunTask").len(), 1);
+        let limit = Some(Duration::from_millis(1));
+        let late = ran(Script::default().answer("RunTask", full), false, limit, false).await;
+        assert_eq!(late.outcome.unwrap_err().exit_code(), 124);
     }
 
     #[tokio::test]

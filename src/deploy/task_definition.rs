@@ -6,6 +6,7 @@ use super::error::{DeployError, During};
 use super::ground::Ground;
 use super::loader::Loader;
 use super::pace::Pace;
+use super::run::NOT_YET;
 use super::tags;
 use crate::aws::{AwsError, Cloud, ContainerDefinition, Kind, Revision, TaskDefinition};
 use crate::event::{CloudOutcome, Event, Events};
@@ -40,7 +41,13 @@ pub async fn register(
         events.emit(Event::Note(format!("the task definition changes in {}", fields.join(", "))));
     }
     let tags = tags::of(loader);
-    let worth = |error: &AwsError| ground.new_role && is_role_lag(error);
+    let worth = |error: &AwsError| {
+        let young = ground.new_role && is_role_lag(error);
+        if young {
+            events.emit(Event::Note(NOT_YET.to_owned()));
+        }
+        young
+    };
     let made = pace.role_lag.retry(worth, || cloud.ecs.register(&wanted, &tags)).await.during(doing)?;
     emit(CloudOutcome::Registered, &made.arn);
     Ok(made)
