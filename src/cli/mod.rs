@@ -1,1 +1,105 @@
-//! The cli room.
+//! Arguments in, words and bars out. The only room that prints, and it does none of the work.
+//!
+//! ```text
+//! args ─▶ order (settings: flag, environment, locus.toml, default) ─▶ dispatch ─▶ answer or failure
+//! ```
+
+mod args;
+mod dispatch;
+mod duration;
+mod endpoint;
+mod environment;
+mod escape;
+mod expand;
+mod failure;
+mod files;
+mod home;
+mod itself;
+mod locus_toml;
+mod name;
+mod order;
+mod output;
+mod panic;
+mod screen;
+mod settings;
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+pub use dispatch::Done;
+pub use environment::Environment;
+pub use failure::{Failure, Kind, Phase, Place};
+pub use order::{BuildOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, World};
+pub use output::Output;
+pub use screen::{Paint, Progress, Screen};
+pub use settings::{RegistrySettings, Session};
+
+use args::{Cli, NotParsed, Sub};
+
+/// The whole program: what was typed, done; the exit code says how it went.
+pub fn main() -> ExitCode {
+    let env = Environment::of_process();
+    let paint = Paint::wanted(&env, std::io::stderr().is_terminal());
+    panic::install(paint);
+    // Asked before anything is parsed, so that a failure to parse is told in the form that was asked for.
+    let json = std::env::args_os().skip(1).take_while(|arg| arg != "--").any(|arg| arg == "--json");
+    let cli = match args::parse(std::env::args_os()) {
+        Ok(cli) => cli,
+        Err(NotParsed::Clap(error)) => return clap_speaks(&error, json),
+        Err(NotParsed::Refused(failure)) => return refused(&failure, json, paint),
+    };
+    let (progress, json) = said(&cli);
+    let screen = match Screen::open(progress, json, &env) {
+        Ok(screen) => screen,
+        Err(failure) => return refused(&failure, json, paint),
+    };
+    match panic::caught(|| run(&cli, &screen)) {
+        Ok(Ok(done)) => match screen.answer(&done) {
+            Ok(()) => ExitCode::from(done.exit_code()),
+            Err(failure) => refused(&failure, false, paint),
+        },
+        Ok(Err(failure)) => {
+            screen.fail(&failure);
+            ExitCode::from(failure.exit_code())
+        }
+        Err(bug) => {
+            screen.close();
+            screen::tell_json(&bug, json);
+            ExitCode::from(bug.exit_code())
+        }
+    }
+}
+
+fn run(cli: &Cli, screen: &Screen) -> Result<Done, Failure> {
+    let command = order::command(cli, &World::of_process()?)?;
+    dispatch::dispatch(command, &screen.events())
+}
+
+/// How the command wants to be told.
+fn said(cli: &Cli) -> (Progress, bool) {
+    let args = match &cli.command {
+        None => &cli.road.screen,
+        Some(Sub::Build(args)) if args.quiet => return (Progress::Quiet, args.screen.json),
+        Some(Sub::Build(args)) => &args.screen,
+        Some(Sub::Push(args)) => &args.screen,
+        Some(Sub::Serve(args)) => &args.screen,
+        Some(Sub::Completions(_) | Sub::Version) => return (Progress::Quiet, false),
+    };
+    (args.progress, args.json)
+}
+
+fn clap_speaks(error: &clap::Error, json: bool) -> ExitCode {
+    // Nobody is left to be told when the stream is gone.
+    let _ = error.print();
+    if error.use_stderr() {
+        let words = error.to_string();
+        let message = words.lines().next().unwrap_or_default().trim_start_matches("error: ");
+        screen::tell_json(&Failure::usage(message), json);
+    }
+    ExitCode::from(if error.use_stderr() { Kind::Usage.exit_code() } else { 0 })
+}
+
+fn refused(failure: &Failure, json: bool, paint: Paint) -> ExitCode {
+    screen::tell_failure(failure, json, paint);
+    ExitCode::from(failure.exit_code())
+}

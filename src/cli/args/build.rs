@@ -1,0 +1,77 @@
+//! The flags of `build`: names and meanings of `docker buildx build`.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use super::{RegistryArgs, ScreenArgs};
+
+#[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
+pub struct BuildArgs {
+    /// The folder that COPY and ADD read from
+    #[arg(value_name = "CONTEXT")]
+    pub context: PathBuf,
+    /// The Dockerfile, `-` for stdin [default: CONTEXT/Dockerfile]
+    #[arg(long, short, value_name = "FILE")]
+    pub file: Option<PathBuf>,
+    /// Set a build argument; without a value, the environment's
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Build up to this stage
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// What the image runs on [default: linux/amd64, whatever this machine is]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Vec<String>,
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Take nothing from the build cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Accepted: bases are always looked up anew
+    #[arg(long)]
+    pub pull: bool,
+
+    /// Name the image: [HOST[:PORT]/]REPOSITORY[:TAG]
+    #[arg(long, short, value_name = "REF", help_heading = "Result")]
+    pub tag: Vec<String>,
+    /// Where the image goes: type=oci,dest=FILE or type=oci,dest=DIR,tar=false or type=registry
+    #[arg(long, short, value_name = "OUTPUT", help_heading = "Result")]
+    pub output: Vec<String>,
+    /// The same as -o type=registry
+    #[arg(long, help_heading = "Result")]
+    pub push: bool,
+    /// Refused: there is no Docker daemon
+    #[arg(long, hide = true)]
+    pub load: bool,
+    /// Write the digest of the image's config to this file
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub iidfile: Option<PathBuf>,
+    /// Write what was built to this file, as JSON
+    #[arg(long, value_name = "FILE", help_heading = "Result")]
+    pub metadata_file: Option<PathBuf>,
+    /// Only `false`, which is what is done
+    #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = "Result")]
+    pub provenance: Option<String>,
+    /// Only `false`, which is what is done
+    #[arg(long, value_name = "false", num_args = 0..=1, require_equals = true, default_missing_value = "true")]
+    #[arg(help_heading = "Result")]
+    pub sbom: Option<String>,
+    /// Say nothing but the image's digest
+    #[arg(long, short, help_heading = "Output", conflicts_with = "progress")]
+    pub quiet: bool,
+
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  locus-push build -t 127.0.0.1:5000/loaders/os_opendata:1 --push .
+  locus-push build -f loaders/os_opendata.Dockerfile -o type=oci,dest=image.tar .
+  locus-push build --target test --build-arg NODE=20 -o type=oci,dest=layout,tar=false .";

@@ -1,0 +1,263 @@
+//! What may be typed. Nothing here decides anything: [`super::order`] gives it its meaning.
+
+mod build;
+mod later;
+mod road;
+
+use std::ffi::OsString;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
+
+pub use build::BuildArgs;
+pub use road::{CloudArgs, RoadArgs};
+
+use super::Failure;
+use super::screen::Progress;
+
+/// From a Dockerfile to a finished Fargate task, without Docker.
+#[derive(Debug, Parser)]
+#[command(name = "locus-push", version, about, arg_required_else_help = true)]
+#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...\n       locus-push <COMMAND> [OPTIONS] ...")]
+#[command(after_help = EXAMPLES)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Option<Sub>,
+    #[command(flatten)]
+    pub road: RoadArgs,
+}
+
+const EXAMPLES: &str = "\
+Examples:
+  locus-push loaders/os_opendata.Dockerfile            build, push, run on Fargate, follow the log
+  locus-push --local loaders/os_opendata.Dockerfile    the same, without AWS
+  locus-push --env FILTER='Test Loader' --memory 1024 loaders/os_opendata.Dockerfile
+  locus-push build -o type=oci,dest=image.tar .        only the image
+
+A command's name comes before a file of that name: ./build is the file.
+Exit codes: the task's own; 0; 1 one of several loaders failed; 2 usage; 3 build; 4 registry or cloud;
+124 --timeout; 125 the task never started; 130 interrupted.";
+
+#[derive(Debug, Subcommand)]
+pub enum Sub {
+    /// Build an image, as `docker buildx build` does
+    Build(Box<BuildArgs>),
+    /// Push an OCI layout to a registry
+    Push(PushArgs),
+    /// Serve the embedded registry
+    Serve(ServeArgs),
+    /// Print the completions for a shell
+    Completions(CompletionsArgs),
+    /// Print the version
+    Version,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  locus-push push image.tar 127.0.0.1:5000/loaders/os_opendata:latest")]
+pub struct PushArgs {
+    /// The OCI layout: a folder or a tar
+    #[arg(value_name = "LAYOUT")]
+    pub layout: PathBuf,
+    /// Where to: [HOST[:PORT]/]REPOSITORY[:TAG]
+    #[arg(value_name = "REF")]
+    pub reference: String,
+    #[command(flatten)]
+    pub registry: RegistryArgs,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "Example:\n  locus-push serve --listen 127.0.0.1:5000 --data ./registry")]
+pub struct ServeArgs {
+    /// Where to listen; port 0 is any free one, and the answer says which
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
+    pub listen: SocketAddr,
+    /// Folder for images and tags [default: registry, in the folder of layers and caches]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    #[command(flatten)]
+    pub screen: ScreenArgs,
+}
+
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    #[arg(value_name = "SHELL")]
+    pub shell: clap_complete::Shell,
+}
+
+/// How registries are reached.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Registries and configuration")]
+pub struct RegistryArgs {
+    /// Reach a registry's host at another address, e.g. docker.io=http://127.0.0.1:5000 [env: LOCUS_REGISTRY_ENDPOINTS, comma-separated]
+    #[arg(long, value_name = "HOST=URL")]
+    pub registry_endpoint: Vec<String>,
+    /// Trust the certificates in this PEM file too
+    #[arg(long, value_name = "FILE")]
+    pub ca_file: Option<PathBuf>,
+    /// The settings [default: locus.toml here, else in a parent up to the git root]
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+/// What is said, and how.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "Output")]
+pub struct ScreenArgs {
+    /// How progress is shown, on stderr
+    #[arg(long, value_enum, value_name = "HOW", default_value_t = Progress::Auto, hide_possible_values = true)]
+    #[arg(help = "How progress is shown, on stderr: auto, tty, plain, json or quiet")]
+    pub progress: Progress,
+    /// Give the answer on stdout as JSON; a failure too, with the phase that failed
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// Why there are no arguments to act on.
+#[derive(Debug)]
+pub enum NotParsed {
+    /// clap's own words: help, the version, or what is wrong.
+    Clap(Box<clap::Error>),
+    Refused(Box<Failure>),
+}
+
+/// Reads the arguments, the program's name first.
+pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, NotParsed> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    // clap would take the options of a command that it does not know for its own, and complain about those.
+    if let Some(first) = args.get(1).and_then(|arg| arg.to_str()) {
+        later::refuse_command(first)?;
+    }
+    let matches = later::with_flags(Cli::command()).try_get_matches_from(args)?;
+    later::refuse_flags(&matches)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    if let (None, Some(first)) = (&cli.command, cli.road.dockerfiles.first().and_then(|path| path.to_str())) {
+        later::refuse_command(first)?;
+        refuse_late_command(first)?;
+    }
+    Ok(cli)
+}
+
+/// The command without what is only there to be refused, for help and completions.
+pub fn command() -> clap::Command {
+    Cli::command()
+}
+
+/// A command's name after the road's options: the name wins over a file, and a command stands first.
+fn refuse_late_command(name: &str) -> Result<(), Failure> {
+    match Cli::command().find_subcommand(name) {
+        Some(_) => Err(Failure::usage(format!("`{name}` is a command, and a command stands before its options"))
+            .hint(format!("write `locus-push {name} [OPTIONS] …`; the file is `./{name}`"))),
+        None => Ok(()),
+    }
+}
+
+impl From<clap::Error> for NotParsed {
+    fn from(error: clap::Error) -> Self {
+        Self::Clap(Box::new(error))
+    }
+}
+
+impl From<Failure> for NotParsed {
+    fn from(failure: Failure) -> Self {
+        Self::Refused(Box::new(failure))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parsed(line: &str) -> Result<Cli, NotParsed> {
+        parse(std::iter::once("locus-push").chain(line.split_whitespace()).map(OsString::from))
+    }
+
+    #[track_caller]
+    fn refused(line: &str) -> String {
+        match parsed(line) {
+            Err(NotParsed::Refused(failure)) => {
+                assert_eq!(failure.exit_code(), 2);
+                failure.message
+            }
+            Err(NotParsed::Clap(error)) => {
+                assert_eq!(error.exit_code(), 2);
+                error.to_string()
+            }
+            Ok(cli) => panic!("{line} was taken for {cli:?}"),
+        }
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        later::with_flags(Cli::command()).debug_assert();
+    }
+
+    #[test]
+    fn dockerfiles_are_the_road_and_names_are_commands() {
+        let road = parsed("--local a.Dockerfile b.Dockerfile").expect("the road");
+        assert!(road.command.is_none() && road.road.local);
+        assert_eq!(road.road.dockerfiles, ["a.Dockerfile", "b.Dockerfile"].map(PathBuf::from));
+        assert!(matches!(parsed("build .").expect("a build").command, Some(Sub::Build(_))));
+        assert!(matches!(parsed("version").expect("version").command, Some(Sub::Version)));
+        let file = parsed("./build").expect("the file");
+        assert_eq!(file.road.dockerfiles, [PathBuf::from("./build")]);
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_yet_is_no_dockerfile() {
+        for name in ["plan", "deploy", "run", "logs", "doctor", "init", "cache", "verify"] {
+            assert_eq!(refused(name), format!("`{name}` is not there yet"));
+            assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
+        }
+        assert_eq!(refused("logs --follow x"), "`logs` is not there yet");
+        assert!(parsed("./plan").is_ok());
+    }
+
+    #[test]
+    fn a_command_after_options_is_told_where_it_stands() {
+        assert_eq!(refused("--progress plain build"), "`build` is a command, and a command stands before its options");
+    }
+
+    #[test]
+    fn flags_that_buildx_has_and_we_have_not_are_refused_by_name() {
+        for (line, words) in [
+            ("build --secret id=x .", "`--secret` is not supported yet"),
+            ("build --ssh default .", "`--ssh` is not supported yet"),
+            ("build --ssh=default .", "`--ssh` is not supported yet"),
+            ("build --check .", "`--check` is not supported yet"),
+            ("build --cache-from type=gha --cache-to type=gha .", "`--cache-from` is not supported yet"),
+            ("build --network host .", "`--network` is not supported yet"),
+            ("build -m 1g .", "`--memory` is not supported yet"),
+            ("build --compression zstd .", "`--compression` is not supported yet"),
+            ("--compression zstd Dockerfile", "`--compression` is not supported yet"),
+        ] {
+            assert_eq!(refused(line), words, "{line}");
+        }
+    }
+
+    #[test]
+    fn load_is_refused_with_the_way_out() {
+        let Err(NotParsed::Refused(failure)) = parsed("build --load .") else { panic!("--load was taken") };
+        assert_eq!(failure.message, "`--load` needs a Docker daemon, and there is none here");
+        assert!(failure.hints[0].contains("type=oci,dest="), "{:?}", failure.hints);
+    }
+
+    #[test]
+    fn a_flag_that_nobody_knows_gets_the_nearest() {
+        assert!(refused("build --targt x .").contains("'--target'"));
+        assert!(refused("--memroy 512 Dockerfile").contains("'--memory'"));
+        assert!(refused("--progress rainbow Dockerfile").contains("rainbow"));
+    }
+
+    #[test]
+    fn help_shows_no_flag_that_is_only_refused() {
+        let mut command = later::with_flags(Cli::command());
+        let build = command.find_subcommand_mut("build").expect("build is there").render_long_help().to_string();
+        assert!(build.contains("--build-arg") && !build.contains("--cgroup-parent") && !build.contains("--ssh"));
+        let road = command.render_long_help().to_string();
+        assert!(road.contains("--registry-endpoint") && !road.contains("--compression") && !road.contains("plan"));
+    }
+}

@@ -1,0 +1,294 @@
+//! The file `locus.toml`, with nothing merged, nothing defaulted and no variable filled in: a loader that is not asked for
+//! may name variables that are not set.
+
+mod discover;
+mod reader;
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+pub use discover::read;
+
+use super::expand::expand;
+use super::failure::Place;
+use super::{Environment, Failure};
+use reader::{Document, Table};
+
+/// A value, and the line that it stands on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct At<T> {
+    pub value: T,
+    pub line: usize,
+}
+
+/// A text in which variables are not yet filled in.
+pub type Text = At<String>;
+
+#[derive(Clone, Debug, Default)]
+pub struct LocusToml {
+    /// The file as it is named to its user.
+    pub shown: String,
+    /// The folder that paths in it start from; absolute.
+    pub folder: PathBuf,
+    source: String,
+    pub profile: Option<Text>,
+    pub region: Option<Text>,
+    pub ca_file: Option<Text>,
+    pub registry_endpoints: BTreeMap<String, Text>,
+    /// What holds for each loader that says nothing else.
+    pub all: Defaults,
+    pub loaders: BTreeMap<String, LoaderTable>,
+}
+
+/// What may be said for all loaders at the top, and for one in its table.
+#[derive(Clone, Debug, Default)]
+pub struct Defaults {
+    pub repository: Option<Text>,
+    pub cluster: Option<Text>,
+    pub subnets: Option<Vec<Text>>,
+    pub security_groups: Option<Vec<Text>>,
+    pub assign_public_ip: Option<At<bool>>,
+    pub log_group: Option<Text>,
+    pub log_retention_days: Option<At<u32>>,
+    pub tags: Option<Vec<Text>>,
+    pub timeout: Option<Text>,
+    pub platform: Option<Text>,
+}
+
+#[derive(Clone, Debug, Default)]
+pub struct LoaderTable {
+    pub line: usize,
+    pub dockerfile: Option<Text>,
+    pub context: Option<Text>,
+    pub target: Option<Text>,
+    pub build_args: BTreeMap<String, Text>,
+    pub labels: BTreeMap<String, Text>,
+    pub cpu: Option<At<u32>>,
+    pub memory: Option<At<u32>>,
+    pub ephemeral_storage: Option<At<u32>>,
+    pub environment: BTreeMap<String, Text>,
+    pub secrets: Vec<SecretEntry>,
+    pub s3: Vec<Text>,
+    pub execution_role: Option<Text>,
+    pub task_role: Option<Text>,
+    pub own: Defaults,
+}
+
+/// `"NAME"`, or `VARIABLE = "arn:…"` or `"name:json-key"`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SecretEntry {
+    pub variable: Option<String>,
+    pub source: Text,
+}
+
+impl LocusToml {
+    /// The file's text, parsed. `folder` is absolute.
+    pub fn parse(shown: &str, folder: PathBuf, source: &str) -> Result<Self, Failure> {
+        let document = Document { file: shown, source };
+        let mut root = document.parse()?;
+        let file = Self {
+            shown: shown.to_owned(),
+            folder,
+            source: source.to_owned(),
+            profile: root.text("profile")?,
+            region: root.text("region")?,
+            ca_file: root.text("ca_file")?,
+            registry_endpoints: root.texts_by_name("registry_endpoints")?,
+            all: defaults(&mut root)?,
+            loaders: root.tables_by_name("loaders")?.into_iter().map(loader).collect::<Result<_, _>>()?,
+        };
+        root.finish()?;
+        Ok(file)
+    }
+
+    /// The text with its variables filled in; a failure names the line.
+    pub fn expand(&self, text: &Text, env: &Environment) -> Result<String, Failure> {
+        expand(&text.value, env).map_err(|error| {
+            self.fault(text.line, error.to_string()).hint("export the variable, or write the value into the file")
+        })
+    }
+
+    /// Something is wrong on a line of this file.
+    pub fn fault(&self, line: usize, message: impl Into<String>) -> Failure {
+        Failure::configuration(message).at(place(&self.shown, &self.source, line))
+    }
+}
+
+fn defaults(table: &mut Table<'_>) -> Result<Defaults, Failure> {
+    Ok(Defaults {
+        repository: table.text("repository")?,
+        cluster: table.text("cluster")?,
+        subnets: table.texts("subnets")?,
+        security_groups: table.texts("security_groups")?,
+        assign_public_ip: table.flag("assign_public_ip")?,
+        log_group: table.text("log_group")?,
+        log_retention_days: table.number("log_retention_days")?,
+        tags: table.texts("tags")?,
+        timeout: table.text("timeout")?,
+        platform: table.text("platform")?,
+    })
+}
+
+fn loader((name, mut table): (String, Table<'_>)) -> Result<(String, LoaderTable), Failure> {
+    table.refuse("task_definition", "a task definition of one's own is not supported yet")?;
+    table.refuse("schedule", "a schedule is not supported yet")?;
+    let loader = LoaderTable {
+        line: table.line,
+        dockerfile: table.text("dockerfile")?,
+        context: table.text("context")?,
+        target: table.text("target")?,
+        build_args: table.texts_by_name("build_args")?,
+        labels: table.texts_by_name("labels")?,
+        cpu: table.number("cpu")?,
+        memory: table.number("memory")?,
+        ephemeral_storage: table.number("ephemeral_storage")?,
+        environment: table.texts_by_name("environment")?,
+        secrets: secrets(&mut table)?,
+        s3: match table.table("access")? {
+            Some(access) => s3(access)?,
+            None => Vec::new(),
+        },
+        execution_role: table.text("execution_role")?,
+        task_role: table.text("task_role")?,
+        own: defaults(&mut table)?,
+    };
+    table.finish()?;
+    Ok((name, loader))
+}
+
+/// A list of names, or a table of variables and where each secret is.
+fn secrets(table: &mut Table<'_>) -> Result<Vec<SecretEntry>, Failure> {
+    if table.holds_a_table("secrets") {
+        let by_name = table.texts_by_name("secrets")?;
+        return Ok(by_name.into_iter().map(|(name, source)| SecretEntry { variable: Some(name), source }).collect());
+    }
+    let list = table.texts("secrets")?.unwrap_or_default();
+    Ok(list.into_iter().map(|source| SecretEntry { variable: None, source }).collect())
+}
+
+fn s3(mut access: Table<'_>) -> Result<Vec<Text>, Failure> {
+    access.refuse("policy", "a policy of one's own is not supported yet")?;
+    let buckets = access.texts("s3")?.unwrap_or_default();
+    access.finish()?;
+    Ok(buckets)
+}
+
+fn place(file: &str, source: &str, line: usize) -> Place {
+    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
+    Place { file: file.to_owned(), line, source: vec![text.to_owned()] }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const DESIGN: &str = r#"
+profile = "locus"
+region = "eu-west-1"
+repository = "locus_data_loaders"
+subnets = ["${SUBNET1}", "${SUBNET2}"]
+security_groups = ["${SECURITYGROUP}"]
+
+[loaders.os_opendata]
+dockerfile = "loaders/os_opendata.Dockerfile"
+context = "."
+cpu = 256
+memory = 512
+environment = { FILTER = "Test Loader" }
+secrets = ["DBCONNECTION"]              # or { DB = "arn:…" }, { DB = "name:json-key" }
+access = { s3 = ["demo-data"] }         # task role; or policy = "policies/loader.json"
+"#;
+
+    fn parse(text: &str) -> Result<LocusToml, Failure> {
+        LocusToml::parse("locus.toml", "/w".into(), text)
+    }
+
+    #[track_caller]
+    fn refused(text: &str, line: usize, message: &str) {
+        let failure = parse(text).expect_err(text);
+        assert_eq!(failure.message, message);
+        assert_eq!(failure.place.as_ref().map(|place| place.line), Some(line), "{failure:?}");
+        assert_eq!(failure.exit_code(), 2);
+    }
+
+    #[test]
+    fn the_file_of_the_design_is_read() {
+        let file = parse(DESIGN).expect("it is right");
+        assert_eq!(file.region, Some(At { value: "eu-west-1".into(), line: 3 }));
+        let loader = &file.loaders["os_opendata"];
+        assert_eq!(loader.line, 8);
+        assert_eq!(loader.cpu, Some(At { value: 256, line: 11 }));
+        assert_eq!(loader.environment["FILTER"].value, "Test Loader");
+        assert_eq!(
+            loader.secrets,
+            [SecretEntry { variable: None, source: At { value: "DBCONNECTION".into(), line: 14 } }]
+        );
+        assert_eq!(loader.s3[0].value, "demo-data");
+        assert_eq!(file.all.subnets.as_ref().map(Vec::len), Some(2));
+    }
+
+    #[test]
+    fn secrets_may_say_where_they_are() {
+        let file = parse("[loaders.a.secrets]\nDB = 'name:json-key'\n").expect("it is right");
+        let source = At { value: "name:json-key".into(), line: 2 };
+        assert_eq!(file.loaders["a"].secrets, [SecretEntry { variable: Some("DB".into()), source }]);
+    }
+
+    #[test]
+    fn an_unknown_key_is_told_with_the_nearest() {
+        refused("profile = 'a'\nregoin = 'b'\n", 2, "unknown key `regoin`; did you mean `region`?");
+        refused("[loaders.a]\n\nmemroy = 1\n", 3, "unknown key `loaders.a.memroy`; did you mean `memory`?");
+        refused("[loaders.a.access]\nss3 = []\n", 2, "unknown key `loaders.a.access.ss3`; did you mean `s3`?");
+        refused("banana = 1\n", 1, "unknown key `banana`");
+        refused("loader = { a = 1 }\n", 1, "unknown key `loader`; did you mean `loaders`?");
+    }
+
+    #[test]
+    fn a_key_in_the_wrong_place_is_told_where_it_belongs() {
+        refused("cpu = 256\n", 1, "unknown key `cpu`");
+        let failure = parse("[loaders.a]\nprofile = 'x'\n").expect_err("it is for the top");
+        assert_eq!(failure.message, "unknown key `loaders.a.profile`");
+        assert!(failure.hints[0].contains("dockerfile"), "{:?}", failure.hints);
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told() {
+        refused("region = 1\n", 1, "`region` is a text in quotes, not a number");
+        refused("subnets = 'a'\n", 1, "`subnets` is a list of texts, not a text");
+        refused("subnets = ['a', 2]\n", 1, "`subnets` is a list of texts, and a number is in it");
+        refused("[loaders.a]\ncpu = '256'\n", 2, "`loaders.a.cpu` is a whole number, not a text");
+        refused("[loaders.a]\ncpu = -1\n", 2, "`loaders.a.cpu` is a whole number from 0 to 4294967295");
+        refused("assign_public_ip = 'no'\n", 1, "`assign_public_ip` is true or false, not a text");
+        refused("[loaders.a.environment]\nA = 1\n", 2, "`loaders.a.environment.A` is a text in quotes, not a number");
+        refused("loaders = 1\n", 1, "`loaders` is a table, not a number");
+    }
+
+    #[test]
+    fn what_is_not_there_yet_is_refused_by_name() {
+        refused(
+            "[loaders.a]\ntask_definition = 'x.json'\n",
+            2,
+            "`loaders.a.task_definition`: a task definition of one's own is not supported yet",
+        );
+        refused(
+            "[loaders.a]\naccess = { policy = 'x.json' }\n",
+            2,
+            "`loaders.a.access.policy`: a policy of one's own is not supported yet",
+        );
+    }
+
+    #[test]
+    fn what_is_no_toml_is_told_with_its_line() {
+        let failure = parse("region = 'a'\nprofile = \n").expect_err("it is no TOML");
+        assert_eq!(failure.place.map(|place| (place.line, place.source)), Some((2, vec!["profile = ".to_owned()])));
+    }
+
+    #[test]
+    fn a_variable_that_is_not_set_is_told_with_its_line() {
+        let file = parse(DESIGN).expect("it is right");
+        let subnets = file.all.subnets.as_ref().expect("two");
+        let failure = file.expand(&subnets[1], &Environment::of(&[("SUBNET1", "subnet-1")])).expect_err("SUBNET2");
+        assert_eq!(failure.message, "the variable SUBNET2 is not set");
+        assert_eq!(failure.place.map(|place| place.line), Some(5));
+    }
+}

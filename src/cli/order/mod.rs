@@ -1,0 +1,384 @@
+//! What was typed becomes what is meant: orders with every default filled in and every file read.
+
+mod build;
+mod road;
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::args::{Cli, PushArgs, ServeArgs, Sub};
+use super::output::Output;
+use super::settings::{self, Given, RegistrySettings, Session};
+use super::{Environment, Failure, files, home, locus_toml};
+use crate::deploy::{Description, Loader, SecretSpec};
+use crate::image::{Platform, Reference};
+
+/// What a command asks the house to do.
+#[derive(Debug)]
+pub enum Command {
+    Road(Box<RoadOrder>),
+    Build(Box<BuildOrder>),
+    Push(PushOrder),
+    Serve(ServeOrder),
+    Completions(clap_complete::Shell),
+    Version,
+}
+
+/// The whole road, for one loader or several.
+#[derive(Debug)]
+pub struct RoadOrder {
+    pub loaders: Vec<LoaderOrder>,
+    pub session: Session,
+    pub registry: RegistrySettings,
+    /// The folder of layers and caches.
+    pub home: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct LoaderOrder {
+    pub image: ImageOrder,
+    pub task: Task,
+    pub timeout: Option<Duration>,
+}
+
+/// Where the loader's task runs.
+#[derive(Debug)]
+pub enum Task {
+    /// On Fargate.
+    Cloud(Loader),
+    /// On this machine, as described; nothing of it stands in a network of AWS.
+    Local(Description),
+}
+
+impl Task {
+    pub fn name(&self) -> &str {
+        match self {
+            Self::Cloud(loader) => loader.name(),
+            Self::Local(description) => &description.name,
+        }
+    }
+
+    pub fn secrets(&self) -> &[SecretSpec] {
+        match self {
+            Self::Cloud(loader) => loader.secrets(),
+            Self::Local(description) => &description.secrets,
+        }
+    }
+}
+
+/// An image to be built.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageOrder {
+    pub dockerfile: DockerfileText,
+    pub context: PathBuf,
+    pub build_args: BTreeMap<String, String>,
+    pub target: Option<String>,
+    pub platform: Platform,
+    pub labels: BTreeMap<String, String>,
+    pub no_cache: bool,
+}
+
+/// A Dockerfile that was read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DockerfileText {
+    /// As the user named it.
+    pub shown: String,
+    /// Absolute; none when it came from stdin. A `.dockerignore` of its own may stand beside it.
+    pub path: Option<PathBuf>,
+    pub text: String,
+}
+
+#[derive(Debug)]
+pub struct BuildOrder {
+    pub image: ImageOrder,
+    pub tags: Vec<Reference>,
+    /// May be empty: the image then stays in the store.
+    pub outputs: Vec<Output>,
+    /// Gets the digest of the image's config.
+    pub iidfile: Option<PathBuf>,
+    pub metadata_file: Option<PathBuf>,
+    pub registry: RegistrySettings,
+    pub home: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct PushOrder {
+    pub layout: PathBuf,
+    pub reference: Reference,
+    pub registry: RegistrySettings,
+    pub home: PathBuf,
+}
+
+#[derive(Debug)]
+pub struct ServeOrder {
+    pub listen: SocketAddr,
+    /// Where images and tags are kept.
+    pub data: PathBuf,
+}
+
+/// Where the command was given.
+#[derive(Clone, Debug)]
+pub struct World {
+    pub env: Environment,
+    /// The current folder; absolute.
+    pub cwd: PathBuf,
+}
+
+impl World {
+    pub fn of_process() -> Result<Self, Failure> {
+        let cwd = std::env::current_dir()
+            .map_err(|error| Failure::configuration(format!("the current folder cannot be named: {error}")))?;
+        Ok(Self { env: Environment::of_process(), cwd })
+    }
+}
+
+/// The command that was typed.
+pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
+    let registry = match &cli.command {
+        None => &cli.road.registry,
+        Some(Sub::Build(args)) => &args.registry,
+        Some(Sub::Push(args)) => &args.registry,
+        Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
+        Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
+        Some(Sub::Version) => return Ok(Command::Version),
+    };
+    let file = locus_toml::read(registry.config.as_deref(), &world.cwd)?;
+    let given = Given { env: &world.env, file: file.as_ref(), cwd: &world.cwd };
+    let registry = settings::registry(registry, given)?;
+    Ok(match &cli.command {
+        Some(Sub::Build(args)) => Command::Build(Box::new(build::order(args, registry, given)?)),
+        Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
+        _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
+    })
+}
+
+fn push(args: &PushArgs, registry: RegistrySettings, world: &World) -> Result<PushOrder, Failure> {
+    let layout = world.cwd.join(&args.layout);
+    if !layout.exists() {
+        return Err(Failure::usage(format!("there is no OCI layout {}", args.layout.display()))
+            .hint("`locus-push build -o type=oci,dest=image.tar CONTEXT` writes one"));
+    }
+    let reference: Reference = args.reference.parse().map_err(|error| Failure::usage(format!("{error}")))?;
+    if reference.digest().is_some() {
+        return Err(Failure::usage(format!("{} names a digest; what is pushed has its own", args.reference))
+            .hint("write a tag, or nothing, after the repository"));
+    }
+    Ok(PushOrder { layout, reference, registry, home: home::folder(&world.env)? })
+}
+
+fn serve(args: &ServeArgs, world: &World) -> Result<ServeOrder, Failure> {
+    let data = match &args.data {
+        Some(data) => world.cwd.join(data),
+        None => home::folder(&world.env)?.join("registry"),
+    };
+    Ok(ServeOrder { listen: args.listen, data })
+}
+
+/// The folder that COPY and ADD read from, which must be there.
+fn context(path: &Path, given: Given<'_>) -> Result<PathBuf, Failure> {
+    let shown = path.display();
+    let text = path.to_str().unwrap_or_default();
+    if text == "-" || text.contains("://") || text.starts_with("git@") {
+        return Err(Failure::usage(format!("the context {shown}: stdin, git and URLs are not supported yet"))
+            .hint("name a folder of this machine"));
+    }
+    let folder = given.cwd.join(path);
+    match folder.metadata() {
+        Ok(metadata) if metadata.is_dir() => Ok(folder),
+        Ok(_) => Err(Failure::usage(format!("the context {shown} is no folder"))),
+        Err(error) => Err(Failure::usage(format!("the context {shown} cannot be read: {error}"))),
+    }
+}
+
+fn dockerfile(path: &Path, given: Given<'_>) -> Result<DockerfileText, Failure> {
+    let absolute = given.cwd.join(path);
+    let shown = path.display().to_string();
+    let text = files::read_text(&absolute, "Dockerfile").map_err(|mut failure| {
+        failure.message = failure.message.replace(&absolute.display().to_string(), &shown);
+        failure
+    })?;
+    Ok(DockerfileText { shown, path: Some(absolute), text })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+    use std::fs;
+
+    use super::super::args;
+    use super::*;
+
+    /// A folder with two Dockerfiles, and what a command means in it.
+    struct Here {
+        folder: tempfile::TempDir,
+        vars: Vec<(&'static str, &'static str)>,
+    }
+
+    impl Here {
+        fn new() -> Self {
+            let folder = tempfile::tempdir().expect("a folder");
+            fs::create_dir(folder.path().join("loaders")).expect("made");
+            for name in ["Dockerfile", "loaders/os_opendata.Dockerfile", "loaders/b.Dockerfile"] {
+                fs::write(folder.path().join(name), format!("FROM scratch\n# {name}\n")).expect("written");
+            }
+            let vars = vec![("HOME", "/h"), ("SUBNET1", "subnet-1"), ("SECURITYGROUP", "sg-1")];
+            Self { folder, vars }
+        }
+
+        fn order(&self, line: &str) -> Result<Command, Failure> {
+            let args = std::iter::once("locus-push").chain(line.split_whitespace()).map(OsString::from);
+            let cli = args::parse(args).unwrap_or_else(|error| panic!("{line}: {error:?}"));
+            let env = Environment::of(&self.vars);
+            let world = World { env, cwd: self.folder.path().to_owned() };
+            command(&cli, &world)
+        }
+
+        fn build(&self, line: &str) -> Result<BuildOrder, Failure> {
+            match self.order(line)? {
+                Command::Build(order) => Ok(*order),
+                other => panic!("{line} was taken for {other:?}"),
+            }
+        }
+
+        fn road(&self, line: &str) -> Result<RoadOrder, Failure> {
+            match self.order(line)? {
+                Command::Road(order) => Ok(*order),
+                other => panic!("{line} was taken for {other:?}"),
+            }
+        }
+    }
+
+    #[test]
+    fn a_dockerfile_is_the_whole_road() {
+        let order = Here::new().road("loaders/os_opendata.Dockerfile loaders/b.Dockerfile").expect("right");
+        let names: Vec<_> = order.loaders.iter().map(|loader| loader.task.name()).collect();
+        assert_eq!(names, ["os_opendata", "b"]);
+        let first = &order.loaders[0];
+        assert_eq!(first.image.dockerfile.shown, "loaders/os_opendata.Dockerfile");
+        assert!(first.image.dockerfile.text.starts_with("FROM scratch"));
+        assert!(matches!(first.task, Task::Cloud(_)));
+        assert_eq!(order.home, PathBuf::from("/h/.cache/locus-push"));
+    }
+
+    #[test]
+    fn what_fargate_needs_is_asked_for_by_variable_flag_and_key() {
+        let mut here = Here::new();
+        here.vars = vec![("HOME", "/h"), ("SECURITYGROUP", "sg-1")];
+        let failure = here.road("loaders/b.Dockerfile").expect_err("no subnet");
+        assert_eq!(failure.message, "no subnet for the task: SUBNET1 is not set");
+        let named = failure.hints.join(" ");
+        assert!(["SUBNET1", "--subnet", "`subnets`"].iter().all(|way| named.contains(way)), "{named}");
+        assert_eq!(failure.exit_code(), 2);
+        here.vars = vec![("HOME", "/h"), ("SUBNET1", "subnet-1")];
+        let failure = here.road("loaders/b.Dockerfile").expect_err("no group");
+        assert_eq!(failure.message, "no security group for the task: SECURITYGROUP is not set");
+        here.vars = vec![("HOME", "/h")];
+        let local = here.road("--local loaders/b.Dockerfile").expect("needs neither");
+        assert!(matches!(local.loaders[0].task, Task::Local(_)));
+    }
+
+    #[test]
+    fn what_aws_would_refuse_is_refused_before_anything_is_done() {
+        let here = Here::new();
+        let message = |line: &str| here.road(line).expect_err(line).message;
+        assert!(message("--cpu 300 loaders/b.Dockerfile").contains("cpu = 300"));
+        assert!(message("--local --cpu 256 --memory 99 loaders/b.Dockerfile").contains("memory = 99"));
+        assert!(message("--subnet vpc-1 loaders/b.Dockerfile").contains("vpc-1"));
+        assert!(message("--secret A=stdin --secret B=stdin loaders/b.Dockerfile").contains("stdin can be read once"));
+        assert!(message("--env A=1 --secret A --local loaders/b.Dockerfile").contains("A is set twice"));
+        assert!(message("loaders/b.Dockerfile loaders/b.Dockerfile").contains("two loaders are called b"));
+    }
+
+    #[test]
+    fn a_missing_dockerfile_is_named_as_it_was_typed() {
+        let here = Here::new();
+        let failure = here.road("loaders/os_opndata.Dockerfile").expect_err("it is missing");
+        assert_eq!(failure.message, "there is no Dockerfile loaders/os_opndata.Dockerfile");
+        assert_eq!(failure.hints, ["did you mean loaders/os_opendata.Dockerfile?"]);
+        let failure = here.road("biuld .").expect_err("a slip");
+        assert_eq!(failure.hints, ["did you mean the command `build`?"]);
+    }
+
+    #[test]
+    fn build_takes_the_meanings_of_buildx() {
+        let here = Here::new();
+        let order = here
+            .build(
+                "build -f loaders/b.Dockerfile -t r.io/a/b:1 -t c --build-arg A=1 --label l=x --target t --no-cache \
+                 --platform linux/arm64 -o type=oci,dest=x.tar --push --iidfile id --metadata-file meta \
+                 --provenance=false --sbom=false --pull --progress plain .",
+            )
+            .expect("right");
+        assert_eq!(order.image.dockerfile.shown, "loaders/b.Dockerfile");
+        let tags: Vec<_> = order.tags.iter().map(ToString::to_string).collect();
+        assert_eq!(tags, ["r.io/a/b:1", "docker.io/library/c:latest"]);
+        assert_eq!(order.outputs, [Output::OciTar { dest: "x.tar".into() }, Output::Registry]);
+        assert_eq!(order.image.build_args["A"], "1");
+        assert_eq!(order.image.labels["l"], "x");
+        assert_eq!((order.image.target.as_deref(), order.image.no_cache), (Some("t"), true));
+        assert_eq!(order.image.platform.to_string(), "linux/arm64");
+        assert_eq!((order.iidfile, order.metadata_file), (Some("id".into()), Some("meta".into())));
+    }
+
+    #[test]
+    fn build_finds_the_dockerfile_in_its_context() {
+        let here = Here::new();
+        assert!(here.build("build .").expect("right").image.dockerfile.text.contains("# Dockerfile"));
+        let failure = here.build("build loaders").expect_err("there is none");
+        assert_eq!(failure.message, "there is no Dockerfile loaders/Dockerfile");
+        assert!(failure.hints[0].contains("-f"), "{:?}", failure.hints);
+    }
+
+    #[test]
+    fn build_refuses_what_it_cannot_do_with_the_reason() {
+        let here = Here::new();
+        for (line, words) in [
+            ("build --push .", "--push needs a name"),
+            ("build -o type=registry .", "--push needs a name"),
+            ("build --provenance .", "--provenance=true is not supported yet"),
+            ("build --provenance=mode=max .", "--provenance=mode=max is not supported yet"),
+            ("build --sbom=true .", "--sbom=true is not supported yet"),
+            ("build --platform linux/amd64,linux/arm64 .", "one platform at a time"),
+            ("build -t A .", "`A` is not an image reference"),
+            ("build missing", "the context missing cannot be read"),
+            ("build Dockerfile", "the context Dockerfile is no folder"),
+            ("build -", "stdin, git and URLs are not supported yet"),
+            ("build https://github.com/a/b.git", "stdin, git and URLs are not supported yet"),
+            ("build -o type=oci,dest=x -o type=oci,dest=x,tar=false .", "two outputs are written to x"),
+        ] {
+            let failure = here.build(line).expect_err(line);
+            assert!(failure.message.contains(words), "{line}: {}", failure.message);
+            assert_eq!(failure.exit_code(), 2);
+        }
+    }
+
+    #[test]
+    fn push_and_serve_know_what_they_need() {
+        let here = Here::new();
+        fs::write(here.folder.path().join("image.tar"), "").expect("written");
+        let Ok(Command::Push(order)) = here.order("push image.tar 127.0.0.1:5000/a:1") else { panic!("a push") };
+        assert_eq!(order.reference.to_string(), "127.0.0.1:5000/a:1");
+        assert!(here.order("push missing.tar a:1").is_err());
+        let at_digest = format!("push image.tar a@sha256:{}", "0".repeat(64));
+        assert!(here.order(&at_digest).expect_err("a digest").message.contains("names a digest"));
+        let Ok(Command::Serve(order)) = here.order("serve --listen 127.0.0.1:0") else { panic!("a serve") };
+        assert_eq!((order.listen.port(), order.data), (0, "/h/.cache/locus-push/registry".into()));
+    }
+
+    #[test]
+    fn the_settings_file_is_found_and_speaks() {
+        let mut here = Here::new();
+        here.vars = vec![("HOME", "/h")];
+        let text = "subnets = ['subnet-9']\nsecurity_groups = ['sg-9']\n[registry_endpoints]\n'docker.io' = 'http://[::1]:5'\n\
+                    [loaders.places]\ndockerfile = 'loaders/b.Dockerfile'\nmemory = 1024\n";
+        fs::write(here.folder.path().join("locus.toml"), text).expect("written");
+        let order = here.road("loaders/b.Dockerfile").expect("right");
+        assert_eq!(order.loaders[0].task.name(), "places");
+        assert_eq!(order.registry.endpoints["docker.io"].as_str(), "http://[::1]:5/");
+        let Task::Cloud(loader) = &order.loaders[0].task else { panic!("on Fargate") };
+        assert_eq!(loader.size().memory(), 1024);
+        assert!(here.road("--config other.toml loaders/b.Dockerfile").is_err());
+    }
+}

@@ -1,0 +1,96 @@
+//! The order of the whole road.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use super::super::args::{self, RoadArgs};
+use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
+use super::super::{Failure, home};
+use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
+use crate::deploy::ValueFrom::Stdin;
+use crate::deploy::{Description, Kind, Loader, Size};
+use crate::dockerfile::nearest::nearest;
+
+pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
+    let mut loaders = Vec::new();
+    let mut names = BTreeSet::new();
+    for path in &args.dockerfiles {
+        let loader = loader(args, path, given)?;
+        let name = loader.task.name().to_owned();
+        if !names.insert(name.clone()) {
+            return Err(Failure::configuration(format!("two loaders are called {name}"))
+                .hint("a loader's name is its Dockerfile's own, or that of its table [loaders.NAME] in locus.toml"));
+        }
+        loaders.push(loader);
+    }
+    let stdin = loaders.iter().flat_map(|loader| loader.task.secrets()).filter(|secret| secret.places() == [Stdin]);
+    if stdin.count() > 1 {
+        return Err(Failure::usage("--secret: stdin can be read once, for one secret of one loader"));
+    }
+    Ok(RoadOrder { loaders, session: settings::session(&args.cloud, given)?, registry, home: home::folder(given.env)? })
+}
+
+fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder, Failure> {
+    let dockerfile = dockerfile(path, given).map_err(|failure| failure.hints(meant(path, given)))?;
+    let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
+        settings::loader(args, path, args.dockerfiles.len(), given)?;
+    let context = context(&folder, given)?;
+    let no_cache = args.image.no_cache;
+    let image = ImageOrder { dockerfile, context, build_args, target, platform, labels, no_cache };
+    let task = if args.local { local(description)? } else { cloud(description)? };
+    Ok(LoaderOrder { image, task, timeout })
+}
+
+fn cloud(description: Description) -> Result<Task, Failure> {
+    let missing = |what: &str, variable: &str, flag: &str, key: &str| {
+        Failure::configuration(format!("no {what} for the task: {variable} is not set"))
+            .hint(format!("export {variable}, or write {flag} ID, or `{key}` in locus.toml; --local needs none of it"))
+    };
+    if description.subnets.is_empty() {
+        return Err(missing("subnet", "SUBNET1", "--subnet", "subnets"));
+    }
+    if description.security_groups.is_empty() {
+        return Err(missing("security group", "SECURITYGROUP", "--security-group", "security_groups"));
+    }
+    Loader::new(description).map(Task::Cloud).map_err(|error| Failure::configuration(error.to_string()))
+}
+
+/// Here, too, what Fargate would refuse is refused: the next run may be there.
+fn local(description: Description) -> Result<Task, Failure> {
+    let refused = |error: &dyn std::fmt::Display| Failure::configuration(error.to_string());
+    Kind::Loader.check(&description.name).map_err(|error| refused(&error))?;
+    for variable in description.environment.keys() {
+        Kind::Variable.check(variable).map_err(|error| refused(&error))?;
+    }
+    if let Some(secret) = description.secrets.iter().find(|s| description.environment.contains_key(s.variable())) {
+        let name = secret.variable();
+        return Err(Failure::configuration(format!("{name} is set twice: in the environment and as a secret")));
+    }
+    let default = Size::default();
+    let (cpu, memory) = (description.cpu.unwrap_or(default.cpu()), description.memory.unwrap_or(default.memory()));
+    Size::new(cpu, memory).map_err(|error| refused(&error))?;
+    Ok(Task::Local(description))
+}
+
+/// What may have been meant by a Dockerfile that is not there.
+fn meant(path: &Path, given: Given<'_>) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    if path == Path::new(name) {
+        let commands: Vec<String> = args::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        if let Some(command) = nearest(name, commands.iter().map(String::as_str)) {
+            return Some(format!("did you mean the command `{command}`?"));
+        }
+    }
+    if let Some(file) = given.file
+        && let Some(dockerfile) = file.loaders.get(name).and_then(|table| table.dockerfile.as_ref())
+    {
+        return Some(format!("the loader {name} of {} is built from {}", file.shown, dockerfile.value));
+    }
+    let folder = path.parent()?;
+    let beside: Vec<String> = std::fs::read_dir(given.cwd.join(folder))
+        .ok()?
+        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
+        .collect();
+    let near = nearest(name, beside.iter().map(String::as_str))?;
+    Some(format!("did you mean {}?", folder.join(near).display()))
+}

@@ -1,0 +1,123 @@
+//! Events for programs: one JSON object a line.
+
+use std::io::Write;
+
+use serde_json::{Value, json};
+
+use super::Face;
+use crate::cli::escape;
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event};
+
+pub(super) struct Facts<W>(W);
+
+impl<W: Write> Facts<W> {
+    pub(super) fn new(out: W) -> Self {
+        Self(out)
+    }
+}
+
+impl<W: Write + Send> Face for Facts<W> {
+    fn show(&mut self, event: &Event) {
+        // Nobody is left to be told when stderr is gone.
+        let _ = self.0.write_all(format!("{}\n", one_line(&fact(event))).as_bytes());
+    }
+}
+
+/// A JSON value on one line that steers no terminal. JSON itself escapes only what is below 0x20.
+pub(super) fn one_line(value: &Value) -> String {
+    let mut out = String::new();
+    for c in value.to_string().chars() {
+        if escape::is_unsafe(c) {
+            out += &format!("\\u{:04x}", u32::from(c));
+        } else {
+            out.push(c);
+        }
+    }
+    out
+}
+
+fn fact(event: &Event) -> Value {
+    match event {
+        Event::Read { dockerfile, instructions, stages } => {
+            json!({"event": "read", "dockerfile": dockerfile, "instructions": instructions, "stages": stages})
+        }
+        Event::Base { reference, digest } => {
+            json!({"event": "base", "reference": reference, "digest": digest.to_string()})
+        }
+        Event::Rung { name, why } => json!({"event": "sandbox", "name": name, "why": why}),
+        Event::Step { stage, number, of, text } => {
+            json!({"event": "step", "stage": stage, "number": number, "of": of, "text": text})
+        }
+        Event::Cached { stage, number, of, text } => {
+            json!({"event": "cached", "stage": stage, "number": number, "of": of, "text": text})
+        }
+        Event::Output { stage, line } => json!({"event": "output", "stage": stage, "line": lossy(line)}),
+        Event::StepDone { stage, number, millis } => {
+            json!({"event": "step_done", "stage": stage, "number": number, "millis": millis})
+        }
+        Event::Transfer { direction, digest, done, total } => json!({
+            "event": "transfer", "direction": way(*direction), "digest": digest.to_string(),
+            "done": done, "total": total,
+        }),
+        Event::Blob { direction, digest, bytes, outcome } => json!({
+            "event": "blob", "direction": way(*direction), "digest": digest.to_string(), "bytes": bytes,
+            "outcome": match outcome {
+                BlobOutcome::Sent => "sent",
+                BlobOutcome::Fetched => "fetched",
+                BlobOutcome::AlreadyThere => "already_there",
+                BlobOutcome::Mounted => "mounted",
+            },
+        }),
+        Event::Built { digest, layers, bytes } => {
+            json!({"event": "built", "digest": digest.to_string(), "layers": layers, "bytes": bytes})
+        }
+        Event::Pushed { reference, already_there } => {
+            json!({"event": "pushed", "reference": reference, "already_there": already_there})
+        }
+        Event::Wrote { path } => json!({"event": "wrote", "path": path}),
+        Event::Cloud { outcome, kind, name } => json!({
+            "event": "cloud", "kind": kind, "name": name,
+            "outcome": match outcome {
+                CloudOutcome::Exists => "exists",
+                CloudOutcome::Created => "created",
+                CloudOutcome::Changed => "changed",
+                CloudOutcome::Registered => "registered",
+                CloudOutcome::Unchanged => "unchanged",
+            },
+        }),
+        Event::Task { id, status } => json!({"event": "task", "id": id, "status": status}),
+        Event::TaskLog { line } => json!({"event": "task_log", "line": lossy(line)}),
+        Event::TaskStopped { reason, exit_code, hint } => {
+            json!({"event": "task_stopped", "reason": reason, "exit_code": exit_code, "hint": hint})
+        }
+        Event::Note(note) => json!({"event": "note", "message": note}),
+        Event::Warning { message, hint } => json!({"event": "warning", "message": message, "hint": hint}),
+    }
+}
+
+fn way(direction: Direction) -> &'static str {
+    match direction {
+        Direction::Pull => "pull",
+        Direction::Push => "push",
+    }
+}
+
+fn lossy(line: &[u8]) -> String {
+    String::from_utf8_lossy(line).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_object_on_one_line_that_steers_no_terminal() {
+        let raw = "a\n\x1b[2J\u{9b}2J\u{202e}\u{7f} é";
+        let mut facts = Facts::new(Vec::new());
+        facts.show(&Event::TaskLog { line: raw.as_bytes().to_vec() });
+        let text = String::from_utf8(facts.0).expect("JSON is UTF-8");
+        assert_eq!(text, "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\"}\n");
+        let back: Value = serde_json::from_str(&text).expect("it is JSON");
+        assert_eq!(back["line"], raw);
+    }
+}

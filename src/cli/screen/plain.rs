@@ -1,0 +1,85 @@
+//! A line for each event.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::time::{Duration, Instant};
+
+use super::{Face, Paint, words};
+use crate::event::Event;
+use crate::image::Digest;
+
+/// How long a transfer may go on before it is spoken of, and again.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+pub(super) struct Plain<W> {
+    out: W,
+    paint: Paint,
+    /// When each transfer under way was last spoken of.
+    transfers: BTreeMap<Digest, Instant>,
+}
+
+impl<W: Write> Plain<W> {
+    pub(super) fn new(out: W, paint: Paint) -> Self {
+        Self { out, paint, transfers: BTreeMap::new() }
+    }
+
+    fn words(&mut self, event: &Event, now: Instant) -> Option<String> {
+        match event {
+            Event::Transfer { direction, digest, done, total } => {
+                let last = self.transfers.entry(*digest).or_insert(now);
+                if now.duration_since(*last) < PATIENCE {
+                    return None;
+                }
+                *last = now;
+                Some(words::transfer(*direction, digest, *done, *total, self.paint))
+            }
+            Event::Blob { digest, .. } => {
+                self.transfers.remove(digest);
+                words::lines(event, self.paint)
+            }
+            event => words::lines(event, self.paint),
+        }
+    }
+}
+
+impl<W: Write + Send> Face for Plain<W> {
+    fn show(&mut self, event: &Event) {
+        if let Some(words) = self.words(event, Instant::now()) {
+            // One write a line, so that lines of several processes do not mix. Nobody is left to be told when
+            // stderr is gone.
+            let _ = self.out.write_all(format!("{words}\n").as_bytes());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{BlobOutcome, Direction};
+
+    #[test]
+    fn a_long_transfer_is_spoken_of_now_and_then() {
+        let digest = Digest::of(b"x");
+        let mut plain = Plain::new(Vec::new(), Paint::off());
+        let start = Instant::now();
+        let mut at = |seconds, done| {
+            let event = Event::Transfer { direction: Direction::Push, digest, done, total: 4096 };
+            plain.words(&event, start + Duration::from_secs(seconds))
+        };
+        assert_eq!(at(0, 1), None);
+        assert_eq!(at(4, 1024), None);
+        let short = words::short(&Digest::of(b"x"));
+        assert_eq!(at(6, 2048), Some(format!("   Pushing {short}  2.0 KiB of 4.0 KiB")));
+        assert_eq!(at(7, 3072), None);
+    }
+
+    #[test]
+    fn each_event_is_one_line() {
+        let mut plain = Plain::new(Vec::new(), Paint::off());
+        plain.show(&Event::Wrote { path: "x".into() });
+        let (direction, outcome) = (Direction::Push, BlobOutcome::Sent);
+        plain.show(&Event::Blob { direction, digest: Digest::of(b"x"), bytes: 1, outcome });
+        let text = String::from_utf8(plain.out).expect("words are UTF-8");
+        assert_eq!(text, format!("     Wrote x\n      Sent {}  1 B\n", words::short(&Digest::of(b"x"))));
+    }
+}

@@ -1,0 +1,233 @@
+//! Which words an event is told with. Pure: an event in, lines out.
+
+use std::time::Duration;
+
+use super::super::escape;
+use super::{Paint, amount};
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event};
+use crate::image::Digest;
+
+/// The lines for an event; `None` for one that only a moving picture can tell.
+///
+/// A line of our own begins with a verb of ours in a column of its own. A line that a RUN or a task wrote begins
+/// with that column and a bar, so that no output can be taken for a line of ours.
+pub fn lines(event: &Event, paint: Paint) -> Option<String> {
+    let says = |verb: &str, text: String| Some(status(paint, verb, &text));
+    match event {
+        Event::Read { dockerfile, instructions, stages } => {
+            let counts = format!("{}, {}", count(*instructions, "instruction"), count(*stages, "stage"));
+            says("Reading", format!("{} ({counts})", escape::text(dockerfile)))
+        }
+        Event::Base { reference, digest } => says("Base", format!("{} is {digest}", escape::text(reference))),
+        Event::Rung { name, why } => says("Sandbox", format!("{name}: {}", escape::text(why))),
+        Event::Step { stage, number, of, text } => says("Building", step(stage, *number, *of, text)),
+        Event::Cached { stage, number, of, text } => says("Cached", step(stage, *number, *of, text)),
+        Event::Output { stage, line } => Some(quoted(stage, line)),
+        Event::StepDone { stage, number, millis } => {
+            let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
+            says("Done", format!("[{place}{number}] in {}", amount::time(Duration::from_millis(*millis))))
+        }
+        Event::Transfer { .. } => None,
+        Event::Blob { direction, digest, bytes, outcome } => {
+            let what = format!("{}  {}", short(digest), amount::bytes(*bytes));
+            match (outcome, direction) {
+                (BlobOutcome::Sent, _) => says("Sent", what),
+                (BlobOutcome::Fetched, _) => says("Fetched", what),
+                (BlobOutcome::Mounted, _) => says("Mounted", what),
+                (BlobOutcome::AlreadyThere, Direction::Push) => says("Present", format!("{what}, in the registry")),
+                (BlobOutcome::AlreadyThere, Direction::Pull) => says("Present", format!("{what}, on this machine")),
+            }
+        }
+        Event::Built { digest, layers, bytes } => {
+            says("Built", format!("{digest} ({}, {})", count(*layers, "layer"), amount::bytes(*bytes)))
+        }
+        Event::Pushed { reference, already_there } => {
+            let there = if *already_there { " (already there)" } else { "" };
+            says("Pushed", format!("{}{there}", escape::text(reference)))
+        }
+        Event::Wrote { path } => says("Wrote", escape::text(path)),
+        Event::Cloud { outcome, kind, name } => {
+            let verb = match outcome {
+                CloudOutcome::Exists => "Exists",
+                CloudOutcome::Created => "Created",
+                CloudOutcome::Changed => "Changed",
+                CloudOutcome::Registered => "Registered",
+                CloudOutcome::Unchanged => "Unchanged",
+            };
+            says(verb, format!("{kind} {}", escape::text(name)))
+        }
+        Event::Task { id, status } => says("Task", format!("{} {}", escape::text(id), escape::text(status))),
+        Event::TaskLog { line } => Some(quoted("log", line)),
+        Event::TaskStopped { reason, exit_code, hint } => {
+            let code = exit_code.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
+            let text = if reason.is_empty() { code } else { format!("{code}: {}", escape::text(reason)) };
+            Some(with_hint(status(paint, "Stopped", &text), hint.as_deref(), paint))
+        }
+        Event::Note(note) => says("Note", escape::text(note)),
+        Event::Warning { message, hint } => {
+            let line = format!("{}: {}", paint.warning("warning"), escape::text(message));
+            Some(with_hint(line, hint.as_deref(), paint))
+        }
+    }
+}
+
+/// A transfer that is under way, told now and then.
+pub fn transfer(direction: Direction, digest: &Digest, done: u64, total: u64, paint: Paint) -> String {
+    let verb = match direction {
+        Direction::Pull => "Pulling",
+        Direction::Push => "Pushing",
+    };
+    status(paint, verb, &format!("{}  {} of {}", short(digest), amount::bytes(done), amount::bytes(total)))
+}
+
+/// `[2/5] RUN …`, or with the stage's name `[build 2/5] RUN …`.
+pub fn step(stage: &str, number: usize, of: usize, text: &str) -> String {
+    let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
+    format!("[{place}{number}/{of}] {}", escape::first_line(text))
+}
+
+/// Enough of a digest for a person to tell one from another.
+pub fn short(digest: &Digest) -> String {
+    digest.to_string().trim_start_matches("sha256:").chars().take(12).collect()
+}
+
+/// A line of ours: the verb stands right in its column, as cargo's do.
+fn status(paint: Paint, verb: &str, text: &str) -> String {
+    format!("{}{} {text}", " ".repeat(COLUMN.saturating_sub(verb.len())), paint.verb(verb))
+}
+
+/// A line of somebody else, behind a bar.
+fn quoted(whose: &str, line: &[u8]) -> String {
+    let whose: String = escape::text(whose).chars().take(COLUMN).collect();
+    format!("{whose:>COLUMN$} | {}", escape::line(line.strip_suffix(b"\r").unwrap_or(line)))
+}
+
+const COLUMN: usize = 10;
+
+fn with_hint(line: String, hint: Option<&str>, paint: Paint) -> String {
+    match hint {
+        Some(hint) => format!("{line}\n{}: {}", paint.hint("hint"), escape::text(hint)),
+        None => line,
+    }
+}
+
+fn count(number: usize, what: &str) -> String {
+    format!("{number} {what}{}", if number == 1 { "" } else { "s" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const D: &str = "sha256:9c1e4f0a77d2b13500000000000000000000000000000000000000000000abcd";
+
+    fn digest() -> Digest {
+        D.parse().expect("64 hex digits")
+    }
+
+    #[track_caller]
+    fn check(event: Event, words: &str) {
+        assert_eq!(lines(&event, Paint::off()).as_deref(), Some(words));
+    }
+
+    #[test]
+    fn the_build_is_told_as_the_style_page_shows_it() {
+        check(
+            Event::Read { dockerfile: "loaders/os_opendata.Dockerfile".into(), instructions: 14, stages: 2 },
+            "   Reading loaders/os_opendata.Dockerfile (14 instructions, 2 stages)",
+        );
+        check(
+            Event::Base { reference: "docker.io/library/node:12.21.0".into(), digest: digest() },
+            &format!("      Base docker.io/library/node:12.21.0 is {D}"),
+        );
+        check(
+            Event::Rung { name: "namespaces", why: "user namespaces are allowed".into() },
+            "   Sandbox namespaces: user namespaces are allowed",
+        );
+        let text = "RUN apt-get update && apt-get install -y gdal-bin".to_owned();
+        check(
+            Event::Step { stage: String::new(), number: 2, of: 5, text: text.clone() },
+            "  Building [2/5] RUN apt-get update && apt-get install -y gdal-bin",
+        );
+        check(
+            Event::Cached { stage: "build".into(), number: 2, of: 5, text },
+            "    Cached [build 2/5] RUN apt-get update && apt-get install -y gdal-bin",
+        );
+        check(Event::StepDone { stage: "build".into(), number: 2, millis: 3_260 }, "      Done [build 2] in 3.2s");
+        check(
+            Event::Built { digest: digest(), layers: 1, bytes: 43_200_512 },
+            &format!("     Built {D} (1 layer, 41.2 MiB)"),
+        );
+        check(Event::Wrote { path: "out.tar".into() }, "     Wrote out.tar");
+    }
+
+    #[test]
+    fn each_blob_says_what_became_of_it() {
+        for (direction, outcome, words) in [
+            (Direction::Push, BlobOutcome::Sent, "      Sent 9c1e4f0a77d2  41.2 MiB"),
+            (Direction::Pull, BlobOutcome::Fetched, "   Fetched 9c1e4f0a77d2  41.2 MiB"),
+            (Direction::Push, BlobOutcome::Mounted, "   Mounted 9c1e4f0a77d2  41.2 MiB"),
+            (Direction::Push, BlobOutcome::AlreadyThere, "   Present 9c1e4f0a77d2  41.2 MiB, in the registry"),
+            (Direction::Pull, BlobOutcome::AlreadyThere, "   Present 9c1e4f0a77d2  41.2 MiB, on this machine"),
+        ] {
+            check(Event::Blob { direction, digest: digest(), bytes: 43_200_512, outcome }, words);
+        }
+        let transfer = Event::Transfer { direction: Direction::Push, digest: digest(), done: 1, total: 2 };
+        assert_eq!(lines(&transfer, Paint::off()), None);
+    }
+
+    #[test]
+    fn the_cloud_and_the_task_are_told() {
+        check(Event::Pushed { reference: "r/x@sha256:1".into(), already_there: false }, "    Pushed r/x@sha256:1");
+        check(
+            Event::Pushed { reference: "r/x@sha256:1".into(), already_there: true },
+            "    Pushed r/x@sha256:1 (already there)",
+        );
+        for (outcome, words) in [
+            (CloudOutcome::Exists, "    Exists cluster a_cluster"),
+            (CloudOutcome::Created, "   Created cluster a_cluster"),
+            (CloudOutcome::Changed, "   Changed cluster a_cluster"),
+            (CloudOutcome::Registered, "Registered cluster a_cluster"),
+            (CloudOutcome::Unchanged, " Unchanged cluster a_cluster"),
+        ] {
+            check(Event::Cloud { outcome, kind: "cluster", name: "a_cluster".into() }, words);
+        }
+        check(Event::Task { id: "4f2a".into(), status: "RUNNING".into() }, "      Task 4f2a RUNNING");
+        check(
+            Event::TaskStopped { reason: "Essential container exited".into(), exit_code: Some(7), hint: None },
+            "   Stopped exit code 7: Essential container exited",
+        );
+        check(
+            Event::TaskStopped {
+                reason: "CannotPullContainerError".into(),
+                exit_code: None,
+                hint: Some("look at the subnets' route".into()),
+            },
+            "   Stopped no exit code: CannotPullContainerError\nhint: look at the subnets' route",
+        );
+        check(Event::Note("as it is".into()), "      Note as it is");
+        check(
+            Event::Warning { message: "umask 077".into(), hint: Some("umask 022".into()) },
+            "warning: umask 077\nhint: umask 022",
+        );
+    }
+
+    #[test]
+    fn what_a_task_or_a_run_writes_cannot_pass_for_ours() {
+        check(Event::TaskLog { line: b"    Pushed evil\x1b[2K".to_vec() }, "       log |     Pushed evil\\x1b[2K");
+        check(Event::TaskLog { line: b"a\r    Pushed evil".to_vec() }, "       log | a\\r    Pushed evil");
+        check(Event::TaskLog { line: b"two\n    Pushed evil".to_vec() }, "       log | two\\n    Pushed evil");
+        check(
+            Event::Output { stage: String::new(), line: "caf\u{e9}\tx\r".as_bytes().to_vec() },
+            "           | caf\u{e9}\tx",
+        );
+        check(Event::Output { stage: "a-very-long-stage".into(), line: b"error: x".to_vec() }, "a-very-lon | error: x");
+    }
+
+    #[test]
+    fn verbs_are_green_and_still_in_their_column() {
+        let env = super::super::super::Environment::of(&[]);
+        let words = lines(&Event::Wrote { path: "x".into() }, Paint::wanted(&env, true));
+        assert_eq!(words.as_deref(), Some("     \x1b[1;32mWrote\x1b[0m x"));
+    }
+}

@@ -1,0 +1,351 @@
+//! One loader: what is built, and the task that it becomes.
+
+use std::path::{Component, Path, PathBuf};
+use std::time::Duration;
+
+use super::super::args::RoadArgs;
+use super::super::locus_toml::{Defaults, LoaderTable, LocusToml, Text};
+use super::super::{duration, name};
+use super::{Failure, Given, pairs, secrets};
+use crate::deploy::Description;
+use crate::image::Platform;
+
+/// One loader with everything merged.
+#[derive(Clone, Debug)]
+pub struct LoaderSettings {
+    pub description: Description,
+    pub context: PathBuf,
+    pub target: Option<String>,
+    pub build_args: std::collections::BTreeMap<String, String>,
+    pub labels: std::collections::BTreeMap<String, String>,
+    pub platform: Platform,
+    pub timeout: Option<Duration>,
+}
+
+/// The settings for a Dockerfile as it was named on the command line, one of `of`.
+pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -> Result<LoaderSettings, Failure> {
+    let Given { env, file, cwd } = given;
+    let exported = env.set("DOCKERNAME");
+    if let (Some(name), 2..) = (exported, of) {
+        return Err(Failure::configuration(format!("DOCKERNAME={name} names one loader, and {of} are asked for"))
+            .hint("unset DOCKERNAME: each loader has its Dockerfile's name, or its own in locus.toml"));
+    }
+    let path = lexical(&cwd.join(dockerfile));
+    let entry = entry(&path, exported, given)?;
+    let name = match (exported, entry) {
+        (Some(name), _) => name.to_owned(),
+        (None, Some((name, _))) => name.to_owned(),
+        (None, None) => name::of_dockerfile(&path)?,
+    };
+    let table = entry.map(|(_, table)| table);
+    let empty = LoaderTable::default();
+    let said = Said { given, table: table.unwrap_or(&empty) };
+
+    let subnets: Vec<String> =
+        ["SUBNET1", "SUBNET2"].into_iter().filter_map(|name| env.set(name)).map(str::to_owned).collect();
+    let groups: Vec<String> = env.set("SECURITYGROUP").into_iter().map(str::to_owned).collect();
+    let (task, cloud) = (&args.task, &args.cloud);
+    let repository_uri = super::session(cloud, given)?.repository_uri;
+    // A run on this machine stands in no subnet, and must not ask for the variables that name one.
+    let network = |flags: &[String], exported, pick: fn(&Defaults) -> Option<&Vec<Text>>| {
+        if args.local { Ok(Vec::new()) } else { said.list(flags, exported, pick) }
+    };
+    let public_ip = match (cloud.public_ip, cloud.no_public_ip) {
+        (true, _) => Some(true),
+        (_, true) => Some(false),
+        _ => None,
+    };
+
+    let description = Description {
+        repository: said
+            .first(cloud.repository.clone().or(repository_uri.map(|uri| uri.repository().to_owned())), |all| {
+                all.repository.as_ref()
+            })?,
+        tags: said.list(&args.image.tag, Vec::new(), |all| all.tags.as_ref())?,
+        cluster: said.first(cloud.cluster.clone(), |all| all.cluster.as_ref())?,
+        log_group: said.first(None, |all| all.log_group.as_ref())?,
+        log_retention_days: said.of(|all| all.log_retention_days.as_ref()).map(|days| days.value),
+        subnets: network(&cloud.subnet, subnets, |all| all.subnets.as_ref())?,
+        security_groups: network(&cloud.security_group, groups, |all| all.security_groups.as_ref())?,
+        assign_public_ip: public_ip.or(said.of(|all| all.assign_public_ip.as_ref()).map(|flag| flag.value)),
+        cpu: task.cpu.or(said.table.cpu.as_ref().map(|cpu| cpu.value)),
+        memory: task.memory.or(said.table.memory.as_ref().map(|memory| memory.value)),
+        ephemeral_storage: task.ephemeral_storage.or(said.table.ephemeral_storage.as_ref().map(|gib| gib.value)),
+        environment: pairs::environment(&task.env, &said.table.environment, given)?,
+        secrets: secrets::secrets(&task.secret, table, given)?,
+        secrets_resource_arn: env.set("SECRETSRESOURCEARN").map(str::to_owned),
+        update_secrets: task.update_secrets,
+        s3: said.texts(&said.table.s3)?,
+        execution_role: said.text(said.table.execution_role.as_ref())?,
+        task_role: said.text(said.table.task_role.as_ref())?,
+        name,
+    };
+
+    let context = match (&args.image.context, &said.table.context, file) {
+        (Some(context), ..) => context.clone(),
+        (None, Some(context), Some(file)) => file.folder.join(file.expand(context, env)?),
+        _ => PathBuf::from("."),
+    };
+    let timeout = match (args.timeout, said.of(|all| all.timeout.as_ref()), file) {
+        (Some(timeout), ..) => Some(timeout),
+        (None, Some(text), Some(file)) => {
+            Some(duration::parse(&file.expand(text, env)?).map_err(|why| file.fault(text.line, why))?)
+        }
+        _ => None,
+    };
+    Ok(LoaderSettings {
+        description,
+        context,
+        target: args.image.target.clone().map_or_else(|| said.text(said.table.target.as_ref()), |t| Ok(Some(t)))?,
+        build_args: pairs::build_args(&args.image.build_arg, &said.table.build_args, given)?,
+        labels: pairs::labels(&args.image.label, &said.table.labels, given)?,
+        platform: super::platform(&args.image.platform, said.first(None, |all| all.platform.as_ref())?)?,
+        timeout,
+    })
+}
+
+/// What locus.toml says: the loader's table before the top of the file.
+struct Said<'a> {
+    given: Given<'a>,
+    table: &'a LoaderTable,
+}
+
+impl<'a> Said<'a> {
+    fn of<T>(&self, pick: impl Fn(&'a Defaults) -> Option<&'a T>) -> Option<&'a T> {
+        pick(&self.table.own).or_else(|| self.given.file.and_then(|file| pick(&file.all)))
+    }
+
+    fn first(
+        &self,
+        before: Option<String>,
+        pick: impl Fn(&'a Defaults) -> Option<&'a Text>,
+    ) -> Result<Option<String>, Failure> {
+        match before {
+            Some(before) => Ok(Some(before)),
+            None => self.text(self.of(pick)),
+        }
+    }
+
+    fn list(
+        &self,
+        flags: &[String],
+        exported: Vec<String>,
+        pick: impl Fn(&'a Defaults) -> Option<&'a Vec<Text>>,
+    ) -> Result<Vec<String>, Failure> {
+        match self.of(pick) {
+            _ if !flags.is_empty() => Ok(flags.to_vec()),
+            _ if !exported.is_empty() => Ok(exported),
+            Some(texts) => self.texts(texts),
+            None => Ok(Vec::new()),
+        }
+    }
+
+    fn text(&self, text: Option<&Text>) -> Result<Option<String>, Failure> {
+        match (text, self.given.file) {
+            (Some(text), Some(file)) => file.expand(text, self.given.env).map(Some),
+            _ => Ok(None),
+        }
+    }
+
+    fn texts(&self, texts: &[Text]) -> Result<Vec<String>, Failure> {
+        texts.iter().filter_map(|text| self.text(Some(text)).transpose()).collect()
+    }
+}
+
+/// The loader of locus.toml that is built from this Dockerfile.
+fn entry<'a>(
+    path: &Path,
+    exported: Option<&str>,
+    given: Given<'a>,
+) -> Result<Option<(&'a str, &'a LoaderTable)>, Failure> {
+    let Some(file) = given.file else { return Ok(None) };
+    let mut found = Vec::new();
+    for (name, table) in &file.loaders {
+        if let Some(dockerfile) = &table.dockerfile
+            && lexical(&file.folder.join(file.expand(dockerfile, given.env)?)) == path
+        {
+            found.push((name.as_str(), table));
+        }
+    }
+    match (&found[..], exported) {
+        ([one], _) => return Ok(Some(*one)),
+        ([], _) => {}
+        (several, exported) => {
+            return match several.iter().find(|(name, _)| Some(*name) == exported) {
+                Some(one) => Ok(Some(*one)),
+                None => Err(ambiguous(file, several)),
+            };
+        }
+    }
+    let name = match exported {
+        Some(name) => name.to_owned(),
+        None => name::of_dockerfile(path)?,
+    };
+    match file.loaders.get_key_value(&name) {
+        None => Ok(None),
+        Some((name, table)) => match &table.dockerfile {
+            None => Ok(Some((name, table))),
+            Some(other) => Err(file
+                .fault(other.line, format!("the loader {name} is built from another file than {}", path.display()))
+                .hint("correct the line, or give the other loader a name of its own with DOCKERNAME")),
+        },
+    }
+}
+
+fn ambiguous(file: &LocusToml, several: &[(&str, &LoaderTable)]) -> Failure {
+    let names: Vec<&str> = several.iter().map(|(name, _)| *name).collect();
+    let line = several.first().map_or(1, |(_, table)| table.line);
+    file.fault(line, format!("the loaders {} are built from this Dockerfile", names.join(" and ")))
+        .hint(format!("DOCKERNAME={} says which is meant", names.first().copied().unwrap_or("name")))
+}
+
+/// The path without `.` and `..`, nothing on disk being asked: `a/../b` is `b`, symlinks or not.
+fn lexical(path: &Path) -> PathBuf {
+    let mut out = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::CurDir => {}
+            Component::ParentDir => drop(out.pop()),
+            part => out.push(part),
+        }
+    }
+    out
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::super::Environment;
+    use super::super::super::args::Cli;
+    use super::*;
+
+    const FILE: &str = "\
+subnets = ['${SUBNET1}', 'subnet-9']
+security_groups = ['sg-9']
+repository = 'of_file'
+tags = ['latest']
+
+[loaders.places]
+dockerfile = 'loaders/os_opendata.Dockerfile'
+context = 'data'
+cpu = 512
+environment = { FILTER = 'Test Loader', KEPT = '${HOME}' }
+cluster = 'shared'
+timeout = '30m'
+
+[loaders.plain]
+memory = 1024
+
+[loaders.twice_a]
+dockerfile = 'twice.Dockerfile'
+[loaders.twice_b]
+dockerfile = 'twice.Dockerfile'
+";
+
+    fn check(line: &str, vars: &[(&str, &str)], file: Option<&str>) -> Result<LoaderSettings, Failure> {
+        let file = file.map(|text| LocusToml::parse("locus.toml", "/w".into(), text).expect("it is right"));
+        let cli = Cli::try_parse_from(std::iter::once("locus-push").chain(line.split(' '))).expect(line);
+        let env = Environment::of(vars);
+        let given = Given { env: &env, file: file.as_ref(), cwd: Path::new("/w/loaders") };
+        loader(&cli.road, &cli.road.dockerfiles[0], cli.road.dockerfiles.len(), given)
+    }
+
+    #[test]
+    fn without_a_file_the_environment_and_the_defaults_speak() {
+        let uri = "1.dkr.ecr.eu-west-1.amazonaws.com/of_env";
+        let vars =
+            [("SUBNET1", "subnet-1"), ("SUBNET2", "subnet-2"), ("SECURITYGROUP", "sg-1"), ("REPOSITORYURI", uri)];
+        let settings = check("os_opendata.Dockerfile", &vars, None).expect("right");
+        let described = settings.description;
+        assert_eq!(described.name, "os_opendata");
+        assert_eq!(described.subnets, ["subnet-1", "subnet-2"]);
+        assert_eq!(described.security_groups, ["sg-1"]);
+        assert_eq!(described.repository.as_deref(), Some("of_env"));
+        assert_eq!((described.cpu, described.cluster, described.assign_public_ip), (None, None, None));
+        assert_eq!(settings.context, PathBuf::from("."));
+        assert_eq!(settings.platform.to_string(), "linux/amd64");
+    }
+
+    #[test]
+    fn the_files_table_is_found_by_its_dockerfile() {
+        let vars = [("SUBNET1", ""), ("HOME", "/h")];
+        let settings = check("./os_opendata.Dockerfile", &vars, Some(FILE)).expect("right");
+        let described = settings.description;
+        assert_eq!(described.name, "places");
+        assert_eq!(described.subnets, ["", "subnet-9"]);
+        assert_eq!(described.cpu, Some(512));
+        assert_eq!(described.cluster.as_deref(), Some("shared"));
+        assert_eq!(described.tags, ["latest"]);
+        assert_eq!(described.environment["KEPT"], "/h");
+        assert_eq!(settings.context, PathBuf::from("/w/data"));
+        assert_eq!(settings.timeout, Some(Duration::from_secs(1800)));
+    }
+
+    #[test]
+    fn flags_beat_environment_and_environment_beats_the_file() {
+        let vars = [("SUBNET1", "subnet-1"), ("HOME", "/h"), ("REPOSITORYURI", "r.io/of_env"), ("X", "x")];
+        let line = "--subnet subnet-a,subnet-b --cpu 1024 --env FILTER=flag --env X --repository of_flag \
+                    --timeout 1h --context ctx --no-public-ip --tag v1 os_opendata.Dockerfile";
+        let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let settings = check(&line, &vars, Some(FILE)).expect("right");
+        let described = settings.description;
+        assert_eq!(described.subnets, ["subnet-a", "subnet-b"]);
+        assert_eq!(described.cpu, Some(1024));
+        assert_eq!(described.repository.as_deref(), Some("of_flag"));
+        let pairs: Vec<_> = described.environment.iter().map(|(k, v)| format!("{k}={v}")).collect();
+        assert_eq!(pairs, ["FILTER=flag", "KEPT=/h", "X=x"]);
+        assert_eq!(described.assign_public_ip, Some(false));
+        assert_eq!(described.tags, ["v1"]);
+        assert_eq!((settings.timeout, settings.context), (Some(Duration::from_secs(3600)), PathBuf::from("ctx")));
+        let env_before_file = check("os_opendata.Dockerfile", &vars, Some(FILE)).expect("right").description;
+        assert_eq!(env_before_file.subnets, ["subnet-1"]);
+        assert_eq!(env_before_file.repository.as_deref(), Some("of_env"));
+    }
+
+    #[test]
+    fn a_table_without_a_dockerfile_is_found_by_name() {
+        let file = Some("[loaders.plain]\nmemory = 1024");
+        let described = check("plain.Dockerfile", &[], file).expect("right").description;
+        assert_eq!((described.name.as_str(), described.memory), ("plain", Some(1024)));
+        let described = check("x.Dockerfile", &[("DOCKERNAME", "plain")], file).expect("right").description;
+        assert_eq!((described.name.as_str(), described.memory), ("plain", Some(1024)));
+    }
+
+    #[test]
+    fn dockername_names_one_loader_and_no_more() {
+        let described = check("a.Dockerfile", &[("DOCKERNAME", "mine")], None).expect("right").description;
+        assert_eq!(described.name, "mine");
+        let failure = check("a.Dockerfile b.Dockerfile", &[("DOCKERNAME", "mine")], None).expect_err("two");
+        assert_eq!(failure.message, "DOCKERNAME=mine names one loader, and 2 are asked for");
+        assert_eq!(failure.exit_code(), 2);
+    }
+
+    #[test]
+    fn two_tables_for_one_dockerfile_are_told_apart_by_dockername() {
+        let failure = check("../twice.Dockerfile", &[], Some(FILE)).expect_err("two");
+        assert_eq!(failure.message, "the loaders twice_a and twice_b are built from this Dockerfile");
+        let vars = [("DOCKERNAME", "twice_b"), ("SUBNET1", "subnet-1")];
+        assert_eq!(check("../twice.Dockerfile", &vars, Some(FILE)).expect("b").description.name, "twice_b");
+    }
+
+    #[test]
+    fn a_name_that_belongs_to_another_dockerfile_is_refused() {
+        let failure = check("places.Dockerfile", &[], Some(FILE)).expect_err("another");
+        assert_eq!(failure.message, "the loader places is built from another file than /w/loaders/places.Dockerfile");
+        assert_eq!(failure.place.map(|place| place.line), Some(7));
+    }
+
+    #[test]
+    fn a_local_run_needs_no_subnet() {
+        let described = check("--local os_opendata.Dockerfile", &[("HOME", "/h")], Some(FILE)).expect("right");
+        assert!(described.description.subnets.is_empty());
+    }
+
+    #[test]
+    fn a_missing_variable_of_the_file_is_named_with_its_line() {
+        let failure = check("os_opendata.Dockerfile", &[("HOME", "/h")], Some(FILE)).expect_err("SUBNET1");
+        assert_eq!(failure.message, "the variable SUBNET1 is not set");
+        assert_eq!(failure.place.map(|place| (place.file, place.line)), Some(("locus.toml".into(), 1)));
+    }
+}

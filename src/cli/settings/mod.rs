@@ -1,0 +1,227 @@
+//! Flags before the environment, the environment before locus.toml, locus.toml before the defaults. Pure: everything
+//! that was read is handed in.
+
+mod loader;
+mod pairs;
+mod secrets;
+
+use std::path::{Path, PathBuf};
+
+use super::args::{CloudArgs, RegistryArgs};
+use super::endpoint::{self, Endpoints};
+use super::locus_toml::LocusToml;
+use super::{Environment, Failure};
+use crate::image::{Platform, Reference};
+
+pub use loader::{LoaderSettings, loader};
+pub use pairs::{build_args, labels};
+
+/// What the settings are merged from, besides the flags.
+#[derive(Clone, Copy)]
+pub struct Given<'a> {
+    pub env: &'a Environment,
+    pub file: Option<&'a LocusToml>,
+    /// The current folder; absolute.
+    pub cwd: &'a Path,
+}
+
+/// How registries are reached.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RegistrySettings {
+    pub endpoints: Endpoints,
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Who calls AWS, and where. What is `None` is left to the SDK's own chain.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Session {
+    pub profile: Option<String>,
+    pub region: Option<String>,
+    /// `AWSACCOUNT`: the account that the caller believes to be in.
+    pub account: Option<String>,
+    /// `REPOSITORYURI`, unless a flag names the repository.
+    pub repository_uri: Option<Reference>,
+}
+
+pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySettings, Failure> {
+    let mut endpoints = Endpoints::new();
+    let mut ca_file = None;
+    if let Some(file) = given.file {
+        for (host, url) in &file.registry_endpoints {
+            let fault = |why: String| file.fault(url.line, why);
+            let host = endpoint::host(host).map_err(fault)?;
+            endpoints.insert(host, endpoint::url(&file.expand(url, given.env)?).map_err(fault)?);
+        }
+        if let Some(path) = &file.ca_file {
+            ca_file = Some(file.folder.join(file.expand(path, given.env)?));
+        }
+    }
+    let from_env = given.env.set("LOCUS_REGISTRY_ENDPOINTS").unwrap_or_default();
+    for text in from_env.split(',').map(str::trim).filter(|text| !text.is_empty()) {
+        let fault = |why| Failure::configuration(format!("LOCUS_REGISTRY_ENDPOINTS: {why}"));
+        let (host, url) = endpoint::parse(text).map_err(fault)?;
+        endpoints.insert(host, url);
+    }
+    for text in &args.registry_endpoint {
+        let (host, url) = endpoint::parse(text).map_err(|why| Failure::usage(format!("--registry-endpoint: {why}")))?;
+        endpoints.insert(host, url);
+    }
+    Ok(RegistrySettings { endpoints, ca_file: args.ca_file.clone().or(ca_file) })
+}
+
+pub fn session(args: &CloudArgs, given: Given<'_>) -> Result<Session, Failure> {
+    let Given { env, file, .. } = given;
+    let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
+        file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
+    };
+    // Keys in the environment are a choice of identity too, and come before the file's.
+    let profile = match (&args.profile, env.set("AWS_PROFILE").or(env.set("AWS_ACCESS_KEY_ID"))) {
+        (Some(profile), _) => Some(profile.clone()),
+        (None, Some(_)) => env.set("AWS_PROFILE").map(str::to_owned),
+        (None, None) => from_file(|file| file.profile.as_ref())?,
+    };
+    let region = ["REGION", "AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.set(name));
+    let region = match args.region.as_deref().or(region) {
+        Some(region) => Some(region.to_owned()),
+        None => from_file(|file| file.region.as_ref())?,
+    };
+    let account = env.set("AWSACCOUNT").map(account).transpose()?;
+    let repository_uri = match &args.repository {
+        Some(_) => None,
+        None => env.set("REPOSITORYURI").map(repository_uri).transpose()?,
+    };
+    Ok(Session { profile, region, account, repository_uri })
+}
+
+/// One platform; a list is refused.
+pub fn platform(flags: &[String], from_file: Option<String>) -> Result<Platform, Failure> {
+    let text = match flags {
+        [] => match from_file {
+            Some(text) => text,
+            None => return Ok(Platform::linux_amd64()),
+        },
+        [one] if !one.contains(',') => one.clone(),
+        many => {
+            return Err(Failure::usage(format!("--platform {}: one platform at a time", many.join(",")))
+                .hint("an image here is one image and not an index of several; build each platform by itself"));
+        }
+    };
+    text.parse().map_err(|error| Failure::usage(format!("--platform: {error}")))
+}
+
+fn account(text: &str) -> Result<String, Failure> {
+    if text.len() == 12 && text.bytes().all(|b| b.is_ascii_digit()) {
+        return Ok(text.to_owned());
+    }
+    Err(Failure::configuration(format!("AWSACCOUNT=`{text}` is not an account's number: it has twelve digits")))
+}
+
+fn repository_uri(text: &str) -> Result<Reference, Failure> {
+    let bad = |why: &str| {
+        Failure::configuration(format!("REPOSITORYURI=`{text}`: {why}"))
+            .hint("it reads ACCOUNT.dkr.ecr.REGION.amazonaws.com/REPOSITORY")
+    };
+    let reference: Reference = text.parse().map_err(|error| bad(&format!("{error}")))?;
+    let name = text.rsplit('/').next().unwrap_or(text);
+    if name.contains([':', '@']) {
+        return Err(bad("it names a repository, without a tag or a digest"));
+    }
+    if reference.registry() == "docker.io" {
+        return Err(bad("it names no registry"));
+    }
+    Ok(reference)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FILE: &str = "profile = 'of-file'\nregion = 'eu-west-1'\nca_file = 'ca.pem'\n\
+        [registry_endpoints]\n'docker.io' = 'http://file:1'\n'ghcr.io' = 'http://${HOST}:1'\n";
+
+    fn file() -> LocusToml {
+        LocusToml::parse("locus.toml", "/w".into(), FILE).expect("it is right")
+    }
+
+    fn given<'a>(env: &'a Environment, file: Option<&'a LocusToml>) -> Given<'a> {
+        Given { env, file, cwd: Path::new("/w") }
+    }
+
+    #[test]
+    fn endpoints_merge_per_host() {
+        let vars = [("LOCUS_REGISTRY_ENDPOINTS", "docker.io=http://env:2, quay.io=http://env:2"), ("HOST", "h")];
+        let env = Environment::of(&vars);
+        let file = file();
+        let flags = ["index.docker.io=http://flag:3".to_owned(), "r.io=http://flag:3".to_owned()];
+        let args = RegistryArgs { registry_endpoint: flags.to_vec(), ..RegistryArgs::default() };
+        let settings = registry(&args, given(&env, Some(&file))).expect("all is right");
+        let got: Vec<_> = settings.endpoints.iter().map(|(host, url)| format!("{host}={url}")).collect();
+        assert_eq!(
+            got,
+            ["docker.io=http://flag:3/", "ghcr.io=http://h:1/", "quay.io=http://env:2/", "r.io=http://flag:3/"]
+        );
+        assert_eq!(settings.ca_file, Some("/w/ca.pem".into()));
+    }
+
+    #[test]
+    fn a_bad_endpoint_says_where_it_was_written() {
+        let message = |vars: &[(&str, &str)], flag: &str| {
+            let registry_endpoint = vec![flag.to_owned()];
+            let args = RegistryArgs { registry_endpoint, ..RegistryArgs::default() };
+            registry(&args, given(&Environment::of(vars), None)).expect_err("bad").message
+        };
+        assert!(message(&[("LOCUS_REGISTRY_ENDPOINTS", "x")], "").starts_with("LOCUS_REGISTRY_ENDPOINTS: `x` "));
+        assert!(message(&[], "x").starts_with("--registry-endpoint: `x` "));
+    }
+
+    #[test]
+    fn profile_and_region_come_from_flag_then_environment_then_file() {
+        let file = file();
+        let of = |args: (Option<&str>, Option<&str>), vars: &[(&str, &str)]| {
+            let args = CloudArgs {
+                profile: args.0.map(str::to_owned),
+                region: args.1.map(str::to_owned),
+                ..CloudArgs::default()
+            };
+            let session = session(&args, given(&Environment::of(vars), Some(&file))).expect("right");
+            (session.profile, session.region)
+        };
+        let pair = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
+        let vars = [("AWS_PROFILE", "of-env"), ("REGION", "eu-2"), ("AWS_REGION", "eu-3")];
+        assert_eq!(of((Some("flag"), Some("eu-1")), &vars), pair("flag", "eu-1"));
+        assert_eq!(of((None, None), &vars), pair("of-env", "eu-2"));
+        assert_eq!(of((None, None), &[]), pair("of-file", "eu-west-1"));
+        assert_eq!(of((None, None), &[("AWS_ACCESS_KEY_ID", "k")]), (None, Some("eu-west-1".into())));
+    }
+
+    #[test]
+    fn the_exported_account_and_repository_are_checked() {
+        let of = |vars: &[(&str, &str)]| session(&CloudArgs::default(), given(&Environment::of(vars), None));
+        let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/locus_data_loaders";
+        let session = of(&[("AWSACCOUNT", "123456789012"), ("REPOSITORYURI", uri)]).expect("right");
+        assert_eq!(session.account.as_deref(), Some("123456789012"));
+        assert_eq!(session.repository_uri.map(|uri| uri.repository().to_owned()), Some("locus_data_loaders".into()));
+        for (vars, words) in [
+            (("AWSACCOUNT", "12"), "twelve digits"),
+            (("REPOSITORYURI", "locus_data_loaders"), "names no registry"),
+            (("REPOSITORYURI", &format!("{uri}:x")), "without a tag"),
+        ] {
+            let message = of(&[vars]).expect_err("bad").message;
+            assert!(message.contains(words) && message.contains(vars.0), "{message}");
+        }
+    }
+
+    #[test]
+    fn one_platform_is_taken_and_a_list_refused_with_the_reason() {
+        let of = |flags: &[&str]| platform(&flags.iter().map(|&f| f.to_owned()).collect::<Vec<_>>(), None);
+        assert_eq!(of(&[]).map(|p| p.to_string()), Ok("linux/amd64".into()));
+        assert_eq!(of(&["linux/arm64"]).map(|p| p.to_string()), Ok("linux/arm64".into()));
+        let arm = platform(&[], Some("linux/arm64".into()));
+        assert_eq!(arm.map(|p| p.to_string()), Ok("linux/arm64".into()));
+        for list in [&["linux/amd64,linux/arm64"][..], &["linux/amd64", "linux/arm64"]] {
+            let failure = of(list).expect_err("a list");
+            assert_eq!(failure.message, "--platform linux/amd64,linux/arm64: one platform at a time");
+            assert_eq!(failure.hints.len(), 1);
+        }
+    }
+}
