@@ -1,0 +1,157 @@
+//! The words and exit codes that a user of the program sees.
+
+use std::fs;
+use std::process::{Command, Output};
+
+use tempfile::TempDir;
+
+/// A folder with a Dockerfile, and the program run in it with no variables but those that are given.
+struct Here(TempDir);
+
+impl Here {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        fs::create_dir(folder.path().join("loaders")).expect("made");
+        fs::write(folder.path().join("loaders/os_opendata.Dockerfile"), "FROM scratch\nCOPY . /\n").expect("written");
+        Self(folder)
+    }
+
+    fn run(&self, line: &str, vars: &[(&str, &str)]) -> Output {
+        Command::new(env!("CARGO_BIN_EXE_locus-push"))
+            .args(line.split_whitespace())
+            .current_dir(self.0.path())
+            .env_clear()
+            .env("HOME", self.0.path())
+            .envs(vars.iter().copied())
+            .output()
+            .expect("the program runs")
+    }
+
+    /// Runs the program, which must refuse with these words and say nothing on stdout.
+    #[track_caller]
+    fn refuses(&self, line: &str, vars: &[(&str, &str)], words: &str) {
+        let output = self.run(line, vars);
+        assert_eq!(stderr(&output), words, "{line}");
+        assert_eq!(output.status.code(), Some(2), "{line}");
+        assert_eq!(stdout(&output), "", "{line}");
+    }
+}
+
+fn stdout(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+#[test]
+fn the_version_is_the_answer() {
+    let output = Here::new().run("version", &[]);
+    assert_eq!(stdout(&output), format!("locus-push {}\n", env!("CARGO_PKG_VERSION")));
+    assert_eq!((stderr(&output).as_str(), output.status.code()), ("", Some(0)));
+}
+
+#[test]
+fn help_is_an_answer_and_no_arguments_are_a_usage_error() {
+    let here = Here::new();
+    let help = here.run("--help", &[]);
+    assert!(stdout(&help).contains("Examples:\n  locus-push loaders/os_opendata.Dockerfile"));
+    assert_eq!(help.status.code(), Some(0));
+    let nothing = here.run("", &[]);
+    assert_eq!((stdout(&nothing).as_str(), nothing.status.code()), ("", Some(2)));
+    assert!(stderr(&nothing).contains("Usage: locus-push [OPTIONS] DOCKERFILE..."));
+}
+
+#[test]
+fn completions_are_for_each_shell_and_offer_only_what_exists() {
+    let here = Here::new();
+    for shell in ["bash", "zsh", "fish"] {
+        let text = stdout(&here.run(&format!("completions {shell}"), &[]));
+        assert!(text.contains("build") && text.contains("registry-endpoint"), "{shell}");
+        assert!(!text.contains("cgroup-parent") && !text.contains("preflight"), "{shell}");
+    }
+}
+
+#[test]
+fn a_missing_dockerfile_is_told_with_the_nearest() {
+    Here::new().refuses(
+        "loaders/os_opndata.Dockerfile",
+        &[],
+        "error: there is no Dockerfile loaders/os_opndata.Dockerfile\n\
+         hint: did you mean loaders/os_opendata.Dockerfile?\n",
+    );
+}
+
+#[test]
+fn a_missing_variable_is_told_before_anything_is_done() {
+    let here = Here::new();
+    here.refuses(
+        "loaders/os_opendata.Dockerfile",
+        &[("SECURITYGROUP", "sg-1")],
+        "error: no subnet for the task: SUBNET1 is not set\n\
+         hint: export SUBNET1, or write --subnet ID, or `subnets` in locus.toml; --local needs none of it\n",
+    );
+    fs::write(here.0.path().join("locus.toml"), "region = 'eu-west-1'\nsubnets = ['${SUBNET1}']\n").expect("written");
+    here.refuses(
+        "loaders/os_opendata.Dockerfile",
+        &[("SECURITYGROUP", "sg-1")],
+        "error: the variable SUBNET1 is not set\n  --> locus.toml:2\n   |  subnets = ['${SUBNET1}']\n\
+         hint: export the variable, or write the value into the file\n",
+    );
+    assert!(!here.0.path().join(".cache").exists(), "nothing was written");
+}
+
+#[test]
+fn an_unknown_key_is_told_with_its_line_and_the_nearest() {
+    let here = Here::new();
+    fs::write(here.0.path().join("locus.toml"), "[loaders.os_opendata]\nmemroy = 512\n").expect("written");
+    here.refuses(
+        "--local loaders/os_opendata.Dockerfile",
+        &[],
+        "error: unknown key `loaders.os_opendata.memroy`; did you mean `memory`?\n  --> locus.toml:2\n   |  memroy = 512\n",
+    );
+}
+
+#[test]
+fn what_is_not_there_yet_is_refused_by_name() {
+    let here = Here::new();
+    here.refuses(
+        "plan loaders/os_opendata.Dockerfile",
+        &[],
+        "error: `plan` is not there yet\nhint: if a Dockerfile of that name is meant, write `./plan`\n",
+    );
+    here.refuses("build --secret id=x .", &[], "error: `--secret` is not supported yet\n");
+}
+
+#[test]
+fn a_secret_on_the_command_line_is_not_repeated() {
+    let here = Here::new();
+    let output = here.run("--json --local --secret DB=hunter2 loaders/os_opendata.Dockerfile", &[]);
+    assert_eq!(output.status.code(), Some(2));
+    assert!(!stdout(&output).contains("hunter2") && !stderr(&output).contains("hunter2"));
+}
+
+#[test]
+fn with_json_a_failure_is_an_answer_that_names_its_phase() {
+    let here = Here::new();
+    for (line, phase) in [
+        ("--json missing.Dockerfile", "configuration"),
+        ("--json plan", "arguments"),
+        ("--json --bad-flag x", "arguments"),
+        ("build --json --load .", "arguments"),
+    ] {
+        let output = here.run(line, &[]);
+        let json: serde_json::Value = serde_json::from_slice(&output.stdout).expect(line);
+        assert_eq!((&json["error"]["phase"], &json["error"]["exit_code"]), (&phase.into(), &2.into()), "{line}");
+        assert!(stderr(&output).starts_with("error: "), "{line}");
+    }
+}
+
+#[test]
+fn an_answer_that_cannot_be_written_is_a_failure() {
+    let full = fs::File::options().write(true).open("/dev/full").expect("Linux has it");
+    let output = Command::new(env!("CARGO_BIN_EXE_locus-push")).arg("version").stdout(full).output().expect("it runs");
+    assert_eq!(output.status.code(), Some(2));
+    assert!(stderr(&output).starts_with("error: the answer could not be written to stdout: "));
+}
