@@ -7,7 +7,6 @@
 mod args;
 mod dispatch;
 mod duration;
-mod endpoint;
 mod environment;
 mod escape;
 mod expand;

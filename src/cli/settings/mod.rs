@@ -8,10 +8,11 @@ mod secrets;
 use std::path::{Path, PathBuf};
 
 use super::args::{CloudArgs, RegistryArgs};
-use super::endpoint::{self, Endpoints};
 use super::locus_toml::LocusToml;
 use super::{Environment, Failure};
+use crate::aws::CloudOptions;
 use crate::image::{Platform, Reference};
+use crate::registry::Endpoints;
 
 pub use loader::{LoaderSettings, loader};
 pub use pairs::{build_args, labels};
@@ -32,11 +33,11 @@ pub struct RegistrySettings {
     pub ca_file: Option<PathBuf>,
 }
 
-/// Who calls AWS, and where. What is `None` is left to the SDK's own chain.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Who calls AWS, and where.
+#[derive(Clone, Debug, Default)]
 pub struct Session {
-    pub profile: Option<String>,
-    pub region: Option<String>,
+    /// Profile and region. The variables that speak of them are read where the SDK's own are.
+    pub cloud: CloudOptions,
     /// `AWSACCOUNT`: the account that the caller believes to be in.
     pub account: Option<String>,
     /// `REPOSITORYURI`, unless a flag names the repository.
@@ -44,27 +45,23 @@ pub struct Session {
 }
 
 pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySettings, Failure> {
-    let mut endpoints = Endpoints::new();
+    let mut endpoints = Endpoints::default();
     let mut ca_file = None;
     if let Some(file) = given.file {
         for (host, url) in &file.registry_endpoints {
-            let fault = |why: String| file.fault(url.line, why);
-            let host = endpoint::host(host).map_err(fault)?;
-            endpoints.insert(host, endpoint::url(&file.expand(url, given.env)?).map_err(fault)?);
+            let text = format!("{host}={}", file.expand(url, given.env)?);
+            endpoints.add(&text).map_err(|error| file.fault(url.line, error.to_string()))?;
         }
         if let Some(path) = &file.ca_file {
             ca_file = Some(file.folder.join(file.expand(path, given.env)?));
         }
     }
     let from_env = given.env.set("LOCUS_REGISTRY_ENDPOINTS").unwrap_or_default();
-    for text in from_env.split(',').map(str::trim).filter(|text| !text.is_empty()) {
-        let fault = |why| Failure::configuration(format!("LOCUS_REGISTRY_ENDPOINTS: {why}"));
-        let (host, url) = endpoint::parse(text).map_err(fault)?;
-        endpoints.insert(host, url);
-    }
+    endpoints
+        .add_list(from_env)
+        .map_err(|error| Failure::configuration(format!("LOCUS_REGISTRY_ENDPOINTS: {error}")))?;
     for text in &args.registry_endpoint {
-        let (host, url) = endpoint::parse(text).map_err(|why| Failure::usage(format!("--registry-endpoint: {why}")))?;
-        endpoints.insert(host, url);
+        endpoints.add(text).map_err(|error| Failure::usage(format!("--registry-endpoint: {error}")))?;
     }
     Ok(RegistrySettings { endpoints, ca_file: args.ca_file.clone().or(ca_file) })
 }
@@ -74,23 +71,18 @@ pub fn session(args: &CloudArgs, given: Given<'_>) -> Result<Session, Failure> {
     let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
         file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
     };
-    // Keys in the environment are a choice of identity too, and come before the file's.
-    let profile = match (&args.profile, env.set("AWS_PROFILE").or(env.set("AWS_ACCESS_KEY_ID"))) {
-        (Some(profile), _) => Some(profile.clone()),
-        (None, Some(_)) => env.set("AWS_PROFILE").map(str::to_owned),
-        (None, None) => from_file(|file| file.profile.as_ref())?,
-    };
-    let region = ["REGION", "AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(|name| env.set(name));
-    let region = match args.region.as_deref().or(region) {
-        Some(region) => Some(region.to_owned()),
-        None => from_file(|file| file.region.as_ref())?,
+    let cloud = CloudOptions {
+        profile: args.profile.clone(),
+        region: args.region.clone(),
+        file_profile: from_file(|file| file.profile.as_ref())?,
+        file_region: from_file(|file| file.region.as_ref())?,
     };
     let account = env.set("AWSACCOUNT").map(account).transpose()?;
     let repository_uri = match &args.repository {
         Some(_) => None,
         None => env.set("REPOSITORYURI").map(repository_uri).transpose()?,
     };
-    Ok(Session { profile, region, account, repository_uri })
+    Ok(Session { cloud, account, repository_uri })
 }
 
 /// One platform; a list is refused.
@@ -155,11 +147,16 @@ mod tests {
         let flags = ["index.docker.io=http://flag:3".to_owned(), "r.io=http://flag:3".to_owned()];
         let args = RegistryArgs { registry_endpoint: flags.to_vec(), ..RegistryArgs::default() };
         let settings = registry(&args, given(&env, Some(&file))).expect("all is right");
-        let got: Vec<_> = settings.endpoints.iter().map(|(host, url)| format!("{host}={url}")).collect();
-        assert_eq!(
-            got,
-            ["docker.io=http://flag:3/", "ghcr.io=http://h:1/", "quay.io=http://env:2/", "r.io=http://flag:3/"]
-        );
+        for (registry, url) in [
+            ("docker.io", "http://flag:3"),
+            ("ghcr.io", "http://h:1"),
+            ("quay.io", "http://env:2"),
+            ("r.io", "http://flag:3"),
+        ] {
+            let endpoint = settings.endpoints.of(registry);
+            assert!(endpoint.is_given() && endpoint.to_string().contains(url), "{registry}: {endpoint}");
+        }
+        assert!(!settings.endpoints.of("other.io").is_given());
         assert_eq!(settings.ca_file, Some("/w/ca.pem".into()));
     }
 
@@ -175,23 +172,12 @@ mod tests {
     }
 
     #[test]
-    fn profile_and_region_come_from_flag_then_environment_then_file() {
+    fn profile_and_region_of_flag_and_file_are_kept_apart() {
         let file = file();
-        let of = |args: (Option<&str>, Option<&str>), vars: &[(&str, &str)]| {
-            let args = CloudArgs {
-                profile: args.0.map(str::to_owned),
-                region: args.1.map(str::to_owned),
-                ..CloudArgs::default()
-            };
-            let session = session(&args, given(&Environment::of(vars), Some(&file))).expect("right");
-            (session.profile, session.region)
-        };
-        let pair = |a: &str, b: &str| (Some(a.to_owned()), Some(b.to_owned()));
-        let vars = [("AWS_PROFILE", "of-env"), ("REGION", "eu-2"), ("AWS_REGION", "eu-3")];
-        assert_eq!(of((Some("flag"), Some("eu-1")), &vars), pair("flag", "eu-1"));
-        assert_eq!(of((None, None), &vars), pair("of-env", "eu-2"));
-        assert_eq!(of((None, None), &[]), pair("of-file", "eu-west-1"));
-        assert_eq!(of((None, None), &[("AWS_ACCESS_KEY_ID", "k")]), (None, Some("eu-west-1".into())));
+        let args = CloudArgs { profile: Some("of-flag".into()), ..CloudArgs::default() };
+        let cloud = session(&args, given(&Environment::of(&[]), Some(&file))).expect("right").cloud;
+        assert_eq!((cloud.profile.as_deref(), cloud.file_profile.as_deref()), (Some("of-flag"), Some("of-file")));
+        assert_eq!((cloud.region, cloud.file_region.as_deref()), (None, Some("eu-west-1")));
     }
 
     #[test]
