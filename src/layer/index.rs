@@ -61,7 +61,6 @@ struct Layer {
     tree: Tree<Offset>,
     /// The hard links to each file.
     links: BTreeMap<LayerPath, BTreeSet<LayerPath>>,
-    symlinks: bool,
 }
 
 impl Layer {
@@ -91,8 +90,7 @@ impl Layer {
         }
         match &entry.kind {
             Kind::HardLink { to } => _ = self.links.entry(to.clone()).or_default().insert(path.clone()),
-            Kind::Symlink { .. } => self.symlinks = true,
-            Kind::Directory | Kind::File { .. } | Kind::Fifo => {}
+            Kind::Directory | Kind::File { .. } | Kind::Symlink { .. } | Kind::Fifo => {}
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } => {}
         }
         self.tree.entries.insert(path, entry);
@@ -108,7 +106,9 @@ impl Layer {
             Some(Kind::File { .. } | Kind::HardLink { .. } | Kind::Fifo) => At::Closed,
             Some(Kind::CharDevice { .. } | Kind::BlockDevice { .. }) => At::Closed,
         };
-        if !self.symlinks && path.ancestors().skip(1).all(|above| matches!(at(&above), At::Open)) {
+        // Nothing is ever put below a symlink; so if the directory is here, no symlink is above it.
+        let in_a_directory = |parent: LayerPath| self.tree.entries.get(&parent).is_some_and(Entry::is_directory);
+        if path.parent().is_none_or(in_a_directory) {
             return Ok(path.clone());
         }
         resolve(path.as_bytes(), false, at).map_err(|stopped| match stopped {

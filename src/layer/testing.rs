@@ -1,7 +1,7 @@
 //! Tars as nobody should write them, for tests.
 
 use super::ustar::{BLOCK, Header};
-use super::{Kind, LayerPath, Offset, Tree};
+use super::{Kind, LayerPath, Tree};
 
 /// A tar that is put together by hand; every method adds to its end.
 #[derive(Clone, Default)]
@@ -55,7 +55,8 @@ impl Tar {
 
     pub fn header(type_flag: u8, name: &str, link: &str, size: u64) -> Header {
         let (name, link) = (name.into(), link.into());
-        Header { name, mode: 0o644, uid: 0, gid: 0, size, mtime: 7, type_flag, link, major: 0, minor: 0 }
+        let mode = if type_flag == b'5' { 0o755 } else { 0o644 };
+        Header { name, mode, uid: 0, gid: 0, size, mtime: 7, type_flag, link, major: 0, minor: 0 }
     }
 
     /// A header of which some bytes were changed.
@@ -90,8 +91,8 @@ impl Tar {
 }
 
 /// A tree in a few words: `d/`, `f:SIZE`, `l>target`, `h=f`, `-whiteout`, `!opaque`.
-pub(super) fn words(tree: &Tree<Offset>) -> String {
-    let entry = |(path, entry): (&LayerPath, &super::Entry<Offset>)| match &entry.kind {
+pub(super) fn words<C>(tree: &Tree<C>) -> String {
+    let entry = |(path, entry): (&LayerPath, &super::Entry<C>)| match &entry.kind {
         Kind::Directory => format!("{path}/"),
         Kind::File { size, .. } => format!("{path}:{size}"),
         Kind::Symlink { target } => format!("{path}>{}", target.escape_ascii()),

@@ -224,7 +224,7 @@ mod tests {
 
     use super::*;
     use crate::layer::testing::{path, tar, words};
-    use crate::layer::{Offset, Times, index, write_layer};
+    use crate::layer::{Times, index, write_layer};
 
     struct Dir {
         dir: tempfile::TempDir,
@@ -261,16 +261,11 @@ mod tests {
         }
 
         fn words(&self, lower: &View) -> String {
-            shown(self.read(lower).unwrap())
+            words(&self.read(lower).unwrap())
         }
     }
 
-    fn shown(tree: Tree<Content>) -> String {
-        let entries = tree.entries.into_iter().map(|(path, entry)| (path, entry.map(|_| Offset(0)))).collect();
-        words(&Tree { entries, whiteouts: tree.whiteouts, opaque: tree.opaque })
-    }
-
-    /// `d/` and `d/e/` (0644, of whoever runs the tests), `d/f`, `f`.
+    /// `d/`, `d/e/`, `d/f`, `f`, of whoever runs the tests.
     fn lower() -> View {
         let tar = tar().dir("d").dir("d/e").file("d/f", b"1").file("f", b"1").end();
         let mut layer = index(&tar[..]).unwrap();
@@ -291,26 +286,23 @@ mod tests {
     #[test]
     fn a_directory_that_was_only_touched_is_no_change() {
         let upper = Dir::new();
+        upper.make_dir("d", 0o755);
+        upper.make_dir("d/e", 0o755);
+        assert!(upper.read(&lower()).unwrap().is_empty());
+        std::fs::write(upper.at("d/e/x"), "").unwrap();
+        assert_eq!(upper.words(&lower()), "/d/ /d/e/ /d/e/x:0", "parents of what changed are listed");
+    }
+
+    #[test]
+    fn a_directory_whose_mode_changed_or_that_is_new_is_a_change() {
+        let upper = Dir::new();
         upper.make_dir("d", 0o700);
-        upper.make_dir("d/e", 0o700);
-        std::fs::set_permissions(upper.at("d/e"), PermissionsExt::from_mode(0o644)).unwrap();
-        assert_eq!(upper.words(&lower()), "/d/", "its mode changed");
+        upper.make_dir("d/e", 0o755);
+        assert_eq!(upper.words(&lower()), "/d/");
         upper.make_dir("new", 0o755);
         assert_eq!(upper.words(&lower()), "/d/ /new/");
-        let same = Dir::new();
-        same.make_dir("d", 0o755);
-        same.make_dir("d/e", 0o755);
-        let mut view = View::default();
-        let mut layer = index(&tar().dir("d").dir("d/e").end()[..]).unwrap();
-        for entry in layer.tree.entries.values_mut() {
-            (entry.mode, entry.uid, entry.gid) = (0o755, ids().0, ids().1);
-        }
-        let root = Entry { uid: ids().0, gid: ids().1, ..Entry::directory(0o755) };
-        layer.tree.entries.insert(LayerPath::root(), root);
-        view.apply(&layer).unwrap();
-        assert!(same.read(&view).unwrap().is_empty());
-        std::fs::write(same.at("d/e/f"), "").unwrap();
-        assert_eq!(same.words(&view), "/d/ /d/e/ /d/e/f:0", "parents of what changed are listed");
+        std::fs::set_permissions(upper.dir.path(), PermissionsExt::from_mode(0o711)).unwrap();
+        assert_eq!(upper.words(&lower()), "// /d/ /new/", "the root too");
     }
 
     #[test]
@@ -335,7 +327,7 @@ mod tests {
             upper.mark("d", xattr, b"y");
             upper.mark("new", xattr, b"y");
             upper.whiteout("d/f");
-            upper.make_dir("d/e", 0o644);
+            upper.make_dir("d/e", 0o755);
             assert_eq!(upper.words(&lower()), "/d/ /d/e/ /new/ !/d");
         }
     }
@@ -359,7 +351,7 @@ mod tests {
         let _listener = std::os::unix::net::UnixListener::bind(upper.at("socket")).unwrap();
         let tree = upper.read(&lower()).unwrap();
         assert_eq!(tree.entries[&path("a")].xattrs, [("user.kept".to_owned(), b"k".to_vec())].into());
-        assert_eq!(shown(tree), "/a:1");
+        assert_eq!(words(&tree), "/a:1");
     }
 
     #[test]

@@ -178,12 +178,13 @@ impl View {
     fn put(&mut self, path: &LayerPath, node: Node) -> Result<(), ViewError> {
         let path = self.settle(path)?;
         let layer = self.layers;
-        for above in path.ancestors().skip(1) {
-            self.nodes.entry(above).or_insert_with(|| Slot { node: Entry::directory(UNSAID_DIRECTORY), layer });
+        if !self.is_in_a_directory(&path) {
+            for above in path.ancestors().skip(1) {
+                self.nodes.entry(above).or_insert_with(|| Slot { node: Entry::directory(UNSAID_DIRECTORY), layer });
+            }
         }
-        let both_directories = node.is_directory() && self.lookup(&path).is_some_and(Entry::is_directory);
-        if !both_directories {
-            self.remove(&path, true);
+        if !node.is_directory() && self.lookup(&path).is_some_and(Entry::is_directory) {
+            self.remove(&path, false);
         }
         self.nodes.insert(path, Slot { node, layer });
         Ok(())
@@ -191,10 +192,15 @@ impl View {
 
     /// The path with the symlinks above it followed.
     fn settle(&self, path: &LayerPath) -> Result<LayerPath, ViewError> {
-        match path.ancestors().skip(1).all(|above| matches!(self.at(&above), At::Open)) {
+        match self.is_in_a_directory(path) {
             true => Ok(path.clone()),
             false => Ok(self.resolve(path.as_bytes(), false)?.path),
         }
+    }
+
+    /// What is here is in a directory that is here, up to the root: so one look is enough.
+    fn is_in_a_directory(&self, path: &LayerPath) -> bool {
+        path.parent().is_none_or(|parent| self.lookup(&parent).is_some_and(Entry::is_directory))
     }
 
     /// The same; `None` where no such path can be.
