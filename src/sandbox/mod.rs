@@ -1,1 +1,52 @@
-//! The sandbox room.
+//! One process tree in a root of its own: namespaces, id maps, mounts, capabilities, seccomp.
+//!
+//! The program starts itself again, from a sealed copy in memory, to do the dangerous part: a process with
+//! threads must not fork and carry on, and a file that the container could write must not be its helper
+//! (CVE-2019-5736). What the helper is to do comes over a socket, never by argv or environment.
+//!
+//! ```text
+//!   run / job ──socket──▶ helper: user namespace, mount namespace, overlay ──fork──▶ the command, pid 1 of its
+//!     ▲  ▲                  │ waits, removes the mount stubs                          own pid namespace
+//!     │  └── exit, errors ◀─┘                                                           │
+//!     └───────────────────────────── stdout, stderr ◀──────────────────────────────────┘
+//! ```
+//!
+//! When our end of the socket closes, for whatever reason, the helper kills the tree: nothing outlives us.
+
+mod error;
+mod idmap;
+mod inside;
+mod job;
+mod launch;
+mod run;
+mod rung;
+mod step;
+mod stop;
+mod wire;
+
+use std::sync::Arc;
+
+pub use error::{NoRung, RunError};
+pub use inside::{JobFn, enter_if_asked};
+pub use job::{JobError, JobHandle};
+pub use launch::Launcher;
+pub use rung::{Rung, probe};
+pub use step::{Exit, Ids, Layers, Network, Step, Stream, host_resolv_conf, hosts_file};
+pub use stop::Stopper;
+
+/// The sandbox of this machine: the best rung of the ladder, and the program that can stand on it.
+#[derive(Clone)]
+pub struct Sandbox {
+    launcher: Launcher,
+    rung: Arc<Rung>,
+}
+
+impl Sandbox {
+    pub fn new(launcher: Launcher, rung: Rung) -> Self {
+        Self { launcher, rung: Arc::new(rung) }
+    }
+
+    pub fn rung(&self) -> &Rung {
+        &self.rung
+    }
+}

@@ -1,0 +1,134 @@
+//! What the command may do: Docker's default capabilities, its user, its limits, its system calls.
+
+use nix::libc;
+use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
+use rustix::io::{Errno, Result};
+use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use rustix::thread::{
+    CapabilitySet, CapabilitySets, Gid, Uid, capability_is_in_bounding_set, clear_ambient_capability_set,
+    remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
+};
+
+use super::super::error::RunError;
+use super::super::step::Ids;
+use super::super::wire::Command;
+use super::seccomp;
+
+/// moby, oci/caps/defaults.go.
+const DOCKER: CapabilitySet = CapabilitySet::CHOWN
+    .union(CapabilitySet::DAC_OVERRIDE)
+    .union(CapabilitySet::FSETID)
+    .union(CapabilitySet::FOWNER)
+    .union(CapabilitySet::MKNOD)
+    .union(CapabilitySet::NET_RAW)
+    .union(CapabilitySet::SETGID)
+    .union(CapabilitySet::SETUID)
+    .union(CapabilitySet::SETFCAP)
+    .union(CapabilitySet::SETPCAP)
+    .union(CapabilitySet::NET_BIND_SERVICE)
+    .union(CapabilitySet::SYS_CHROOT)
+    .union(CapabilitySet::KILL)
+    .union(CapabilitySet::AUDIT_WRITE);
+
+/// Some programs visit every descriptor up to the soft limit, others raise it themselves: systemd's choice.
+const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(1 << 20) };
+
+/// Gives up everything but what a command of Docker's has. `no_new_privs` stays off: setuid programs work.
+pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
+    let step = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
+    reset_signals().map_err(step("resetting the signals"))?;
+    limits().map_err(step("setting the limits"))?;
+    bound().map_err(step("dropping capabilities"))?;
+    // Outputs are pipes of ours, closed to anybody but their owner: /dev/stdout must open for the command's user.
+    for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
+        match rustix::fs::fchown(output, Some(Uid::from_raw(command.user.uid)), None) {
+            Ok(()) | Err(Errno::PERM | Errno::INVAL) => {}
+            Err(error) => return Err(RunError::system("handing over the output", error)),
+        }
+    }
+    // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before the capabilities go. What follows
+    // it is allowed to everybody.
+    seccomp::install().map_err(|error| RunError::system("installing the seccomp filter", error))?;
+    become_user(&command.user)
+}
+
+fn become_user(user: &Ids) -> std::result::Result<(), RunError> {
+    let Ids { uid, gid, groups } = user;
+    let as_error = |id: u32| {
+        move |error: Errno| match error {
+            Errno::INVAL => RunError::IdNotMapped { id },
+            error => RunError::system(format!("becoming {id}"), error),
+        }
+    };
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    let (raw_uid, raw_gid) = (*uid, *gid);
+    let (uid, gid) = (Uid::from_raw(raw_uid), Gid::from_raw(raw_gid));
+    let worst = groups.iter().map(|group| group.as_raw()).max().unwrap_or(raw_gid);
+    set_thread_groups(&groups).map_err(as_error(worst))?;
+    set_thread_res_gid(gid, gid, gid).map_err(as_error(raw_gid))?;
+    // For another user than root this empties the effective and the permitted set.
+    set_thread_res_uid(uid, uid, uid).map_err(as_error(raw_uid))?;
+    let held = if raw_uid == 0 { DOCKER } else { CapabilitySet::empty() };
+    // Nothing is inheritable (CVE-2022-27651).
+    set_capabilities(None, CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() })
+        .map_err(|error| RunError::system("dropping capabilities", error))
+}
+
+fn bound() -> Result<()> {
+    clear_ambient_capability_set()?;
+    for number in 0..64 {
+        let one = CapabilitySet::from_bits_retain(1 << number);
+        match capability_is_in_bounding_set(one) {
+            Ok(true) if !DOCKER.contains(one) => remove_capability_from_bounding_set(one)?,
+            Ok(_) => {}
+            // The first that the kernel does not know.
+            Err(Errno::INVAL) => break,
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(())
+}
+
+fn limits() -> Result<()> {
+    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
+    let ours = getrlimit(Resource::Nofile).maximum;
+    let least = |limit: Option<u64>| match (limit, ours) {
+        (Some(limit), Some(ours)) => Some(limit.min(ours)),
+        (limit, ours) => limit.or(ours),
+    };
+    setrlimit(Resource::Nofile, Rlimit { current: least(OPEN_FILES.current), maximum: least(OPEN_FILES.maximum) })
+}
+
+/// Whoever started us may have had signals ignored (nohup) or blocked; ignoring and blocking outlive exec.
+fn reset_signals() -> Result<()> {
+    for signal in Signal::iterator() {
+        if matches!(signal, Signal::SIGKILL | Signal::SIGSTOP) {
+            continue;
+        }
+        // SAFETY: the default action runs no code of ours.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.map_err(errno)?;
+    }
+    sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None).map_err(errno)
+}
+
+/// A new network namespace has a loopback that is down.
+pub(super) fn loopback_up() -> Result<()> {
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    use std::os::fd::AsRawFd;
+    let socket = socket_with(AddressFamily::INET, SocketType::DGRAM, SocketFlags::CLOEXEC, None)?;
+    // SAFETY: an ifreq of zeroes is a valid one.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    for (to, from) in request.ifr_name.iter_mut().zip(b"lo") {
+        *to = *from as libc::c_char;
+    }
+    request.ifr_ifru.ifru_flags = libc::IFF_UP as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads an ifreq, which outlives the call.
+    match unsafe { libc::ioctl(socket.as_raw_fd(), libc::SIOCSIFFLAGS, &raw const request) } {
+        0 => Ok(()),
+        _ => Err(errno(nix::errno::Errno::last())),
+    }
+}
+
+fn errno(error: nix::errno::Errno) -> Errno {
+    Errno::from_raw_os_error(error as i32)
+}

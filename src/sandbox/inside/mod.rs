@@ -1,0 +1,159 @@
+//! What happens in the helper: one thread, a cleared environment, an order on its socket.
+//!
+//! The helper watches from outside the command's pid namespace. It forks, which it may: it has one thread.
+
+mod confine;
+mod exec;
+mod mounts;
+mod overlay;
+mod probe;
+mod remove;
+mod root;
+mod run;
+mod seccomp;
+mod stubs;
+mod supervise;
+
+use std::ffi::OsStr;
+use std::io::{self, Write};
+use std::os::fd::RawFd;
+use std::os::unix::net::UnixStream;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use rustix::fs::{Mode, OFlags};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
+
+use super::error::RunError;
+use super::job;
+use super::launch::MARKER;
+use super::wire::{self, Order, Reply, Task};
+
+/// A function that can be run inside, by its name: it gets the payload and writes its output.
+pub type JobFn = fn(&[u8], &mut dyn Write) -> Result<(), String>;
+
+/// Becomes the sandbox's helper if the program was started as one, and then never returns. Call it first thing
+/// in `main`, before any thread is made.
+pub fn enter_if_asked(jobs: &[(&'static str, JobFn)]) {
+    if std::env::args_os().next().as_deref() != Some(OsStr::new(MARKER)) {
+        return;
+    }
+    // Whoever reads our stderr is promised the command's words only; a panic is answered over the socket.
+    std::panic::set_hook(Box::new(|_| {}));
+    std::process::exit(match serve(jobs) {
+        Ok(()) => 0,
+        Err(_) => 70,
+    });
+}
+
+fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
+    // Out of the terminal's foreground group: a Ctrl-C is for the program, which then stops us.
+    rustix::process::setsid()?;
+    close_range(3, RawFd::MAX);
+    rustix::process::umask(Mode::from_raw_mode(0o022));
+    let mut socket = UnixStream::from(rustix::stdio::stdin().try_clone_to_owned()?);
+    let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+    rustix::stdio::dup2_stdin(&null)?;
+
+    let order: Order = wire::receive(&mut socket)?;
+    let more = wire::receive_bytes(&mut socket)?;
+    let answer = catch_unwind(AssertUnwindSafe(|| {
+        if order.user_namespace {
+            enter_user_namespace(&mut socket)?;
+        }
+        // From here on nobody but root outside may look into this process or read its descriptors.
+        set_dumpable_behavior(DumpableBehavior::NotDumpable)
+            .map_err(|error| RunError::system("hiding the helper", error))?;
+        match order.task {
+            Task::Probe { dir } => probe::probe(wire::path(&dir)).map(|()| Reply::Done),
+            Task::Run(command) => run::run(&socket, &command, &more),
+            Task::Job { name } => run_job(&socket, &name, &more, jobs),
+        }
+    }));
+    let reply = match answer {
+        Ok(Ok(reply)) => reply,
+        Ok(Err(error)) => Reply::Failed(error),
+        Err(panic) => Reply::Failed(RunError::Helper { how: format!("panicked: {}", panic_words(&*panic)) }),
+    };
+    wire::send(&mut socket, &reply)
+}
+
+/// Makes the namespace, has it mapped by the one who started us, and becomes its root.
+fn enter_user_namespace(socket: &mut UnixStream) -> Result<(), RunError> {
+    unshare(UnshareFlags::NEWUSER).map_err(|error| RunError::Namespace {
+        which: "a user namespace".into(),
+        errno: error.raw_os_error(),
+        hint: Some("a limit, a security module or a seccomp filter stands in the way".into()),
+    })?;
+    let lost = |error| RunError::system("waiting for the ids to be mapped", error);
+    wire::send(socket, &Reply::MapMe).map_err(lost)?;
+    wire::receive_bytes(socket).map_err(lost)?;
+    let become_root = || {
+        set_thread_groups(&[])?;
+        set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
+        set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
+    };
+    become_root().map_err(|error| RunError::system("becoming root of the user namespace", error))
+}
+
+fn run_job(socket: &UnixStream, name: &str, payload: &[u8], jobs: &[(&'static str, JobFn)]) -> Result<Reply, RunError> {
+    let built_in: [(&str, JobFn); 1] = [(job::REMOVE, remove::job)];
+    let Some(&(_, work)) = built_in.iter().chain(jobs).find(|(known, _)| *known == name) else {
+        return Err(RunError::Helper { how: format!("has no job `{name}`: main must hand it to enter_if_asked") });
+    };
+    supervise::fork_and_watch(socket, || {
+        let mut out = io::BufWriter::with_capacity(64 << 10, rustix_stdout());
+        let done = catch_unwind(AssertUnwindSafe(|| work(payload, &mut out)));
+        let flushed = out.flush();
+        match done {
+            Ok(Ok(())) => match flushed {
+                Ok(()) => Reply::Done,
+                Err(error) => Reply::JobFailed(format!("writing the output: {error}")),
+            },
+            Ok(Err(why)) => Reply::JobFailed(why),
+            Err(panic) => Reply::JobFailed(format!("it panicked: {}", panic_words(&*panic))),
+        }
+    })
+}
+
+/// Stdout without the line buffering of `std::io::stdout`, which would flush a tar at each byte 10.
+fn rustix_stdout() -> impl Write {
+    struct Out;
+    impl Write for Out {
+        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+            Ok(rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), bytes))?)
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    Out
+}
+
+fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {
+    // SAFETY: rustix asks for care with descriptor tables shared between threads (CLONE_FILES); we never unshare
+    // those, and have one thread.
+    unsafe { rustix::thread::unshare_unsafe(flags) }
+}
+
+/// Closes the descriptors from `first` to `last`.
+fn close_range(first: RawFd, last: RawFd) {
+    if first > last {
+        return;
+    }
+    // SAFETY: the callers use none of these afterwards; close_range(2) touches no memory of ours.
+    unsafe { nix::libc::syscall(nix::libc::SYS_close_range, first, last, 0) };
+}
+
+/// Lets go of the outputs, so that they end when the command does. By descriptor: the command may be changing our
+/// root at this moment.
+fn release_outputs() -> rustix::io::Result<()> {
+    rustix::stdio::dup2_stdout(rustix::stdio::stdin())?;
+    rustix::stdio::dup2_stderr(rustix::stdio::stdin())
+}
+
+fn panic_words(panic: &(dyn std::any::Any + Send)) -> String {
+    let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "no words".into())
+}

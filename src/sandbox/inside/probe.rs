@@ -1,0 +1,48 @@
+//! What a step needs, tried for once.
+
+use std::path::Path;
+
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::thread::UnshareFlags;
+
+use super::super::error::RunError;
+use super::super::wire::Reply;
+use super::supervise::fork;
+use super::{mounts, overlay, remove, run};
+
+/// Mounts an overlay in `dir`, and a `/proc` in a pid namespace; leaves nothing of it behind.
+pub(super) fn probe(dir: &Path) -> Result<(), RunError> {
+    run::namespaces(UnshareFlags::empty())?;
+    private_mounts()?;
+    let [lower, upper, work, merged] = ["l", "u", "w", "m"].map(|name| dir.join(name));
+    for folder in [&lower, &upper, &work, &merged] {
+        let made = std::fs::create_dir(folder);
+        made.map_err(|error| RunError::system(format!("making {}", folder.display()), error))?;
+    }
+    let mounted = overlay::mount_overlay(dir, &["l".to_owned()], &upper, &work, &merged);
+    let tried = mounted.and_then(|root| {
+        drop(root);
+        unmount(&merged, UnmountFlags::DETACH).map_err(|error| RunError::system("unmounting the overlay", error))?;
+        proc()
+    });
+    // The overlay's own folders are closed to whoever is not root of this namespace.
+    remove::tree(&work).map_err(|error| RunError::system("cleaning up", error))?;
+    tried
+}
+
+fn proc() -> Result<(), RunError> {
+    let forked = fork(|_| match mounts::fresh("proc", &[], MountAttrFlags::empty()) {
+        Ok(_) => Reply::Done,
+        Err(error) => Reply::Failed(run::no_proc(error)),
+    })?;
+    match forked.finish()?.reply {
+        Some(Reply::Done) => Ok(()),
+        Some(Reply::Failed(error)) => Err(error),
+        _ => Err(RunError::Helper { how: "lost the process that tried a /proc".into() }),
+    }
+}
+
+pub(super) fn private_mounts() -> Result<(), RunError> {
+    mount_change("/", MountPropagationFlags::PRIVATE | MountPropagationFlags::REC)
+        .map_err(|error| RunError::system("keeping our mounts to ourselves", error))
+}

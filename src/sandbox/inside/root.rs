@@ -1,0 +1,189 @@
+//! What the command finds mounted in its root, as the OCI runtime's defaults have it (runtime-spec,
+//! config-linux.md; moby oci/defaults.go).
+
+use std::os::fd::{AsFd, OwnedFd};
+
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, major, minor, openat, openat2, symlinkat};
+use rustix::io::{Errno, Result};
+use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+
+use super::super::error::RunError;
+use super::super::step::Network;
+use super::super::wire::Command;
+use super::mounts::{attach, copy, copy_all, fresh, restrict};
+use super::run;
+use super::stubs::Targets;
+
+/// Told to lie: what they show or do concerns the machine.
+const MASKED_PROC: [&str; 12] = [
+    "acpi",
+    "asound",
+    "interrupts",
+    "kcore",
+    "keys",
+    "kmsg",
+    "kpagecount",
+    "latency_stats",
+    "sched_debug",
+    "scsi",
+    "timer_list",
+    "timer_stats",
+];
+const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
+const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
+
+/// Bound from the host: a namespace may not make its own.
+const DEVICES: [(&str, u32, u32); 6] =
+    [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
+
+const LINKS: [(&str, &str); 6] = [
+    ("fd", "/proc/self/fd"),
+    ("stdin", "/proc/self/fd/0"),
+    ("stdout", "/proc/self/fd/1"),
+    ("stderr", "/proc/self/fd/2"),
+    ("ptmx", "pts/ptmx"),
+    ("core", "/proc/kcore"),
+];
+
+const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
+const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
+const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
+const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
+
+/// Mounts everything. Runs in the pid namespace, before the root is changed.
+pub(super) fn furnish(command: &Command, targets: &Targets) -> std::result::Result<(), RunError> {
+    files(command, targets).map_err(|error| RunError::system("mounting /etc/resolv.conf and /etc/hosts", error))?;
+    dev(targets).map_err(|error| RunError::system("mounting /dev", error))?;
+    sys(command, targets).map_err(|error| RunError::system("mounting /sys", error))?;
+    let proc = fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)?;
+    attach(&proc, targets.proc.as_fd())
+        .and_then(|()| guard_proc(&proc))
+        .map_err(|error| RunError::system("mounting /proc", error))
+}
+
+/// Makes `root` the root, and forgets the old one.
+pub(super) fn enter(root: &OwnedFd) -> std::result::Result<(), RunError> {
+    let enter = || {
+        rustix::process::fchdir(root)?;
+        // The old root lands on top of the new one, and is taken off (pivot_root(2), "pivot_root(".", ".")").
+        rustix::process::pivot_root(".", ".")?;
+        unmount(".", UnmountFlags::DETACH)?;
+        rustix::process::chdir("/")?;
+        let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
+        rustix::stdio::dup2_stdin(&null)
+    };
+    enter().map_err(|error| RunError::system("changing the root", error))
+}
+
+/// Private copies, on a file system that `/dev` covers next: what the command writes there is gone afterwards.
+fn files(command: &Command, targets: &Targets) -> Result<()> {
+    let store = fresh("tmpfs", &[("mode", "0755"), ("size", "1m")], NOSUID | NODEV | NOEXEC)?;
+    attach(&store, targets.dev.as_fd())?;
+    let files =
+        [("resolv.conf", &command.resolv_conf, &targets.resolv_conf), ("hosts", &command.hosts, &targets.hosts)];
+    for (name, content, target) in files {
+        write(&create(&store, name)?, content)?;
+        attach(copy(&store, name)?, target.as_fd())?;
+    }
+    Ok(())
+}
+
+fn dev(targets: &Targets) -> Result<()> {
+    // Nodes made in it are dead; the bound ones below are mounts of their own.
+    let dev = fresh("tmpfs", &[("mode", "0755"), ("size", "65536k")], NOSUID | NODEV | NOEXEC)?;
+    attach(&dev, targets.dev.as_fd())?;
+    for (name, want_major, want_minor) in DEVICES {
+        let device = copy(CWD, &format!("/dev/{name}"))?;
+        let stat = rustix::fs::fstat(&device)?;
+        let is_it = FileType::from_raw_mode(stat.st_mode as RawMode) == FileType::CharacterDevice
+            && (major(stat.st_rdev), minor(stat.st_rdev)) == (want_major, want_minor);
+        if !is_it {
+            return Err(Errno::NODEV);
+        }
+        attach(device, create(&dev, name)?.as_fd())?;
+    }
+    for (name, target) in LINKS {
+        symlinkat(target, &dev, name)?;
+    }
+    // The terminals' group, 5 everywhere that matters, must be one of ours.
+    let options = [("ptmxmode", "0666"), ("mode", "0620"), ("gid", "5")];
+    let pts =
+        fresh("devpts", &options, NOSUID | NOEXEC).or_else(|_| fresh("devpts", &options[..2], NOSUID | NOEXEC))?;
+    attach(pts, folder(&dev, "pts")?.as_fd())?;
+    let shm = fresh("tmpfs", &[("mode", "1777"), ("size", "65536k")], NOSUID | NODEV | NOEXEC)?;
+    attach(shm, folder(&dev, "shm")?.as_fd())?;
+    match fresh("mqueue", &[], NOSUID | NODEV | NOEXEC) {
+        Ok(queues) => attach(queues, folder(&dev, "mqueue")?.as_fd()),
+        // A kernel without POSIX queues has no such file system.
+        Err(Errno::NODEV) => Ok(()),
+        Err(error) => Err(error),
+    }
+}
+
+fn sys(command: &Command, targets: &Targets) -> Result<()> {
+    let restricted = NOSUID | NODEV | NOEXEC | RDONLY;
+    // A fresh one shows a network namespace, and is only given to the owner of that.
+    let own = match command.network {
+        Network::None => fresh("sysfs", &[], restricted).ok(),
+        Network::Host => None,
+    };
+    let sys = match own {
+        Some(sys) => sys,
+        None => {
+            let sys = copy_all("/sys")?;
+            restrict(&sys, restricted)?;
+            sys
+        }
+    };
+    attach(&sys, targets.sys.as_fd())?;
+    MASKED_SYS.iter().try_for_each(|path| mask(&sys, path))
+}
+
+fn guard_proc(proc: &OwnedFd) -> Result<()> {
+    for path in READ_ONLY_PROC {
+        let Some(target) = below(proc, path)? else { continue };
+        let guarded = copy(&target, "")?;
+        restrict(&guarded, RDONLY | NOSUID | NODEV | NOEXEC)?;
+        attach(guarded, target.as_fd())?;
+    }
+    MASKED_PROC.iter().try_for_each(|path| mask(proc, path))
+}
+
+/// Covers a folder with an empty one, and a file with `/dev/null`.
+fn mask(at: &OwnedFd, path: &str) -> Result<()> {
+    let Some(target) = below(at, path)? else { return Ok(()) };
+    let stat = rustix::fs::fstat(&target)?;
+    let cover = match FileType::from_raw_mode(stat.st_mode as RawMode) {
+        FileType::Directory => fresh("tmpfs", &[("size", "4k"), ("mode", "0755")], NOSUID | NODEV | NOEXEC | RDONLY)?,
+        _ => copy(CWD, "/dev/null")?,
+    };
+    attach(cover, target.as_fd())
+}
+
+/// What is there in a file system that we mounted, if it is.
+fn below(at: &OwnedFd, path: &str) -> Result<Option<OwnedFd>> {
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS;
+    match openat2(at, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty(), resolve) {
+        Ok(found) => Ok(Some(found)),
+        Err(Errno::NOENT) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+fn create(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
+    openat(at, name, flags, Mode::from_raw_mode(0o644))
+}
+
+fn folder(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+    rustix::fs::mkdirat(at, name, Mode::from_raw_mode(0o755))?;
+    openat(at, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
+}
+
+fn write(to: &OwnedFd, mut content: &[u8]) -> Result<()> {
+    while !content.is_empty() {
+        let written = rustix::io::write(to, content)?;
+        content = &content[written..];
+    }
+    Ok(())
+}

@@ -1,0 +1,84 @@
+//! From an order to a command that runs, and the tidying up after it.
+
+use std::os::unix::net::UnixStream;
+
+use rustix::io::Errno;
+use rustix::thread::UnshareFlags;
+
+use super::super::error::RunError;
+use super::super::step::Network;
+use super::super::wire::{Command, Reply, path};
+use super::supervise::{Parent, fork};
+use super::{confine, exec, overlay, probe, release_outputs, root, stubs, unshare};
+
+pub(super) fn run(socket: &UnixStream, command: &Command, environment: &[u8]) -> Result<Reply, RunError> {
+    namespaces(match command.network {
+        Network::Host => UnshareFlags::empty(),
+        Network::None => UnshareFlags::NEWNET,
+    })?;
+    probe::private_mounts()?;
+    // Before the overlay covers anything, and for the tidying up after the root has been changed under us.
+    let upper = overlay::folder(path(&command.upper))?;
+    let merged = overlay::mount_overlay(
+        path(&command.lower_parent),
+        &command.lower,
+        path(&command.upper),
+        path(&command.work),
+        path(&command.merged),
+    )?;
+    let (targets, made) = stubs::make(&merged, &upper)?;
+
+    let forked = fork(|parent| {
+        match settle(parent, command, &merged, &targets).and_then(|()| exec::exec(parent, command, environment)) {
+            Ok(never) => match never {},
+            Err(error) => Reply::Failed(error),
+        }
+    })?;
+    release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
+    drop(targets);
+    let ended = forked.watch(socket)?;
+    made.remove(&upper).map_err(|error| RunError::system("removing the mount stubs", error))?;
+    match ended.reply {
+        _ if ended.stopped => Err(RunError::Stopped),
+        Some(reply) => Ok(reply),
+        None => Ok(Reply::Exit(ended.exit)),
+    }
+}
+
+/// As pid 1 of the new tree: its root, then its limits. Nothing of ours is open afterwards.
+fn settle(
+    parent: &Parent,
+    command: &Command,
+    merged: &std::os::fd::OwnedFd,
+    targets: &stubs::Targets,
+) -> Result<(), RunError> {
+    // A session of its own has no terminal, so there is none to push characters into (TIOCSTI).
+    rustix::process::setsid().map_err(|error| RunError::system("making a session", error))?;
+    root::furnish(command, targets)?;
+    root::enter(merged)?;
+    rustix::system::sethostname(&command.hostname).map_err(|error| RunError::system("naming the host", error))?;
+    confine::confine(command)?;
+    parent.die_with_it().map_err(|error| RunError::system("binding to the helper", error))
+}
+
+/// A mount, pid, ipc and uts namespace of our own, and what else is asked.
+pub(super) fn namespaces(more: UnshareFlags) -> Result<(), RunError> {
+    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | more;
+    unshare(flags).map_err(|error| RunError::Namespace {
+        which: "the namespaces for mounts and processes".into(),
+        errno: error.raw_os_error(),
+        hint: Some("a limit (user.max_*_namespaces), a security module or a seccomp filter stands in the way".into()),
+    })?;
+    if more.contains(UnshareFlags::NEWNET) {
+        confine::loopback_up().map_err(|error| RunError::system("starting the loopback", error))?;
+    }
+    Ok(())
+}
+
+pub(super) fn no_proc(error: Errno) -> RunError {
+    RunError::Namespace {
+        which: "a /proc of its own".into(),
+        errno: error.raw_os_error(),
+        hint: Some("in a container whose own /proc is masked the kernel refuses one".into()),
+    }
+}

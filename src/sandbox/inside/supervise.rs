@@ -1,0 +1,154 @@
+//! Forking a child and ending with it, or ending it when the one who asked is gone.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
+
+use nix::unistd::ForkResult;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::pipe::{PipeFlags, pipe_with};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
+    waitpid,
+};
+
+use super::super::error::RunError;
+use super::super::step::Exit;
+use super::super::wire::Reply;
+
+/// A forked process, which dies with us.
+pub(super) struct Forked {
+    pid: Pid,
+    /// Its last words, if it has any.
+    words: OwnedFd,
+    /// Its end tells it that we are gone.
+    _alive: OwnedFd,
+}
+
+/// How a forked process ended.
+pub(super) struct Ended {
+    pub exit: Exit,
+    /// What it had to say, if it did not become another program.
+    pub reply: Option<Reply>,
+    pub stopped: bool,
+}
+
+/// Forks. The child does `work` and sends what it gives, if it ever comes back from there.
+pub(super) fn fork(work: impl FnOnce(&Parent) -> Reply) -> Result<Forked, RunError> {
+    let failed = |error: Errno| RunError::system("starting a process", error);
+    let (words, mouth) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    let (ear, alive) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
+    // SAFETY: the helper has one thread, so the child's copy of memory is whole and its locks are free.
+    match unsafe { nix::unistd::fork() } {
+        Err(error) => Err(RunError::system("starting a process (is a limit on processes reached?)", error)),
+        Ok(ForkResult::Parent { child }) => {
+            // A pid that fork gave is positive.
+            let pid = Pid::from_raw(child.as_raw()).ok_or_else(|| failed(Errno::CHILD))?;
+            Ok(Forked { pid, words, _alive: alive })
+        }
+        Ok(ForkResult::Child) => {
+            drop((words, alive));
+            let parent = Parent { ear, mouth: mouth.as_raw_fd() };
+            let reply = match parent.die_with_it() {
+                Ok(()) => work(&parent),
+                Err(error) => Reply::Failed(RunError::system("binding to the helper", error)),
+            };
+            // Serde has no trouble with it, and a pipe whose reader is gone needs no words.
+            let bytes = serde_json::to_vec(&reply).unwrap_or_default();
+            let _ = File::from(mouth).write_all(&bytes);
+            // SAFETY: _exit(2) ends the process, without the destructors and exit handlers that are the parent's.
+            unsafe { nix::libc::_exit(0) }
+        }
+    }
+}
+
+/// What a forked process knows of the one that forked it.
+pub(super) struct Parent {
+    ear: OwnedFd,
+    mouth: RawFd,
+}
+
+impl Parent {
+    /// Has the kernel kill us when the parent dies. To be called again after each change of credentials, which
+    /// forgets it (prctl(2)).
+    pub fn die_with_it(&self) -> rustix::io::Result<()> {
+        set_parent_process_death_signal(Some(Signal::KILL))?;
+        // It may have died before that line.
+        let mut ear = [PollFd::new(&self.ear, PollFlags::empty())];
+        match poll(&mut ear, Some(&Timespec { tv_sec: 0, tv_nsec: 0 }))? {
+            0 => Ok(()),
+            _ => Err(Errno::SRCH),
+        }
+    }
+
+    /// Closes every descriptor but the standard ones and the pipe for last words: a path such as `/proc/self/fd/7`
+    /// must not lead out of the root, and close-on-exec comes only after the program was looked up
+    /// (CVE-2024-21626). The process must become another program or end without dropping what it had open.
+    pub fn close_all_else(&self) {
+        super::close_range(3, self.mouth - 1);
+        super::close_range(self.mouth + 1, RawFd::MAX);
+    }
+}
+
+impl Forked {
+    /// Waits for its end; kills it when the socket of the one who asked closes.
+    pub fn watch(self, socket: &UnixStream) -> Result<Ended, RunError> {
+        let failed = |error: Errno| RunError::system("waiting for the command", error);
+        let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).map_err(failed)?;
+        let mut stopped = false;
+        loop {
+            let mut waiting = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+            match poll(&mut waiting, None) {
+                Ok(_) => {}
+                Err(Errno::INTR) => continue,
+                Err(error) => return Err(failed(error)),
+            }
+            if !waiting[0].revents().is_empty() {
+                break;
+            }
+            // Nobody speaks to a helper at work: whatever comes is the end.
+            stopped = true;
+            pidfd_send_signal(&pidfd, Signal::KILL).map_err(failed)?;
+            break;
+        }
+        Ok(Ended { stopped, ..self.finish()? })
+    }
+
+    /// Waits for its end.
+    pub fn finish(self) -> Result<Ended, RunError> {
+        let failed = |error: Errno| RunError::system("waiting for a process", error);
+        let status = loop {
+            match waitpid(Some(self.pid), WaitOptions::empty()) {
+                Ok(Some((_, status))) => break status,
+                Ok(None) | Err(Errno::INTR) => {}
+                Err(error) => return Err(failed(error)),
+            }
+        };
+        let mut words = Vec::new();
+        File::from(self.words).read_to_end(&mut words).map_err(|error| RunError::system("reading", error))?;
+        Ok(Ended { exit: exit(status), reply: serde_json::from_slice(&words).ok(), stopped: false })
+    }
+}
+
+/// Forks a piece of our own work, and gives its answer.
+pub(super) fn fork_and_watch(socket: &UnixStream, work: impl FnOnce() -> Reply) -> Result<Reply, RunError> {
+    let forked = fork(|_| work())?;
+    super::release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
+    let ended = forked.watch(socket)?;
+    match ended.reply {
+        _ if ended.stopped => Err(RunError::Stopped),
+        Some(reply) => Ok(reply),
+        None => Err(RunError::Helper { how: format!("lost its worker: {:?}", ended.exit) }),
+    }
+}
+
+fn exit(status: WaitStatus) -> Exit {
+    match (status.exit_status(), status.terminating_signal()) {
+        (Some(code), _) => Exit::Code(code),
+        (None, Some(signal)) => Exit::Signal(signal),
+        // We wait for ends only, and each end is one or the other.
+        (None, None) => Exit::Signal(0),
+    }
+}

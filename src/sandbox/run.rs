@@ -1,0 +1,166 @@
+//! Running a step: the order goes out, output comes back as it is written, then how it ended.
+
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+
+use rustix::event::{PollFd, PollFlags, poll};
+use rustix::io::Errno;
+use zeroize::Zeroizing;
+
+use super::error::RunError;
+use super::launch::{Output, out_of_turn};
+use super::step::{Exit, Layers, Step, Stream};
+use super::wire::{Command, Order, Reply, Task};
+use super::{Sandbox, Stopper};
+
+impl Sandbox {
+    /// Runs a step to its end, and to the end of all that it left behind. `output` gets what it writes, in
+    /// pieces as they come.
+    pub fn run(
+        &self,
+        step: &Step,
+        stopper: &Stopper,
+        output: &mut (dyn FnMut(Stream, &[u8]) + Send),
+    ) -> Result<Exit, RunError> {
+        let task = Task::Run(Box::new(command(step)?));
+        let environment = environment(step)?;
+        let map = self.rung.command_map();
+        let order = Order { user_namespace: map.is_some(), task };
+
+        let failed = |error| RunError::system("starting the sandbox's helper", error);
+        let mut helper = self.launcher.start(Output::Both).map_err(failed)?;
+        let _watched = stopper.watch(helper.socket.try_clone().map_err(failed)?);
+        let pipes = (helper.child.stdout.take(), helper.child.stderr.take());
+        let (Some(stdout), Some(stderr)) = pipes else { return Err(out_of_turn()) };
+
+        let ended = helper.begin(map, &order, &environment).and_then(|()| {
+            drop(environment);
+            follow([(Stream::Stdout, stdout.into()), (Stream::Stderr, stderr.into())], output)
+                .map_err(|error| RunError::system("reading the command's output", error))?;
+            helper.reply()
+        });
+        match ended {
+            Ok(Reply::Exit(exit)) => Ok(exit),
+            _ if stopper.stopped() => Err(RunError::Stopped),
+            Ok(Reply::Failed(error)) | Err(error) => Err(error),
+            Ok(Reply::MapMe | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
+        }
+    }
+}
+
+/// Reads both pipes until both have ended. They do: whoever holds them dies with the command.
+fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) + Send)) -> io::Result<()> {
+    let mut open: Vec<(Stream, File)> = pipes.map(|(stream, fd)| (stream, File::from(fd))).into();
+    let mut buffer = vec![0; 64 << 10];
+    while !open.is_empty() {
+        let mut waiting: Vec<_> = open.iter().map(|(_, pipe)| PollFd::new(pipe, PollFlags::IN)).collect();
+        match poll(&mut waiting, None) {
+            Ok(_) => {}
+            Err(Errno::INTR) => continue,
+            Err(error) => return Err(error.into()),
+        }
+        let ready: Vec<bool> = waiting.iter().map(|pipe| !pipe.revents().is_empty()).collect();
+        drop(waiting);
+        let mut ready = ready.into_iter();
+        let mut failure = None;
+        open.retain_mut(|(stream, pipe)| {
+            if ready.next() != Some(true) {
+                return true;
+            }
+            match pipe.read(&mut buffer) {
+                Ok(0) => false,
+                Ok(count) => {
+                    output(*stream, &buffer[..count]);
+                    true
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => true,
+                Err(error) => {
+                    failure = Some(error);
+                    false
+                }
+            }
+        });
+        if let Some(error) = failure {
+            return Err(error);
+        }
+    }
+    Ok(())
+}
+
+/// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
+fn command(step: &Step) -> Result<Command, RunError> {
+    let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network } = step;
+    let Layers { lower_parent, lower, upper, work, merged } = layers;
+    if argv.is_empty() {
+        return Err(RunError::NoCommand);
+    }
+    if let Some(name) = lower.iter().find(|name| !names_a_layer(name)) {
+        return Err(RunError::LayerName { name: name.clone() });
+    }
+    // The kernel takes -1 for "leave it as it is", which would be root.
+    if [user.uid, user.gid].iter().chain(&user.groups).any(|id| *id == u32::MAX) {
+        return Err(RunError::IdNotMapped { id: u32::MAX });
+    }
+    let argv = argv.iter().map(|word| without_nul("an argument", word)).collect::<Result<_, _>>()?;
+    Ok(Command {
+        lower_parent: without_nul("a layer's folder", lower_parent.as_os_str())?,
+        lower: lower.clone(),
+        upper: without_nul("a layer's folder", upper.as_os_str())?,
+        work: without_nul("a layer's folder", work.as_os_str())?,
+        merged: without_nul("a layer's folder", merged.as_os_str())?,
+        argv,
+        cwd: without_nul("the working directory", cwd.as_os_str())?,
+        user: user.clone(),
+        hostname: hostname.clone().into_bytes(),
+        resolv_conf: resolv_conf.clone(),
+        hosts: hosts.clone(),
+        network: *network,
+    })
+}
+
+/// What overlayfs takes between its colons without any escaping.
+fn names_a_layer(name: &str) -> bool {
+    !name.is_empty() && !name.contains(|c: char| matches!(c, ':' | ',' | '\\' | '\0') || c.is_whitespace())
+}
+
+/// `NAME=value`, each ended by a NUL, wiped when dropped.
+fn environment(step: &Step) -> Result<Zeroizing<Vec<u8>>, RunError> {
+    let plain = step.env.iter().map(|(name, value)| (name, value.as_bytes()));
+    let secret = step.secret_env.iter().map(|(name, value)| (name, value.expose()));
+    let size = plain.clone().chain(secret.clone()).map(|(name, value)| name.len() + value.len() + 2).sum();
+    // Taken whole at once: a buffer that grows leaves unwiped copies behind.
+    let mut block = Zeroizing::new(Vec::with_capacity(size));
+    for (name, value) in plain.chain(secret) {
+        if name.as_bytes().contains(&0) || value.contains(&0) {
+            return Err(RunError::Nul { what: format!("the variable {}", name.to_string_lossy()) });
+        }
+        block.extend_from_slice(name.as_bytes());
+        block.push(b'=');
+        block.extend_from_slice(value);
+        block.push(0);
+    }
+    Ok(block)
+}
+
+fn without_nul(what: &str, word: &OsStr) -> Result<Vec<u8>, RunError> {
+    match word.as_bytes() {
+        bytes if bytes.contains(&0) => Err(RunError::Nul { what: what.to_owned() }),
+        bytes => Ok(bytes.to_vec()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_layer_name_that_would_end_an_overlay_option_is_refused() {
+        for bad in ["", "a:b", "a,upperdir=/", "a\\", "a b", "a\n"] {
+            assert!(!names_a_layer(bad), "{bad:?}");
+        }
+        assert!(names_a_layer("l/0123abc"));
+    }
+}

@@ -1,0 +1,115 @@
+//! What is asked of the sandbox: one command, the root that it sees, and who it is there.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::secret::Secret;
+
+/// One command in a root of its own.
+#[derive(Debug)]
+pub struct Step {
+    pub layers: Layers,
+    /// The program and its arguments. A program without a slash is looked for in the step's own `PATH`.
+    pub argv: Vec<OsString>,
+    /// The whole environment: nothing is added to it and nothing of ours is passed on.
+    pub env: Vec<(OsString, OsString)>,
+    /// More environment, which is wiped from our memory after use.
+    pub secret_env: Vec<(OsString, Secret)>,
+    /// An absolute path in the root. It must exist.
+    pub cwd: PathBuf,
+    pub user: Ids,
+    pub hostname: String,
+    /// What the command reads in `/etc/resolv.conf`: a private copy, see [`host_resolv_conf`].
+    pub resolv_conf: Vec<u8>,
+    /// What the command reads in `/etc/hosts`: a private copy, see [`hosts_file`].
+    pub hosts: Vec<u8>,
+    pub network: Network,
+}
+
+/// The overlay that is the command's root. After the run `upper` is the whole difference.
+///
+/// The overlay is mounted `volatile`: fsync inside is free, so `upper` is safe on disk only once somebody has
+/// copied and synced it. Overlay attributes are `user.overlay.*` on every rung, as root too.
+#[derive(Clone, Debug)]
+pub struct Layers {
+    /// The folder that the names in `lower` are relative to.
+    pub lower_parent: PathBuf,
+    /// The topmost layer first. Short names: all of them must fit into one page of memory for mount(2).
+    /// No name may hold `:`, `,`, `\` or white space.
+    pub lower: Vec<String>,
+    /// Empty. Its own mode and owner are those of the command's `/`.
+    pub upper: PathBuf,
+    /// Empty, on the same file system as `upper`, used once: the kernel refuses a second time.
+    pub work: PathBuf,
+    /// An empty folder. The mount is seen by the helper and the command only.
+    pub merged: PathBuf,
+}
+
+/// Who the command runs as, in the image's own numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Ids {
+    pub uid: u32,
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Network {
+    /// The host's own: its addresses, the services on its loopback, and its abstract sockets.
+    #[default]
+    Host,
+    /// A loopback of its own and nothing else.
+    None,
+}
+
+/// Which of its two outputs the command wrote to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    Stdout,
+    Stderr,
+}
+
+/// How the command ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub enum Exit {
+    Code(i32),
+    Signal(i32),
+}
+
+impl Exit {
+    pub fn success(self) -> bool {
+        self == Self::Code(0)
+    }
+}
+
+/// The host's `/etc/resolv.conf`; empty where there is none.
+pub fn host_resolv_conf() -> Vec<u8> {
+    std::fs::read("/etc/resolv.conf").unwrap_or_default()
+}
+
+/// An `/etc/hosts` with the loopback names, the step's own name, and what `--add-host` brings.
+pub fn hosts_file(hostname: &str, more: &[(String, std::net::IpAddr)]) -> Vec<u8> {
+    let mut text = String::from(
+        "127.0.0.1\tlocalhost\n::1\tlocalhost ip6-localhost ip6-loopback\nfe00::\tip6-localnet\n\
+         ff00::\tip6-mcastprefix\nff02::1\tip6-allnodes\nff02::2\tip6-allrouters\n",
+    );
+    text.push_str(&format!("127.0.0.1\t{hostname}\n"));
+    for (name, address) in more {
+        text.push_str(&format!("{address}\t{name}\n"));
+    }
+    text.into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_hosts_file_names_the_step_and_what_was_added() {
+        let text = hosts_file("buildkitsandbox", &[("db".into(), [10, 0, 0, 1].into())]);
+        let text = String::from_utf8(text).expect("it is made of text");
+        assert!(text.contains("127.0.0.1\tbuildkitsandbox\n"), "{text}");
+        assert!(text.ends_with("10.0.0.1\tdb\n"), "{text}");
+    }
+}

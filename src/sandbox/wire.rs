@@ -1,0 +1,114 @@
+//! What we and the helper say to each other over its socket: frames of a length and that many bytes.
+
+use std::ffi::OsStr;
+use std::io::{self, Read, Write};
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use zeroize::Zeroizing;
+
+use super::error::RunError;
+use super::step::{Exit, Ids, Network};
+
+/// More is a mistake: argument lists and payloads are lists of names.
+const LIMIT: usize = 64 << 20;
+
+/// The first frame: what the helper is to be.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Order {
+    /// Whether it lives in a user namespace of its own, which we map.
+    pub user_namespace: bool,
+    pub task: Task,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Task {
+    /// Try what a step needs, in this empty folder.
+    Probe { dir: Vec<u8> },
+    /// Run a command. A second frame holds its environment: `NAME=value`, each ended by a NUL.
+    Run(Box<Command>),
+    /// Run one of our own functions. A second frame holds its payload.
+    Job { name: String },
+}
+
+/// A step, as it travels. Bytes, since neither paths nor arguments need be text.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Command {
+    pub lower_parent: Vec<u8>,
+    pub lower: Vec<String>,
+    pub upper: Vec<u8>,
+    pub work: Vec<u8>,
+    pub merged: Vec<u8>,
+    pub argv: Vec<Vec<u8>>,
+    pub cwd: Vec<u8>,
+    pub user: Ids,
+    pub hostname: Vec<u8>,
+    pub resolv_conf: Vec<u8>,
+    pub hosts: Vec<u8>,
+    pub network: Network,
+}
+
+/// A path that travelled as bytes.
+pub(super) fn path(bytes: &[u8]) -> &Path {
+    Path::new(OsStr::from_bytes(bytes))
+}
+
+/// What the helper says back.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) enum Reply {
+    /// It is in its user namespace and waits for its ids.
+    MapMe,
+    Exit(Exit),
+    Failed(RunError),
+    /// The probe or the job came to its end.
+    Done,
+    JobFailed(String),
+}
+
+pub(super) fn send<T: Serialize>(to: &mut impl Write, value: &T) -> io::Result<()> {
+    send_bytes(to, &Zeroizing::new(serde_json::to_vec(value)?))
+}
+
+pub(super) fn send_bytes(to: &mut impl Write, bytes: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(bytes.len()).ok().filter(|_| bytes.len() <= LIMIT);
+    let length = length.ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "too long for the sandbox"))?;
+    to.write_all(&length.to_le_bytes())?;
+    to.write_all(bytes)
+}
+
+pub(super) fn receive<T: DeserializeOwned>(from: &mut impl Read) -> io::Result<T> {
+    Ok(serde_json::from_slice(&receive_bytes(from)?)?)
+}
+
+pub(super) fn receive_bytes(from: &mut impl Read) -> io::Result<Zeroizing<Vec<u8>>> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > LIMIT {
+        return Err(io::Error::new(io::ErrorKind::InvalidData, "a frame that is too long"));
+    }
+    let mut bytes = Zeroizing::new(vec![0; length]);
+    from.read_exact(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_longer_than_the_limit_is_refused_before_memory_is_taken_for_it() {
+        let error = receive_bytes(&mut &[0xff; 8][..]).expect_err("4 GiB were announced");
+        assert_eq!(error.kind(), io::ErrorKind::InvalidData);
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_an_error() {
+        let mut bytes = Vec::new();
+        send_bytes(&mut bytes, b"hello").expect("it fits");
+        bytes.pop();
+        assert!(receive_bytes(&mut &bytes[..]).is_err());
+    }
+}

@@ -1,0 +1,506 @@
+//! What must hold, each as a sentence.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpListener;
+use std::os::unix::fs::symlink;
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use locus_push::sandbox::{Exit, Ids, JobError, Network, RunError, Stopper};
+use locus_push::secret::Secret;
+
+use crate::CANARY;
+use crate::world::World;
+
+type Case = (&'static str, fn());
+
+macro_rules! cases {
+    ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
+}
+
+pub const CASES: &[Case] = cases![
+    the_environment_is_exactly_the_steps,
+    standard_descriptors_are_all_that_is_open,
+    no_other_process_is_seen,
+    killing_everything_kills_nobody_outside,
+    a_daemon_left_behind_is_dead_afterwards,
+    when_we_are_killed_the_command_dies,
+    the_stopper_ends_the_tree,
+    exit_codes_and_signals_come_back,
+    both_outputs_come_back_whole,
+    removed_files_and_replaced_folders_are_in_the_upper_directory,
+    mount_stubs_vanish,
+    a_stub_behind_a_link_is_made_inside_the_root_and_vanishes,
+    a_link_in_place_of_proc_is_refused,
+    what_the_command_did_beside_a_stub_stays,
+    kernel_settings_cannot_be_written,
+    masked_files_are_empty,
+    device_nodes_are_useless,
+    the_everyday_devices_work,
+    mounts_and_namespaces_are_refused,
+    capabilities_are_dockers,
+    an_ordinary_user_has_no_capabilities,
+    setuid_programs_work,
+    the_host_and_its_name_servers_are_named,
+    without_a_network_there_is_a_loopback_alone,
+    with_the_hosts_network_its_loopback_is_reached,
+    a_missing_program_is_named,
+    a_working_directory_must_be_one,
+    a_user_beyond_the_map_is_refused,
+    owners_are_seen_right_by_a_job,
+    files_of_other_ids_are_removed,
+    jobs_answer_for_themselves,
+    a_dropped_job_is_killed,
+    a_hundred_and_twenty_layers_mount,
+    too_many_layers_are_told_before_the_kernel_is_asked,
+    a_missing_layer_is_told,
+    the_same_step_leaves_nothing_mounted,
+];
+
+/// Not cases: programs that cases start.
+pub const HELPERS: &[Case] = cases![sleep_until_killed];
+
+fn the_environment_is_exactly_the_steps() {
+    let world = World::new();
+    let mut step = world.step(&["/bin/env"]);
+    step.secret_env.push(("TOKEN".into(), Secret::new("s3cr3t")));
+    assert_eq!(world.run(&step).said(), "PATH=/bin\nWHO=the step\nTOKEN=s3cr3t\n");
+    assert_eq!(std::env::var("AWS_SECRET_ACCESS_KEY").as_deref(), Ok(CANARY));
+    let seen = world.sh("cat /proc/*/environ /proc/*/cmdline | tr '\\0' '\\n'").said();
+    assert!(seen.contains("WHO=the step") && !seen.contains(CANARY), "{seen}");
+}
+
+fn standard_descriptors_are_all_that_is_open() {
+    let world = World::new();
+    // The shell has closed the folder that it listed when it looks at the names.
+    let open = world.sh("for f in /proc/1/fd/*; do [ -e $f ] && echo ${f##*/}; done; readlink /proc/1/fd/0").said();
+    assert_eq!(open, "0\n1\n2\n/dev/null\n");
+}
+
+fn no_other_process_is_seen() {
+    let world = World::new();
+    assert_eq!(world.sh("echo $$; cd /proc; for p in [0-9]*; do echo $p; done").said(), "1\n1\n");
+}
+
+fn killing_everything_kills_nobody_outside() {
+    let world = World::new();
+    let mut bystander = Command::new("sleep").arg("60").spawn().expect("sleep runs");
+    assert_eq!(world.sh("sleep 60 & kill -9 -1; echo alive").said(), "alive\n");
+    assert!(bystander.try_wait().expect("a child of ours").is_none(), "the bystander lives");
+    bystander.kill().expect("a child of ours");
+    bystander.wait().expect("a child of ours");
+}
+
+fn a_daemon_left_behind_is_dead_afterwards() {
+    let world = World::new();
+    let script = "setsid sh -c 'while :; do echo x >> /tmp/grows; done' & while ! [ -s /tmp/grows ]; do :; done";
+    world.sh(script).said();
+    let size = || fs::metadata(world.upper().join("tmp/grows")).expect("the daemon wrote").len();
+    let before = size();
+    thread::sleep(Duration::from_millis(100));
+    assert_eq!(size(), before);
+}
+
+fn sleep_until_killed() {
+    let world = World::new();
+    world.sh(&format!("trap '' TERM; exec sleep {}", nap(7)));
+}
+
+fn when_we_are_killed_the_command_dies() {
+    let ourselves = std::env::current_exe().expect("our own path");
+    let mut victim = Command::new(ourselves).args(["--case", "sleep_until_killed"]).spawn().expect("ourselves");
+    within_five_seconds("it starts", || sleeping(7));
+    victim.kill().expect("a child of ours");
+    victim.wait().expect("a child of ours");
+    within_five_seconds("it ends", || !sleeping(7));
+}
+
+fn the_stopper_ends_the_tree() {
+    let world = World::new();
+    let stopper = Stopper::new();
+    let other = stopper.clone();
+    thread::scope(|scope| {
+        scope.spawn(move || {
+            within_five_seconds("it starts", || sleeping(8));
+            other.stop();
+        });
+        let ran = world.run_until(&world.step(&["/bin/sh", "-c", &format!("sleep {} & wait", nap(8))]), &stopper);
+        assert_eq!(ran.result, Err(RunError::Stopped));
+    });
+    assert!(!sleeping(8));
+    assert_eq!(world.run_until(&world.step(&["/bin/true"]), &stopper).result, Err(RunError::Stopped));
+}
+
+fn exit_codes_and_signals_come_back() {
+    let world = World::new();
+    assert_eq!(world.sh("exit 7").result, Ok(Exit::Code(7)));
+    assert_eq!(world.sh("sh -c 'kill -9 $$'; exit $?").result, Ok(Exit::Code(137)));
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            within_five_seconds("it starts", || sleeping(9));
+            let status = Command::new("pkill").args(["-9", "-f", &format!("^/bin/sleep {}$", nap(9))]).status();
+            assert!(status.expect("pkill runs").success());
+        });
+        assert_eq!(world.run(&world.step(&["/bin/sleep", &nap(9)])).result, Ok(Exit::Signal(9)));
+    });
+}
+
+fn both_outputs_come_back_whole() {
+    let world = World::new();
+    let ran =
+        world.sh("dd if=/dev/zero bs=1024 count=3000 2>/dev/null; dd if=/dev/zero bs=1024 count=2000 >&2 2>/dev/null");
+    assert_eq!((ran.stdout.len(), ran.stderr.len()), (3000 << 10, 2000 << 10));
+}
+
+fn removed_files_and_replaced_folders_are_in_the_upper_directory() {
+    let world = World::new();
+    world.base_file("old", b"", 0o644);
+    world.base_file("dir/inner", b"", 0o644);
+    world.sh("rm /old; rm -r /dir; mkdir /dir; echo new > /dir/x; mkdir /fresh; mv /tmp /gone || true").said();
+    let changes = world.changes();
+    for line in ["old whiteout 0 0:0", "dir opaque 755 0:0", "dir/x file 644 0:0", "tmp whiteout 0 0:0"] {
+        assert!(changes.iter().any(|change| change == line), "{line} in {changes:?}");
+    }
+    assert!(!changes.iter().any(|change| change.starts_with("etc") || change.starts_with("proc")), "{changes:?}");
+}
+
+fn mount_stubs_vanish() {
+    let world = World::new();
+    let before = fs::metadata(world.path("base/etc")).and_then(|stat| stat.modified()).expect("it is there");
+    world.sh("ls /etc; stat -c %Y /etc /").said();
+    assert_eq!(world.changes(), [""; 0]);
+    assert_eq!(fs::metadata(world.path("base/etc")).and_then(|stat| stat.modified()).expect("it is there"), before);
+    // An image without /etc at all.
+    let world = World::new();
+    world.sandbox.remove(&world.path("base/etc")).expect("it goes");
+    world.sh("cat /etc/resolv.conf").said();
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+fn a_stub_behind_a_link_is_made_inside_the_root_and_vanishes() {
+    let world = World::new();
+    symlink("../run/systemd/stub.conf", world.path("base/etc/resolv.conf")).expect("a link");
+    symlink("/../../../../../../../../tmp/locus-push-escaped", world.path("base/etc/hosts")).expect("a link");
+    let said = world.sh("cat /etc/resolv.conf /run/systemd/stub.conf; cat /tmp/locus-push-escaped | head -n 1").said();
+    assert_eq!(said, "nameserver 192.0.2.1\nnameserver 192.0.2.1\n127.0.0.1\tlocalhost\n");
+    assert_eq!(world.changes(), [""; 0]);
+    assert!(!fs::exists("/tmp/locus-push-escaped").expect("we may look"));
+}
+
+fn a_link_in_place_of_proc_is_refused() {
+    let world = World::new();
+    symlink("/etc", world.path("base/proc")).expect("a link");
+    let error = world.sh("true").result.expect_err("it is refused");
+    assert_eq!(error.to_string(), "the image's `/proc` cannot be mounted over: it is not a directory");
+}
+
+fn what_the_command_did_beside_a_stub_stays() {
+    let world = World::new();
+    world.sh("echo x > /etc/new; echo y > /etc/hosts; rm /etc/resolv.conf 2>/dev/null; chmod 700 /etc").said();
+    assert_eq!(world.changes(), ["etc folder 700 0:0", "etc/new file 644 0:0"]);
+}
+
+fn kernel_settings_cannot_be_written() {
+    let world = World::new();
+    let script = "for f in /proc/sys/kernel/core_pattern /proc/sys/kernel/modprobe /proc/sysrq-trigger /proc/irq/x \
+                  /sys/kernel/uevent_helper /sys/kernel/mm/ksm/run; do (echo 1 > $f) 2>/dev/null && echo wrote $f; done; \
+                  mount -o remount,rw /proc/sys 2>/dev/null && echo remounted; umount /proc/sys 2>/dev/null && echo unmounted; true";
+    let before = fs::read("/proc/sys/kernel/core_pattern").expect("we may look");
+    assert_eq!(world.sh(script).said(), "");
+    assert_eq!(fs::read("/proc/sys/kernel/core_pattern").expect("we may look"), before);
+}
+
+fn masked_files_are_empty() {
+    let world = World::new();
+    assert_eq!(
+        world
+            .sh("for f in kcore keys timer_list interrupts; do [ -e /proc/$f ] && head -c 100 /proc/$f; done; true")
+            .said(),
+        ""
+    );
+    assert_eq!(world.sh("ls /sys/firmware /proc/acpi /proc/scsi 2>/dev/null | grep -v :").stdout.trim(), "");
+}
+
+fn device_nodes_are_useless() {
+    let world = World::new();
+    let disk = fs::read_to_string("/proc/partitions").expect("we may look");
+    let disk: Vec<_> = disk.lines().nth(2).expect("a disk").split_whitespace().take(2).collect();
+    let script = format!(
+        "for d in / /dev /dev/shm /tmp; do mknod $d/disk b {0} {1} 2>/dev/null; \
+         head -c 1 $d/disk 2>/dev/null | grep -q . && echo read $d; \
+         mknod $d/mem c 1 1 2>/dev/null; head -c 1 $d/mem 2>/dev/null | grep -q . && echo read mem; done; true",
+        disk[0], disk[1]
+    );
+    assert_eq!(world.sh(&script).said(), "");
+}
+
+fn the_everyday_devices_work() {
+    let world = World::new();
+    let script = "head -c 4 /dev/zero | wc -c; head -c 4 /dev/urandom | wc -c; echo x > /dev/null; echo err > /dev/stderr; \
+                  echo out > /dev/stdout; echo shm > /dev/shm/x; cat /dev/shm/x; ls -d /dev/pts/ptmx /dev/mqueue; \
+                  echo x 2>/dev/null > /dev/full || echo full; (exec < /dev/tty) 2>/dev/null || echo no terminal";
+    let ran = world.sh(script);
+    assert_eq!(ran.stderr, "err\n");
+    assert_eq!(ran.said(), "4\n4\nout\nshm\n/dev/mqueue\n/dev/pts/ptmx\nfull\nno terminal\n");
+}
+
+fn mounts_and_namespaces_are_refused() {
+    let world = World::new();
+    let script = "mount -t tmpfs x /tmp; mount --bind /etc /tmp; umount /proc; unshare -U true; unshare -m true; \
+                  hostname other; swapoff -a; mount -o remount,rw /sys";
+    for attempt in script.split("; ") {
+        assert_ne!(world.sh(attempt).result, Ok(Exit::Code(0)), "{attempt}");
+    }
+    assert_eq!(world.sh("chroot / true && echo chroot; chown 5 /tmp && echo chown").said(), "chroot\nchown\n");
+}
+
+fn capabilities_are_dockers() {
+    let world = World::new();
+    let said = world.sh("grep -E '^(Cap|NoNew|Seccomp:)' /proc/self/status; umask; ulimit -c; ulimit -n").said();
+    assert_eq!(
+        said,
+        "CapInh:\t0000000000000000\nCapPrm:\t00000000a80425fb\nCapEff:\t00000000a80425fb\nCapBnd:\t00000000a80425fb\n\
+         CapAmb:\t0000000000000000\nNoNewPrivs:\t0\nSeccomp:\t2\n0022\n0\n1024\n"
+    );
+}
+
+fn an_ordinary_user_has_no_capabilities() {
+    let world = World::new();
+    let mut step = world.step(&["/bin/sh", "-c", "id; grep -E '^Cap(Prm|Eff|Amb)' /proc/self/status; echo e > /dev/stderr; cat /etc/resolv.conf; umask; cat /etc/shadow 2>&1"]);
+    world.base_file("etc/shadow", b"secret", 0o600);
+    step.user = Ids { uid: 1000, gid: 1000, groups: vec![33] };
+    // Ours must not decide what it can read.
+    rustix::process::umask(rustix::fs::Mode::from_raw_mode(0o077));
+    let ran = world.run(&step);
+    let zero = "0000000000000000";
+    let caps = format!("CapPrm:\t{zero}\nCapEff:\t{zero}\nCapAmb:\t{zero}\n");
+    let who = "uid=1000(me) gid=1000(me) groups=33";
+    assert_eq!(
+        ran.stdout,
+        format!("{who}\n{caps}nameserver 192.0.2.1\n0022\ncat: can't open '/etc/shadow': Permission denied\n")
+    );
+    assert_eq!(ran.stderr, "e\n");
+}
+
+fn setuid_programs_work() {
+    let world = World::new();
+    world.base_file("suid/busybox", &fs::read("/bin/busybox").expect("package busybox-static"), 0o4755);
+    let mut step = world.step(&["/suid/busybox", "su", "root", "-c", "id -u; grep CapEff /proc/self/status"]);
+    step.user = Ids { uid: 1000, gid: 1000, groups: Vec::new() };
+    assert_eq!(world.run(&step).said(), "0\nCapEff:\t00000000a80425fb\n");
+}
+
+fn the_host_and_its_name_servers_are_named() {
+    let world = World::new();
+    let said =
+        world.sh("hostname; cat /etc/resolv.conf; grep buildkit /etc/hosts; echo gone > /etc/resolv.conf").said();
+    assert_eq!(said, "buildkitsandbox\nnameserver 192.0.2.1\n127.0.0.1\tbuildkitsandbox\n");
+    assert_eq!(world.sh("cat /etc/resolv.conf").said(), "nameserver 192.0.2.1\n");
+}
+
+fn without_a_network_there_is_a_loopback_alone() {
+    let world = World::new();
+    let mut step = world.step(&[
+        "/bin/sh",
+        "-c",
+        "ls /sys/class/net; ip addr | grep -o 'inet 127.0.0.1/8'; grep -c : /proc/net/dev",
+    ]);
+    step.network = Network::None;
+    assert_eq!(world.run(&step).said(), "lo\ninet 127.0.0.1/8\n1\n");
+}
+
+fn with_the_hosts_network_its_loopback_is_reached() {
+    let world = World::new();
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("it is bound").port();
+    thread::scope(|scope| {
+        scope.spawn(|| listener.accept().expect("a guest").0.write_all(b"hello\n"));
+        assert_eq!(world.sh(&format!("nc 127.0.0.1 {port} < /dev/null")).said(), "hello\n");
+    });
+}
+
+fn a_missing_program_is_named() {
+    let world = World::new();
+    world.base_file("bin/script", b"#!/no/such/sh\n", 0o755);
+    world.base_file("bin/windows", b"#!/bin/sh\r\n", 0o755);
+    world.base_file("bin/plain", b"", 0o644);
+    let mut arm = fs::read("/bin/busybox").expect("package busybox-static");
+    arm[18] = 183;
+    world.base_file("bin/arm", &arm, 0o755);
+    let words = |argv: &[&str]| match world.run(&world.step(argv)).result {
+        Err(error) => error.to_string(),
+        Ok(exit) => format!("{exit:?}"),
+    };
+    assert_eq!(words(&["/bin/nosh"]), "`/bin/nosh` was not found in the image");
+    assert_eq!(words(&["nosh"]), "`nosh` was not found in the image's PATH (/bin)");
+    assert_eq!(words(&["script"]), "`/bin/script` is in the image, but `/no/such/sh`, which it needs to start, is not");
+    assert_eq!(
+        words(&["windows"]),
+        "`/bin/windows` is in the image, but `/bin/sh\\r`, which it needs to start, is not"
+    );
+    assert_eq!(
+        words(&["/bin/plain"]),
+        "`/bin/plain` may not be executed by uid 0: it is a directory, or its mode or its folder's forbids it"
+    );
+    assert_eq!(
+        words(&["/bin/arm"]),
+        "`/bin/arm` cannot be executed here: it is an aarch64 program, and this machine is x86_64"
+    );
+    assert_eq!(words(&[]), "nothing to run: the command is empty");
+    assert_eq!(words(&["true"]), "Code(0)");
+}
+
+fn a_working_directory_must_be_one() {
+    let world = World::new();
+    let words = |cwd: &str| {
+        let mut step = world.step(&["/bin/pwd"]);
+        step.cwd = cwd.into();
+        match world.run(&step) {
+            ran if ran.result.is_ok() => ran.said(),
+            ran => ran.result.expect_err("it failed").to_string(),
+        }
+    };
+    assert_eq!(words("/tmp"), "/tmp\n");
+    assert_eq!(words("/etc/passwd"), "the working directory `/etc/passwd` is not a directory");
+    assert_eq!(words("/none"), "the working directory `/none` does not exist in the image");
+    // CVE-2024-21626
+    for fd in 0..32 {
+        let words = words(&format!("/proc/self/fd/{fd}"));
+        assert!(words.contains("the working directory"), "{fd}: {words}");
+    }
+    for fd in 3..32 {
+        let argv = format!("/proc/self/fd/{fd}/bin/sh");
+        assert_eq!(
+            world.run(&world.step(&[&argv, "-c", "true"])).result,
+            Err(RunError::NotFound { program: argv.clone() })
+        );
+    }
+}
+
+fn a_user_beyond_the_map_is_refused() {
+    let world = World::new();
+    let mut step = world.step(&["/bin/true"]);
+    step.user.uid = u32::MAX;
+    assert_eq!(world.run(&step).result, Err(RunError::IdNotMapped { id: u32::MAX }));
+    step.user.uid = 3_000_000_000;
+    match world.sandbox.rung().name() {
+        // The bare root of our tests has a map of 65536 ids.
+        "root" => assert_eq!(world.run(&step).result, Ok(Exit::Code(0))),
+        _ => assert_eq!(world.run(&step).result, Err(RunError::IdNotMapped { id: 3_000_000_000 })),
+    }
+}
+
+fn owners_are_seen_right_by_a_job() {
+    let world = World::new();
+    world.sh("echo x > /f; chown 33:33 /f; mkdir /d; chown 1000:50 /d; chmod 2770 /d; chown 7:7 /bin/busybox").said();
+    let changes = world.changes();
+    for line in ["f file 644 33:33", "d folder 2770 1000:50", "bin/busybox file 755 7:7"] {
+        assert!(changes.iter().any(|change| change == line), "{line} in {changes:?}");
+    }
+}
+
+fn files_of_other_ids_are_removed() {
+    let world = World::new();
+    world
+        .sh("mkdir -p /a/b/c; echo x > /a/b/c/f; chown -R 33:33 /a; chmod 000 /a/b/c; chmod 500 /a/b; ln -s / /a/out")
+        .said();
+    world.sandbox.remove(&world.upper()).expect("it goes");
+    world.sandbox.remove(&world.work()).expect("it goes");
+    assert!(!world.upper().exists() && !world.work().exists());
+    world.sandbox.remove(&world.upper()).expect("it is gone already");
+    let error = world.sandbox.remove("/proc/version".as_ref()).expect_err("nobody can");
+    assert!(error.to_string().starts_with("removing /proc/version: "), "{error}");
+}
+
+fn jobs_answer_for_themselves() {
+    let world = World::new();
+    let words = |name: &str| match world.sandbox.job(name, b"way").expect("it starts").wait() {
+        Err(error) => error.to_string(),
+        Ok(()) => String::new(),
+    };
+    assert_eq!(words("fail"), "no way");
+    assert_eq!(words("panic"), "it panicked: on purpose");
+    assert_eq!(words("nobody"), "the sandbox's helper has no job `nobody`: main must hand it to enter_if_asked");
+}
+
+fn a_dropped_job_is_killed() {
+    let world = World::new();
+    let mut job = world.sandbox.job("flood", b"").expect("it starts");
+    let mut some = [0; 10_000];
+    job.read_exact(&mut some).expect("it floods");
+    let started = Instant::now();
+    drop(job);
+    assert!(started.elapsed() < Duration::from_secs(5));
+    let stopper = Stopper::new();
+    let job = world.sandbox.job_until(&stopper, "flood", b"").expect("it starts");
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            thread::sleep(Duration::from_millis(100));
+            stopper.stop();
+        });
+        assert!(matches!(job.wait(), Err(JobError::Sandbox(_))));
+    });
+}
+
+fn a_hundred_and_twenty_layers_mount() {
+    let mut world = World::new();
+    for number in 0..120 {
+        let name = format!("l{number}");
+        world.base_file(&format!("../{name}/many/{number}"), b"", 0o644);
+        world.lower.insert(0, name);
+    }
+    assert_eq!(world.sh("ls /many | wc -l").said(), "120\n");
+}
+
+fn too_many_layers_are_told_before_the_kernel_is_asked() {
+    let mut world = World::new();
+    world.lower = vec!["x".repeat(100); 50];
+    let error = world.sh("true").result.expect_err("it cannot be");
+    assert!(error.to_string().starts_with("the names of 50 layers need 5049 bytes"), "{error}");
+}
+
+fn a_missing_layer_is_told() {
+    let mut world = World::new();
+    world.lower.push("missing".into());
+    let error = world.sh("true").result.expect_err("it cannot be");
+    assert!(error.to_string().contains("one of its layers is missing"), "{error}");
+    world.lower = vec!["a:b".into()];
+    assert_eq!(world.sh("true").result, Err(RunError::LayerName { name: "a:b".into() }));
+}
+
+fn the_same_step_leaves_nothing_mounted() {
+    let world = World::new();
+    world.sh("true").said();
+    let mounts = fs::read_to_string("/proc/self/mounts").expect("we may look");
+    assert!(!mounts.contains(world.path("merged").to_str().expect("text")), "{mounts}");
+    assert!(fs::read_dir(world.path("merged")).expect("it is ours").next().is_none());
+    let children = Command::new("pgrep").args(["-P", &std::process::id().to_string()]).stdout(Stdio::piped()).output();
+    let children = String::from_utf8_lossy(&children.expect("pgrep runs").stdout).lines().count();
+    // pgrep itself is a child while it looks, and leaves itself out.
+    assert_eq!(children, 0);
+}
+
+#[track_caller]
+fn within_five_seconds(what: &str, true_at_last: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !true_at_last() {
+        assert!(started.elapsed() < Duration::from_secs(5), "{what} within five seconds");
+        thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A number of seconds that tells this case's process from all others, and from those of the other rung.
+fn nap(case: u32) -> String {
+    format!("54{case}{}", rustix::process::geteuid().as_raw())
+}
+
+/// Whether that process runs.
+fn sleeping(case: u32) -> bool {
+    let wanted = format!("sleep\0{}\0", nap(case));
+    let processes = fs::read_dir("/proc").expect("we may look").flatten();
+    processes
+        .into_iter()
+        .any(|process| fs::read(process.path().join("cmdline")).is_ok_and(|bytes| bytes.ends_with(wanted.as_bytes())))
+}
