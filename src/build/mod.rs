@@ -1,5 +1,30 @@
 //! Runs the graph: contexts, COPY and ADD, RUN. Where images come from and go to is behind [`Source`] and [`Sink`].
+//!
+//! A stage is a [`Snapshot`] that grows by a layer a step. What a snapshot shows is known from the paths of its
+//! layers alone ([`crate::layer::View`]), so that a Dockerfile without RUN unpacks nothing and needs no privileges;
+//! files are read out of layers where they are, and layers are unpacked for RUN only.
 
+mod context;
+mod copy;
+mod draft;
+mod epoch;
+mod error;
+mod files;
+mod inside;
+mod owner;
 mod place;
+mod root;
+mod run;
+mod snapshot;
+mod stage;
+mod workshop;
 
-pub use place::{BaseImage, FetchError, Later, Sink, Source};
+pub use context::Context;
+pub use epoch::Epochs;
+pub use error::{BuildError, Problem};
+pub use inside::JOBS;
+pub use place::{BaseImage, FetchError, Sink, Source};
+pub use root::{Root, root};
+pub use snapshot::{Layer, Snapshot};
+pub use stage::{Built, Plan, build};
+pub use workshop::Workshop;

@@ -34,11 +34,13 @@ pub trait Sink: Send + Sync {
     fn layer(&self, layer: &Descriptor);
 }
 
-/// Nothing is done with a layer before the image is whole.
-pub struct Later;
-
-impl Sink for Later {
-    fn layer(&self, _: &Descriptor) {}
+/// Perhaps there is no place yet: then nothing is done with a layer before the image is whole.
+impl<K: Sink> Sink for Option<K> {
+    fn layer(&self, layer: &Descriptor) {
+        if let Some(sink) = self {
+            sink.layer(layer);
+        }
+    }
 }
 
 /// A base image could not be had. Says it in the place's own words.

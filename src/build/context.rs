@@ -1,0 +1,167 @@
+//! The context: a directory of the host, seen through `.dockerignore`.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::os::fd::OwnedFd;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::dockerfile::ignore::Ignore;
+use crate::layer::{Content, Entry, HostFile, Kind, LayerPath};
+
+use super::files::{Files, Found, Identity};
+use super::{BuildError, Problem};
+
+/// The largest `.dockerignore` that is read, in bytes.
+const IGNORE_LIMIT: u64 = 4 << 20;
+
+/// Where a build's files are, and which of them it may see.
+#[derive(Clone, Debug)]
+pub struct Context {
+    pub directory: PathBuf,
+    /// The Dockerfile, beside which `NAME.dockerignore` is looked for.
+    pub dockerfile: Option<PathBuf>,
+}
+
+/// The context as it was when it was first needed.
+#[derive(Debug)]
+pub(super) struct Listing {
+    entries: BTreeMap<LayerPath, Found>,
+    /// Files that nobody but their owner may read, as a checkout under umask 077 makes them.
+    pub private: usize,
+}
+
+impl Context {
+    /// Walks the directory. What is ignored is not there; a directory is there when something in it is.
+    pub(super) fn list(&self) -> Result<Listing, BuildError> {
+        let failed = |path: &Path| {
+            let path = path.to_owned();
+            |source| Problem::Context { path, source }
+        };
+        let root = File::open(&self.directory).map_err(failed(&self.directory))?;
+        let mut walk = Walk {
+            ignore: self.ignore()?,
+            root: Arc::new(OwnedFd::from(root)),
+            names: HashMap::new(),
+            listing: Listing { entries: BTreeMap::new(), private: 0 },
+        };
+        walk.directory(&self.directory, &LayerPath::root(), false)?;
+        Ok(walk.listing)
+    }
+
+    /// `<Dockerfile>.dockerignore` wins over the context's own.
+    fn ignore(&self) -> Result<Ignore, BuildError> {
+        let beside = self.dockerfile.as_ref().map(|file| {
+            let mut name = file.clone().into_os_string();
+            name.push(".dockerignore");
+            PathBuf::from(name)
+        });
+        for path in beside.into_iter().chain([self.directory.join(".dockerignore")]) {
+            let file = match File::open(&path) {
+                Ok(file) => file,
+                Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
+                Err(source) => return Err(Problem::Context { path, source }.into()),
+            };
+            let problem = |why: String| Problem::Ignore { file: path.display().to_string(), why };
+            let mut text = String::new();
+            file.take(IGNORE_LIMIT + 1).read_to_string(&mut text).map_err(|e| problem(e.to_string()))?;
+            if text.len() as u64 > IGNORE_LIMIT {
+                return Err(problem(format!("it is larger than {IGNORE_LIMIT} bytes")).into());
+            }
+            return Ok(Ignore::parse(&text).map_err(|e| problem(e.to_string()))?);
+        }
+        Ok(Ignore::default())
+    }
+}
+
+struct Walk {
+    ignore: Ignore,
+    root: Arc<OwnedFd>,
+    /// The first name of each file that has several.
+    names: HashMap<(u64, u64), Identity>,
+    listing: Listing,
+}
+
+impl Walk {
+    /// Lists what is in a directory; returns whether there was anything.
+    fn directory(&mut self, on_host: &Path, path: &LayerPath, ignored: bool) -> Result<bool, BuildError> {
+        let failed = |source| Problem::Context { path: on_host.to_owned(), source };
+        let mut any = false;
+        for item in fs::read_dir(on_host).map_err(failed)? {
+            let item = item.map_err(failed)?;
+            let child = path.join(item.file_name().as_bytes())?;
+            let meta =
+                fs::symlink_metadata(item.path()).map_err(|source| Problem::Context { path: item.path(), source })?;
+            let name = String::from_utf8_lossy(child.as_bytes());
+            let ignored = if self.ignore.is_empty() { ignored } else { self.ignore.ignored(&name) };
+            if meta.is_dir() {
+                if ignored && self.ignore.may_skip_dir(&name) {
+                    continue;
+                }
+                let entry = Found { entry: base(&meta, Kind::Directory), identity: None };
+                if self.directory(&item.path(), &child, ignored)? || !ignored {
+                    self.listing.entries.insert(child, entry);
+                    any = true;
+                }
+            } else if !ignored && let Some(found) = self.file(&item.path(), &child, &meta)? {
+                self.listing.entries.insert(child, found);
+                any = true;
+            }
+        }
+        Ok(any)
+    }
+
+    /// `None` for a socket, which no archive can hold.
+    fn file(&mut self, on_host: &Path, path: &LayerPath, meta: &fs::Metadata) -> Result<Option<Found>, BuildError> {
+        let kind = meta.file_type();
+        let kind = if kind.is_file() {
+            if meta.mode() & 0o044 == 0 {
+                self.listing.private += 1;
+            }
+            let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone() });
+            Kind::File { size: meta.len(), content }
+        } else if kind.is_symlink() {
+            let target =
+                fs::read_link(on_host).map_err(|source| Problem::Context { path: on_host.to_owned(), source })?;
+            Kind::Symlink { target: target.into_os_string().as_bytes().to_vec() }
+        } else if kind.is_fifo() {
+            Kind::Fifo
+        } else {
+            // Sockets cannot be archived; a device node of the host has no business in an image.
+            return Ok(None);
+        };
+        let identity = (meta.nlink() > 1 && meta.is_file()).then(|| {
+            let next = Identity::Host(self.names.len());
+            *self.names.entry((meta.dev(), meta.ino())).or_insert(next)
+        });
+        Ok(Some(Found { entry: base(meta, kind), identity }))
+    }
+}
+
+/// Owned by root, with the write bits of group and others cleared, so that umask 002 and 022 give the same layer.
+/// Permissions are never widened.
+fn base(meta: &fs::Metadata, kind: Kind<Content>) -> Entry<Content> {
+    let mode = match kind {
+        Kind::Symlink { .. } => 0o777,
+        _ => meta.mode() & 0o7777 & !0o022,
+    };
+    Entry { mtime: meta.mtime(), ..Entry::new(kind, mode) }
+}
+
+impl Files for Listing {
+    fn entry(&self, path: &LayerPath) -> Option<Found> {
+        if path.is_root() {
+            return Some(Found { entry: Entry::directory(0o755), identity: None });
+        }
+        self.entries.get(path).cloned()
+    }
+
+    fn below(&self, directory: &LayerPath) -> Vec<(LayerPath, Found)> {
+        let from = self.entries.range(directory..);
+        let below = from.take_while(|(path, _)| path.is_within(directory)).filter(|(path, _)| *path != directory);
+        below.map(|(path, found)| (path.clone(), found.clone())).collect()
+    }
+}

@@ -1,0 +1,117 @@
+//! Why a build ended, and at which instruction.
+
+use std::io;
+
+use crate::dockerfile::Span;
+use crate::graph::PlanError;
+use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteError};
+use crate::sandbox::{Exit, NoRung, RunError};
+use crate::store::StoreError;
+
+use super::FetchError;
+
+/// A build that ended early. What was built before it is in the build cache.
+#[derive(Debug, thiserror::Error)]
+#[error("{problem}")]
+pub struct BuildError {
+    /// The instruction, where it was one.
+    pub span: Option<Span>,
+    /// In a box: it is large, and rare.
+    #[source]
+    pub problem: Box<Problem>,
+    /// The last lines that a RUN wrote, raw.
+    pub last_lines: Vec<Vec<u8>>,
+    pub hint: Option<String>,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum Problem {
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error("cannot get the base image: {0}")]
+    Base(#[source] FetchError),
+    #[error("cannot get a layer of the base image: {0}")]
+    BaseLayer(#[source] FetchError),
+    #[error("the base image {image} is for {offered}, not {wanted}")]
+    WrongPlatform { image: String, offered: String, wanted: String },
+    #[error("the base image {image} says that it has {diff_ids} layers and has {layers}")]
+    LayersDisagree { image: String, layers: usize, diff_ids: usize },
+    #[error("the layer {blob} of a base image is of the type `{media_type}`, which cannot be read")]
+    LayerType { blob: String, media_type: String },
+    #[error("the layer {blob} of a base image holds {got}, not {wanted} as the image says")]
+    DiffId { blob: String, wanted: String, got: String },
+    #[error("{0}")]
+    Store(#[from] StoreError),
+    #[error("cannot read the context {}: {source}", path.display())]
+    Context { path: std::path::PathBuf, source: io::Error },
+    #[error(".dockerignore file {file}: {why}")]
+    Ignore { file: String, why: String },
+    #[error("{verb}: {path} not found in {place}")]
+    NotFound { verb: &'static str, path: String, place: String },
+    #[error("cannot copy to {0}: it is not a directory")]
+    NotADirectory(LayerPath),
+    #[error("cannot replace the directory {0} with a file")]
+    IsADirectory(LayerPath),
+    #[error("a {kind} archive is not supported yet: {path}")]
+    Archive { kind: &'static str, path: String },
+    #[error("cannot unpack {path}: {why}")]
+    Unpack { path: String, why: String },
+    #[error("no user `{0}` in the image's /etc/passwd")]
+    NoSuchUser(String),
+    #[error("no group `{0}` in the image's /etc/group")]
+    NoSuchGroup(String),
+    #[error("the image's {file} cannot be read: {why}")]
+    Accounts { file: &'static str, why: &'static str },
+    #[error("the pattern `{0}` is not one: {1}")]
+    Pattern(String, String),
+    #[error("{0}")]
+    View(#[from] ViewError),
+    #[error("{0}")]
+    Path(#[from] PathError),
+    #[error("{0}")]
+    Pack(#[from] PackError),
+    #[error("{0}")]
+    Write(#[from] WriteError),
+    #[error("{0}")]
+    Tar(#[from] TarError),
+    #[error("RUN cannot be executed here: {0}")]
+    NoRung(#[from] NoRung),
+    #[error("RUN failed: {0}")]
+    Run(#[from] RunError),
+    #[error("RUN failed with {}", exit_words(*.0))]
+    Exit(Exit),
+    #[error("{doing}: {why}")]
+    Inside { doing: &'static str, why: String },
+    #[error("interrupted")]
+    Interrupted,
+    #[error("a worker of ours ended without an answer")]
+    Worker,
+}
+
+fn exit_words(exit: Exit) -> String {
+    match exit {
+        Exit::Code(code) => format!("exit code {code}"),
+        Exit::Signal(9) => "signal 9 (killed: out of memory?)".to_owned(),
+        Exit::Signal(signal) => format!("signal {signal}"),
+    }
+}
+
+impl BuildError {
+    /// Names the instruction, unless a deeper place has named one.
+    pub(super) fn at(mut self, span: Option<Span>) -> Self {
+        self.span = self.span.or(span);
+        self
+    }
+}
+
+impl<P: Into<Problem>> From<P> for BuildError {
+    fn from(problem: P) -> Self {
+        let problem = problem.into();
+        let (span, hint) = match &problem {
+            Problem::Plan(plan) => (plan.span, plan.hint.clone()),
+            Problem::Base(fetch) | Problem::BaseLayer(fetch) => (None, fetch.hint.clone()),
+            _ => (None, None),
+        };
+        Self { span, problem: Box::new(problem), last_lines: Vec::new(), hint }
+    }
+}

@@ -1,0 +1,123 @@
+//! Where COPY takes files from: the context or the file system of an image, asked in the same way.
+
+use crate::layer::{Content, Entry, InTar, Kind, LayerPath, View};
+
+use super::{BuildError, Problem};
+
+/// A file system that files are copied out of.
+pub(super) trait Files {
+    /// What is at this very path; links are not followed.
+    fn entry(&self, path: &LayerPath) -> Option<Found>;
+
+    /// All that is below a directory, in order.
+    fn below(&self, directory: &LayerPath) -> Vec<(LayerPath, Found)>;
+}
+
+/// Something that was found, and which file it is where that file may have several names.
+#[derive(Clone, Debug)]
+pub(super) struct Found {
+    pub entry: Entry<Content>,
+    pub identity: Option<Identity>,
+}
+
+/// Tells names of one file from names of several.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) enum Identity {
+    Host(usize),
+    Layer(InTar),
+}
+
+impl Files for View {
+    fn entry(&self, path: &LayerPath) -> Option<Found> {
+        if path.is_root() {
+            return Some(Found { entry: Entry::directory(0o755), identity: None });
+        }
+        self.lookup(path).map(found)
+    }
+
+    fn below(&self, directory: &LayerPath) -> Vec<(LayerPath, Found)> {
+        self.walk(directory).map(|(path, node)| (path.clone(), found(node))).collect()
+    }
+}
+
+fn found(node: &Entry<InTar>) -> Found {
+    let identity = match &node.kind {
+        Kind::File { content, .. } => Some(Identity::Layer(*content)),
+        _ => None,
+    };
+    Found { entry: node.clone().map(Content::InTar), identity }
+}
+
+/// How many links one path may lead through: Linux's own limit.
+const LINKS: usize = 40;
+
+/// Follows a path, links included, without leaving the root: an absolute link begins at the root, and `..` stops
+/// there. What does not exist is taken as it is written.
+pub(super) fn follow(
+    path: &[u8],
+    entry: impl Fn(&LayerPath) -> Option<Entry<Content>>,
+) -> Result<LayerPath, BuildError> {
+    let parts = |path: &[u8]| path.split(|&b| b == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
+    let mut rest = parts(path);
+    let mut done = LayerPath::root();
+    let mut links = 0;
+    while let Some(part) = rest.pop() {
+        match part.as_slice() {
+            b"" | b"." => continue,
+            b".." => {
+                done = done.parent().unwrap_or_else(LayerPath::root);
+                continue;
+            }
+            _ => {}
+        }
+        let next = done.join(&part)?;
+        match entry(&next).map(|entry| entry.kind) {
+            Some(Kind::Symlink { target }) => {
+                links += 1;
+                if links > LINKS {
+                    let place = "a loop of links".to_owned();
+                    let path = String::from_utf8_lossy(path).into_owned();
+                    return Err(Problem::NotFound { verb: "COPY", path, place }.into());
+                }
+                if target.starts_with(b"/") {
+                    done = LayerPath::root();
+                }
+                rest.extend(parts(&target));
+            }
+            _ => done = next,
+        }
+    }
+    Ok(done)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(path: &LayerPath) -> Option<Entry<Content>> {
+        let link = |target: &str| Some(Entry::new(Kind::Symlink { target: target.as_bytes().to_vec() }, 0o777));
+        match path.as_bytes() {
+            b"run" | b"usr" | b"usr/bin" => Some(Entry::directory(0o755)),
+            b"var/run" => link("/run"),
+            b"bin" => link("usr/bin"),
+            b"up" => link("../../../usr"),
+            b"loop" => link("loop"),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn links_are_followed_inside_the_root() {
+        for (path, wanted) in [
+            ("/var/run/x", "run/x"),
+            ("bin/sh", "usr/bin/sh"),
+            ("up/bin", "usr/bin"),
+            ("../../etc", "etc"),
+            ("bin/../lib", "usr/lib"),
+            ("/new/./a//b", "new/a/b"),
+        ] {
+            assert_eq!(follow(path.as_bytes(), tree).unwrap().as_bytes(), wanted.as_bytes(), "{path}");
+        }
+        assert!(follow(b"loop/x", tree).is_err());
+    }
+}

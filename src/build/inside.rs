@@ -1,0 +1,147 @@
+//! What the build does as root of the sandbox's ids: unpacking layers, and reading back what a RUN changed.
+//!
+//! These functions run in a process of their own, started by the sandbox; what they need comes as JSON.
+
+use std::fs::{self, File};
+use std::io::{self, Read, Write};
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::image::{Compression, Digest, HashingWriter};
+use crate::layer::{Index, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, unpack, write_layer};
+use crate::sandbox::JobFn;
+use crate::store::VerifiedReader;
+
+pub(super) const UNPACK: &str = "unpack";
+pub(super) const DIFF: &str = "diff";
+
+/// The jobs that `main` must offer to the sandbox.
+pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff)];
+
+/// Layers to unpack over one another, the lowest first.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UnpackOrder {
+    pub layers: Vec<UnpackLayer>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UnpackLayer {
+    /// The record of the layer's paths.
+    pub tree: PathBuf,
+    /// Where the layer is, or is to be, unpacked.
+    pub directory: PathBuf,
+    /// What to unpack; nothing where that has been done.
+    pub blob: Option<UnpackBlob>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct UnpackBlob {
+    pub path: PathBuf,
+    pub digest: Digest,
+    pub compression: Wrap,
+}
+
+/// [`Compression`], for the wire.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+pub(super) enum Wrap {
+    None,
+    Gzip,
+    Zstd,
+}
+
+/// What a RUN changed, to be written to stdout as a tar.
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct DiffOrder {
+    pub upper: PathBuf,
+    /// The records of the layers below, the lowest first.
+    pub trees: Vec<PathBuf>,
+    pub epoch: i64,
+}
+
+impl From<Compression> for Wrap {
+    fn from(compression: Compression) -> Self {
+        match compression {
+            Compression::None => Self::None,
+            Compression::Gzip => Self::Gzip,
+            Compression::Zstd => Self::Zstd,
+        }
+    }
+}
+
+impl From<Wrap> for Compression {
+    fn from(wrap: Wrap) -> Self {
+        match wrap {
+            Wrap::None => Self::None,
+            Wrap::Gzip => Self::Gzip,
+            Wrap::Zstd => Self::Zstd,
+        }
+    }
+}
+
+fn unpack_layers(payload: &[u8], _: &mut dyn Write) -> Result<(), String> {
+    let order: UnpackOrder = serde_json::from_slice(payload).map_err(words)?;
+    let mut view = View::default();
+    let mut directories = Vec::new();
+    for layer in order.layers {
+        let index = read_tree(&layer.tree)?;
+        if let Some(blob) = &layer.blob {
+            unpack_layer(blob, &index, &view, &directories, &layer.directory)?;
+        }
+        view.apply(&index).map_err(words)?;
+        directories.push(layer.directory);
+    }
+    Ok(())
+}
+
+/// Unpacks beside the place and renames, so that what is in the place is whole.
+fn unpack_layer(
+    blob: &UnpackBlob,
+    index: &Index,
+    lower: &View,
+    directories: &[PathBuf],
+    into: &Path,
+) -> Result<(), String> {
+    let made = into.with_extension("new");
+    let failed = |doing: &'static str| move |e: io::Error| format!("cannot {doing} a layer's folder: {e}");
+    if made.exists() {
+        // Left by a process that was killed; whoever held the lock before is gone.
+        fs::remove_dir_all(&made).map_err(failed("clear"))?;
+    }
+    // The root of the image is this folder: readable for all, whatever our umask is.
+    fs::DirBuilder::new().mode(0o755).create(&made).map_err(failed("make"))?;
+    fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).map_err(failed("make"))?;
+    let file = File::open(&blob.path).map_err(|e| format!("cannot open the layer {}: {e}", blob.digest))?;
+    let verified = VerifiedReader::new(file, blob.digest);
+    let tar = decompress(verified, blob.compression.into(), Limits::default()).map_err(words)?;
+    // It reads to the very end and refuses a tar of another diff_id.
+    unpack(index, tar, lower, directories, &made, Whiteouts::Overlay(OverlayXattrs::User), true).map_err(words)?;
+    fs::rename(&made, into).map_err(failed("name"))
+}
+
+fn diff(payload: &[u8], out: &mut dyn Write) -> Result<(), String> {
+    let order: DiffOrder = serde_json::from_slice(payload).map_err(words)?;
+    let mut view = View::default();
+    for tree in &order.trees {
+        view.apply(&read_tree(tree)?).map_err(words)?;
+    }
+    let tree = read_upper(&order.upper, &view).map_err(words)?;
+    let no_layer = |digest: &Digest| Err(io::Error::other(format!("the layer {digest} is not read here")));
+    let mut out = HashingWriter::new(io::BufWriter::with_capacity(256 << 10, out));
+    let times = Times::Constant(crate::layer::Epoch(order.epoch));
+    write_layer(&tree, times, &no_layer, &mut out).map_err(words)?;
+    out.flush().map_err(words)?;
+    out.finish().0.flush().map_err(words)
+}
+
+fn read_tree(path: &Path) -> Result<Index, String> {
+    let mut text = Vec::new();
+    let read = File::open(path).and_then(|file| file.take(1 << 30).read_to_end(&mut text));
+    read.map_err(|e| format!("cannot read {}: {e}", path.display()))?;
+    serde_json::from_slice(&text).map_err(words)
+}
+
+fn words(error: impl std::fmt::Display) -> String {
+    error.to_string()
+}

@@ -1,0 +1,166 @@
+//! RUN: the command in the sandbox, and the layer of what it changed.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use crate::event::Event;
+use crate::graph::{Network, Run};
+use crate::image::{Descriptor, MediaType};
+use crate::layer::{Packed, pack_stream};
+use crate::lines::Lines;
+use crate::sandbox::{self, Exit, Layers, RunError, Sandbox, Step, host_resolv_conf, hosts_file};
+use crate::store::{Store, WorkFolder};
+
+use super::inside::{DIFF, DiffOrder};
+use super::owner::Person;
+use super::snapshot::{Layer, Snapshot};
+use super::workshop::{Workshop, blocking};
+use super::{BuildError, Problem, Source};
+
+/// The name that BuildKit gives the machine of a RUN.
+const HOSTNAME: &str = "buildkitsandbox";
+
+impl<S: Source> Workshop<S> {
+    /// Runs the command over the snapshot; the layer is what it changed.
+    pub(super) async fn run(&self, run: &Run, below: &Snapshot, epoch: i64, stage: &str) -> Result<Layer, BuildError> {
+        let person = self.accounts(below).await?.person(&run.user)?;
+        let lower = self.unpacked(below).await?;
+        let sandbox = self.sandbox()?.clone();
+        let folder = self.store.work_folder()?;
+        let step = step(run, &person, &self.store, &folder, lower)?;
+        let (stopper, events, stage) = (self.stopper.clone(), self.events.clone(), stage.to_owned());
+        let running = sandbox.clone();
+        let ran = blocking(move || {
+            let mut lines = Lines::new(|line| events.emit(Event::Output { stage: stage.clone(), line: line.to_vec() }));
+            let exit = running.run(&step, &stopper, &mut |_, bytes| lines.push(bytes));
+            let last = lines.finish();
+            match exit {
+                Ok(exit) if exit.success() => Ok(()),
+                Ok(exit) => Err(failed(exit, last)),
+                Err(RunError::Stopped) => Err(Problem::Interrupted.into()),
+                Err(error) => Err(BuildError { last_lines: last, ..error.into() }),
+            }
+        })
+        .await;
+        let layer = match ran {
+            Ok(()) => self.keep(&sandbox, &folder, below, epoch).await,
+            Err(error) => Err(error),
+        };
+        let path = folder.path().to_owned();
+        blocking(move || remove(&sandbox, &path)).await?;
+        layer
+    }
+
+    /// Packs what the command changed, and keeps it unpacked for the next RUN.
+    async fn keep(
+        &self,
+        sandbox: &Sandbox,
+        folder: &WorkFolder,
+        below: &Snapshot,
+        epoch: i64,
+    ) -> Result<Layer, BuildError> {
+        let upper = folder.path().join("upper");
+        let trees = below.layers.iter().map(|layer| self.store.tree_path(&layer.diff_id)).collect();
+        let order = DiffOrder { upper: upper.clone(), trees, epoch };
+        let payload = serde_json::to_vec(&order)
+            .map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
+        let (store, stopper, sandbox) = (self.store.clone(), self.stopper.clone(), sandbox.clone());
+        let (packing, threads) = (self.packing, self.threads);
+        let packed = blocking(move || {
+            let mut job = sandbox.job_until(&stopper, DIFF, &payload)?;
+            let mut blob = store.blob_writer()?;
+            let packed = pack_stream(&mut job, packing, threads, &mut blob);
+            // The job's own words say more than that its output ended early.
+            job.wait().map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
+            let packed = packed?;
+            blob.commit(Some(&packed.blob))?;
+            store.keep_tree(&packed.index.diff_id, &packed.index)?;
+            Ok(packed)
+        })
+        .await?;
+        let layer = self.layer(&packed);
+        let place = self.store.layer_path(&below.with(layer.clone()).chain());
+        if !place.exists() {
+            // Another process may have put the same layer there meanwhile, which then serves as well.
+            let _ = std::fs::rename(&upper, &place);
+        }
+        Ok(layer)
+    }
+
+    /// A packed layer of ours.
+    pub(super) fn layer(&self, packed: &Packed) -> Layer {
+        let media_type = match self.packing.compression() {
+            crate::image::Compression::None => MediaType::OCI_LAYER,
+            crate::image::Compression::Gzip => MediaType::OCI_LAYER_GZIP,
+            crate::image::Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
+        };
+        let blob = Descriptor::new(MediaType::new(media_type), packed.blob, packed.size);
+        Layer { diff_id: packed.index.diff_id, blob, from: None }
+    }
+}
+
+/// The overlay over these layers with a throw-away upper directory in `folder`.
+pub(super) fn overlay(store: &Store, folder: &WorkFolder, mut lower: Vec<String>) -> Result<Layers, BuildError> {
+    if lower.is_empty() {
+        // overlayfs wants something below; an image of no layers stands on an empty folder.
+        lower.push("empty".to_owned());
+        let empty = store.layers_path().join("empty");
+        std::fs::create_dir_all(&empty).map_err(|e| super::workshop::inside("making an empty layer", e))?;
+        open_to_all(&empty)?;
+    }
+    let upper = folder.make("upper", 0o755)?;
+    // The upper directory is the root that the command sees.
+    open_to_all(&upper)?;
+    Ok(Layers {
+        lower_parent: store.layers_path(),
+        lower,
+        upper,
+        work: folder.make("work", 0o700)?,
+        merged: folder.make("merged", 0o700)?,
+    })
+}
+
+fn open_to_all(directory: &Path) -> Result<(), BuildError> {
+    use std::os::unix::fs::PermissionsExt;
+    let mode = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(directory, mode).map_err(|e| super::workshop::inside("making a root folder", e))
+}
+
+fn step(
+    run: &Run,
+    person: &Person,
+    store: &Store,
+    folder: &WorkFolder,
+    lower: Vec<String>,
+) -> Result<Step, BuildError> {
+    let pairs = run.env.iter().chain(&run.proxies);
+    let mut env: Vec<(OsString, OsString)> = pairs.map(|(name, value)| (name.into(), value.into())).collect();
+    if !env.iter().any(|(name, _)| name == "HOME") {
+        env.push(("HOME".into(), person.home.clone().into()));
+    }
+    Ok(Step {
+        layers: overlay(store, folder, lower)?,
+        argv: run.argv.iter().map(OsString::from).collect(),
+        env,
+        secret_env: Vec::new(),
+        cwd: run.cwd.clone().into(),
+        user: person.ids.clone(),
+        hostname: HOSTNAME.to_owned(),
+        resolv_conf: host_resolv_conf(),
+        hosts: hosts_file(HOSTNAME, &[]),
+        network: match run.network {
+            Network::Host => sandbox::Network::Host,
+            Network::None => sandbox::Network::None,
+        },
+    })
+}
+
+fn failed(exit: Exit, last_lines: Vec<Vec<u8>>) -> BuildError {
+    BuildError { last_lines, ..Problem::Exit(exit).into() }
+}
+
+fn remove(sandbox: &Sandbox, path: &Path) -> Result<(), BuildError> {
+    let why =
+        |e: crate::sandbox::JobError| Problem::Inside { doing: "removing what RUN worked on", why: e.to_string() };
+    Ok(sandbox.remove(path).map_err(why)?)
+}

@@ -1,0 +1,324 @@
+//! What every step works with: the store, the places where images come from, the sandbox, and what is known of the
+//! layers so far.
+
+use std::collections::HashMap;
+use std::fs::File;
+use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use crate::event::{Event, Events};
+use crate::image::{Compression, Digest, Hasher};
+use crate::layer::{Content, InTar, Index, LayerPath, Limits, Packing, View, decompress, index};
+use crate::sandbox::{self, Launcher, Sandbox, Stopper};
+use crate::store::Store;
+
+use super::inside::{UNPACK, UnpackBlob, UnpackLayer, UnpackOrder};
+use super::owner::Accounts;
+use super::snapshot::{Layer, Snapshot, chains};
+use super::{BuildError, Problem, Source};
+
+/// The tools of a build; shared by all of its steps.
+pub struct Workshop<S> {
+    pub store: Store,
+    pub source: S,
+    pub events: Events,
+    pub stopper: Stopper,
+    /// How our layers are compressed.
+    pub packing: Packing,
+    /// How many threads compress.
+    pub threads: usize,
+    sandbox: OnceLock<Sandbox>,
+    views: Mutex<HashMap<Digest, Arc<View>>>,
+}
+
+impl<S: Source> Workshop<S> {
+    pub fn new(store: Store, source: S, events: Events, stopper: Stopper) -> Self {
+        let threads = std::thread::available_parallelism().map_or(1, Into::into);
+        Self {
+            store,
+            source,
+            events,
+            stopper,
+            packing: Packing::default(),
+            threads,
+            sandbox: OnceLock::new(),
+            views: Mutex::new(HashMap::new()),
+        }
+    }
+
+    /// The best rung of this machine, found when the first RUN needs one.
+    pub fn sandbox(&self) -> Result<&Sandbox, BuildError> {
+        if let Some(sandbox) = self.sandbox.get() {
+            return Ok(sandbox);
+        }
+        let launcher = Launcher::this_program()
+            .map_err(|e| Problem::Inside { doing: "copying our own program into memory", why: e.to_string() })?;
+        let work = self.store.work_folder()?;
+        let rung = sandbox::probe(&launcher, work.path());
+        // Probing leaves nothing behind that is not ours to remove.
+        let _ = std::fs::remove_dir_all(work.path());
+        let rung = rung?;
+        self.events.emit(Event::Rung { name: rung.name(), why: rung.why() });
+        Ok(self.sandbox.get_or_init(|| Sandbox::new(launcher, rung)))
+    }
+
+    /// Sees to it that the layer's blob is in the store.
+    pub(super) async fn fetch(&self, layer: &Layer) -> Result<(), BuildError> {
+        if self.store.blob_size(&layer.blob.digest).is_some() {
+            return Ok(());
+        }
+        match &layer.from {
+            Some(from) => Ok(self.source.fetch(from, &layer.blob).await.map_err(Problem::BaseLayer)?),
+            // Ours, and gone: the step's record was believed a moment ago.
+            None => {
+                let path = self.store.blob_path(&layer.blob.digest);
+                let source = io::Error::from(io::ErrorKind::NotFound);
+                Err(crate::store::StoreError::Io { doing: "open", path, source }.into())
+            }
+        }
+    }
+
+    /// Sees to it that every blob of the snapshot is in the store.
+    pub async fn fetch_all(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
+        for layer in &snapshot.layers {
+            self.fetch(layer).await?;
+        }
+        Ok(())
+    }
+
+    /// Sees to it that the paths of every layer are on record; what is missing is fetched and read once.
+    pub(super) async fn index_all(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
+        for layer in &snapshot.layers {
+            if !self.store.tree_path(&layer.diff_id).exists() {
+                self.fetch(layer).await?;
+                let (store, layer) = (self.store.clone(), layer.clone());
+                blocking(move || index_blob(&store, &layer)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What the stack of layers shows. Its trees must be on record: [`Workshop::index_all`].
+    pub(super) fn view(&self, snapshot: &Snapshot) -> Result<Arc<View>, BuildError> {
+        let chains = chains(&snapshot.layers);
+        let known = |chain: &Digest| self.views.lock().unwrap_or_else(PoisonError::into_inner).get(chain).cloned();
+        let at = (0..chains.len()).rev().find_map(|at| Some((at, known(&chains[at])?)));
+        let (next, mut view) = at.map_or_else(|| (0, View::default()), |(at, view)| (at + 1, View::clone(&view)));
+        for layer in &snapshot.layers[next..] {
+            view.apply(&self.index(layer)?)?;
+        }
+        let view = Arc::new(view);
+        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(snapshot.chain(), Arc::clone(&view));
+        Ok(view)
+    }
+
+    fn index(&self, layer: &Layer) -> Result<Index, BuildError> {
+        match self.store.tree::<Index>(&layer.diff_id).filter(|index| index.diff_id == layer.diff_id) {
+            Some(index) => Ok(index),
+            None => index_blob(&self.store, layer),
+        }
+    }
+
+    /// The uncompressed tar of a layer, for reading single files out of it.
+    pub(super) async fn tars(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
+        for layer in &snapshot.layers {
+            if !self.store.tar_path(&layer.diff_id).exists() {
+                self.fetch(layer).await?;
+                let (store, layer) = (self.store.clone(), layer.clone());
+                blocking(move || keep_tar(&store, &layer)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The image's own account files.
+    pub(super) async fn accounts(&self, snapshot: &Snapshot) -> Result<Accounts, BuildError> {
+        self.index_all(snapshot).await?;
+        let view = self.view(snapshot)?;
+        Ok(Accounts {
+            passwd: self.small_file(snapshot, &view, "etc/passwd").await?,
+            group: self.small_file(snapshot, &view, "etc/group").await?,
+        })
+    }
+
+    /// A small file of an image; empty where there is none.
+    async fn small_file(&self, snapshot: &Snapshot, view: &View, file: &'static str) -> Result<Vec<u8>, BuildError> {
+        const LIMIT: u64 = 8 << 20;
+        let refuse = |why| Problem::Accounts { file, why };
+        let Some(node) = view.resolve(file.as_bytes(), true)?.node.cloned() else { return Ok(Vec::new()) };
+        let crate::layer::Kind::File { size, content: InTar { diff_id, offset } } = node.kind else {
+            return Err(refuse("it is not a regular file").into());
+        };
+        if size > LIMIT {
+            return Err(refuse("it is larger than 8 MiB").into());
+        }
+        let holder = snapshot.layers.iter().find(|layer| layer.diff_id == diff_id).cloned();
+        let layer = holder.ok_or_else(|| refuse("it is in no layer of the image"))?;
+        self.fetch(&layer).await?;
+        let store = self.store.clone();
+        blocking(move || {
+            let mut bytes = Vec::new();
+            let mut tar: Box<dyn Read> = match File::open(store.tar_path(&diff_id)) {
+                Ok(mut file) => {
+                    file.seek(SeekFrom::Start(offset)).map_err(|e| inside("reading a layer", e))?;
+                    Box::new(file)
+                }
+                // A file at the front of a layer does not need all of it uncompressed on disk.
+                Err(_) => {
+                    let mut tar = uncompressed(&store, &layer)?;
+                    io::copy(&mut tar.by_ref().take(offset), &mut io::sink())
+                        .map_err(|e| inside("reading a layer", e))?;
+                    Box::new(tar)
+                }
+            };
+            tar.by_ref().take(size).read_to_end(&mut bytes).map_err(|e| inside("reading a layer", e))?;
+            Ok(bytes)
+        })
+        .await
+    }
+
+    /// Unpacks what is not unpacked yet; gives the names below the store's folder of layers, the topmost first.
+    pub(super) async fn unpacked(&self, snapshot: &Snapshot) -> Result<Vec<String>, BuildError> {
+        self.index_all(snapshot).await?;
+        let chains = chains(&snapshot.layers);
+        let ready = |chain: &Digest| self.store.layer_path(chain).exists();
+        if !chains.iter().all(ready) {
+            for (layer, chain) in snapshot.layers.iter().zip(&chains) {
+                if !ready(chain) {
+                    self.fetch(layer).await?;
+                }
+            }
+            let sandbox = self.sandbox()?.clone();
+            let stopper = self.stopper.clone();
+            let store = self.store.clone();
+            let layers = snapshot.layers.clone();
+            blocking(move || {
+                // One process at a time unpacks; another may have done it meanwhile.
+                let _lock = store.lock("unpack")?;
+                let order = unpack_order(&store, &layers)?;
+                let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
+                let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
+                Ok(job.wait().map_err(|e| Problem::Inside { doing: "unpacking a layer", why: e.to_string() })?)
+            })
+            .await?;
+        }
+        Ok(chains.iter().rev().map(Store::layer_name).collect())
+    }
+
+    /// Keeps the uncompressed tar of an archive; what it holds is then found by its digest, like a layer.
+    pub(super) fn keep_archive(&self, tar: impl Read) -> Result<Index, BuildError> {
+        let mut kept = Tee { inner: tar, copy: self.store.tar_writer()? };
+        let index = index(&mut kept)?;
+        self.store.keep_tar(kept.copy, &index.diff_id)?;
+        Ok(index)
+    }
+
+    /// Opens what a file's content stands for.
+    pub(super) fn open(&self, content: &Content) -> io::Result<Box<dyn Read>> {
+        open(&self.store, content)
+    }
+}
+
+/// Opens what a file's content stands for.
+pub(super) fn open(store: &Store, content: &Content) -> io::Result<Box<dyn Read>> {
+    match content {
+        Content::Bytes(bytes) => Ok(Box::new(io::Cursor::new(bytes.to_vec()))),
+        Content::Host(file) => Ok(Box::new(file.open()?)),
+        Content::InTar(InTar { diff_id, offset }) => {
+            let mut file = File::open(store.tar_path(diff_id))?;
+            file.seek(SeekFrom::Start(*offset))?;
+            Ok(Box::new(BufReader::new(file)))
+        }
+    }
+}
+
+/// Runs something that blocks, away from the threads that must not.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, BuildError> + Send + 'static,
+) -> Result<T, BuildError> {
+    tokio::task::spawn_blocking(work).await.unwrap_or_else(|_| Err(Problem::Worker.into()))
+}
+
+pub(super) fn inside(doing: &'static str, error: io::Error) -> BuildError {
+    Problem::Inside { doing, why: error.to_string() }.into()
+}
+
+fn unpack_order(store: &Store, layers: &[Layer]) -> Result<UnpackOrder, BuildError> {
+    let each = layers.iter().zip(chains(layers)).map(|(layer, chain)| {
+        let directory = store.layer_path(&chain);
+        let blob = match directory.exists() {
+            true => None,
+            false => Some(UnpackBlob {
+                path: store.blob_path(&layer.blob.digest),
+                digest: layer.blob.digest,
+                compression: compression(layer)?.into(),
+            }),
+        };
+        Ok(UnpackLayer { tree: store.tree_path(&layer.diff_id), directory, blob })
+    });
+    Ok(UnpackOrder { layers: each.collect::<Result<_, BuildError>>()? })
+}
+
+fn compression(layer: &Layer) -> Result<Compression, BuildError> {
+    Ok(layer.blob.media_type.layer_compression().ok_or_else(|| Problem::LayerType {
+        blob: layer.blob.digest.to_string(),
+        media_type: layer.blob.media_type.to_string(),
+    })?)
+}
+
+fn uncompressed(store: &Store, layer: &Layer) -> Result<impl Read + use<>, BuildError> {
+    let blob = store.open_blob(&layer.blob.digest)?;
+    decompress(blob, compression(layer)?, Limits::default()).map_err(|e| inside("reading a layer", io::Error::other(e)))
+}
+
+fn check_diff_id(layer: &Layer, got: Digest) -> Result<(), BuildError> {
+    if got == layer.diff_id {
+        return Ok(());
+    }
+    let (blob, wanted) = (layer.blob.digest.to_string(), layer.diff_id.to_string());
+    Err(Problem::DiffId { blob, wanted, got: got.to_string() }.into())
+}
+
+fn index_blob(store: &Store, layer: &Layer) -> Result<Index, BuildError> {
+    let found = index(uncompressed(store, layer)?)?;
+    check_diff_id(layer, found.diff_id)?;
+    store.keep_tree(&layer.diff_id, &found)?;
+    Ok(found)
+}
+
+fn keep_tar(store: &Store, layer: &Layer) -> Result<(), BuildError> {
+    let mut tar = uncompressed(store, layer)?;
+    let mut file = store.tar_writer()?;
+    let mut hasher = Hasher::default();
+    let mut buffer = vec![0; 256 << 10];
+    loop {
+        match tar.read(&mut buffer).map_err(|e| inside("reading a layer", e))? {
+            0 => break,
+            read => {
+                hasher.update(&buffer[..read]);
+                file.write_all(&buffer[..read]).map_err(|e| inside("uncompressing a layer", e))?;
+            }
+        }
+    }
+    check_diff_id(layer, hasher.finish())?;
+    Ok(store.keep_tar(file, &layer.diff_id)?)
+}
+
+/// Passes bytes on and keeps a copy.
+struct Tee<R> {
+    inner: R,
+    copy: tempfile::NamedTempFile,
+}
+
+impl<R: Read> Read for Tee<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.copy.write_all(&buffer[..read])?;
+        Ok(read)
+    }
+}
+
+/// A path that we wrote ourselves.
+pub(super) fn layer_path(text: &str) -> Result<LayerPath, BuildError> {
+    Ok(LayerPath::parse(text.as_bytes())?)
+}
