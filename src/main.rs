@@ -1,3 +1,7 @@
-fn main() -> std::process::ExitCode {
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    // A process that the sandbox started for itself does not come back from here.
+    locus_push::sandbox::enter_if_asked(locus_push::build::JOBS);
     locus_push::cli::main()
 }

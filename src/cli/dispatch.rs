@@ -1,11 +1,24 @@
 //! The seam between what was asked and who does it: one call for each order.
 
-use serde_json::Value;
+use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 
-use super::failure::{Kind, Phase};
-use super::order::{BuildOrder, Command, PushOrder, RoadOrder, ServeOrder};
-use super::{Failure, itself};
-use crate::event::Events;
+use serde_json::{Value, json};
+use tokio::sync::watch;
+
+use super::order::{BuildOrder, Command, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task};
+use super::settings::{RegistrySettings, Session};
+use super::words::failure;
+use super::{Failure, Output, itself, runtime};
+use crate::build::{Context, Epochs};
+use crate::deploy::Limits;
+use crate::event::{Event, Events};
+use crate::graph;
+use crate::image::{Image, Platform};
+use crate::registry::{Pushed, Server};
+use crate::road::{self, HouseOptions, Recipe, Shipped};
+use crate::store::Store;
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -30,34 +43,215 @@ impl Done {
     }
 }
 
-pub fn dispatch(command: Command, events: &Events) -> Result<Done, Failure> {
+pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) -> Result<Done, Failure> {
     match command {
-        Command::Road(order) => road(*order, events),
-        Command::Build(order) => build(*order, events),
-        Command::Push(order) => push(order, events),
-        Command::Serve(order) => serve(order, events),
         Command::Completions(shell) => itself::completions(shell),
         Command::Version => Ok(itself::version()),
+        Command::Road(order) => runtime::run(|interrupt| road(*order, source_date, events, interrupt)),
+        Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
+        Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
+        Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
 }
 
-fn road(order: RoadOrder, _events: &Events) -> Result<Done, Failure> {
-    let names: Vec<&str> = order.loaders.iter().map(|loader| loader.task.name()).collect();
-    Err(not_wired(&format!("the road for {}", names.join(", "))))
+/// Several loaders one after the other: a build fills both cores by itself, and their logs do not run together.
+async fn road(
+    order: RoadOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let RoadOrder { loaders, session, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let of = loaders.len();
+    let (mut done, mut failed) = (Vec::new(), Vec::new());
+    for loader in loaders {
+        let name = loader.task.name().to_owned();
+        match self::loader(loader, &session, source_date, &options).await {
+            Ok(shipped) => done.push((name, shipped)),
+            Err(failure) if of == 1 || *options.interrupt.borrow() => return Err(failure),
+            Err(failure) => failed.push((name, failure)),
+        }
+    }
+    let lines: Vec<String> = done.iter().map(|(_, shipped)| shipped.image.to_string()).collect();
+    let json: Vec<Value> = done.iter().map(|(name, shipped)| told(name, shipped)).collect();
+    let mut answer = Done::new(lines.join("\n"), if of == 1 { json[0].clone() } else { json!({ "loaders": json }) });
+    if of == 1 {
+        // The task's own code; what a wait status holds is eight bits anyway.
+        answer.exit_code = done.iter().map(|(_, shipped)| shipped.outcome.exit_code as u8).next().unwrap_or(0);
+        return Ok(answer);
+    }
+    for (name, shipped) in &done {
+        if shipped.outcome.exit_code != 0 {
+            let words = format!("the task ended with exit code {}", shipped.outcome.exit_code);
+            failed.push((name.clone(), Failure::new(super::Kind::Difference, super::Phase::Task, words)));
+        }
+    }
+    answer.failure = (!failed.is_empty()).then(|| Failure::of_several(failed, of));
+    Ok(answer)
 }
 
-fn build(order: BuildOrder, _events: &Events) -> Result<Done, Failure> {
-    Err(not_wired(&format!("the build of {}", order.image.dockerfile.shown)))
+async fn loader(
+    order: LoaderOrder,
+    session: &Session,
+    source_date: Option<&str>,
+    options: &HouseOptions,
+) -> Result<Shipped, Failure> {
+    let LoaderOrder { image, task, timeout } = order;
+    let recipe = recipe(image, source_date)?;
+    let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
+    let limits = Limits { timeout, interrupt: options.interrupt.clone() };
+    let shipped = match task {
+        Task::Local(task) => road::ship_locally(&recipe, &task, limits, options).await,
+        Task::Cloud(loader) => {
+            let Session { cloud, account, repository_uri } = session.clone();
+            let order = road::Order { recipe, loader, cloud, account, repository_uri, limits };
+            road::ship(order, options).await
+        }
+    };
+    shipped.map_err(|error| failure(error, &shown, &text))
 }
 
-fn push(order: PushOrder, _events: &Events) -> Result<Done, Failure> {
-    Err(not_wired(&format!("the push to {}", order.reference)))
+async fn build(
+    order: BuildOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let BuildOrder { image, tags, outputs, iidfile, metadata_file, registry, home } = order;
+    let recipe = recipe(image, source_date)?;
+    let options = house(home, registry, events, interrupt);
+    let places = outputs.into_iter().map(|output| match output {
+        Output::OciTar { dest } => road::Output::OciTar(dest),
+        Output::OciFolder { dest } => road::Output::OciFolder(dest),
+        Output::Registry => road::Output::Registry,
+    });
+    let outputs = road::Outputs { places: places.collect(), tags };
+    let built = road::build(&recipe, &outputs, &options).await;
+    let (image, pushed) = built.map_err(|error| failure(error, &recipe.shown, &recipe.text))?;
+    let metadata = metadata(&image, &outputs);
+    if let Some(path) = iidfile {
+        write(&path, &image.manifest.config.digest.to_string())?;
+    }
+    if let Some(path) = metadata_file {
+        write(&path, &format!("{metadata:#}\n"))?;
+    }
+    Ok(Done::new(answer(&image, &pushed), metadata))
 }
 
-fn serve(order: ServeOrder, _events: &Events) -> Result<Done, Failure> {
-    Err(not_wired(&format!("the registry at {}", order.listen)))
+/// What was pushed, by digest; else the image's own digest.
+fn answer(image: &Image, pushed: &[Pushed]) -> String {
+    match pushed {
+        [] => image.manifest.config.digest.to_string(),
+        pushed => pushed.iter().map(|pushed| pushed.reference.to_string()).collect::<Vec<_>>().join("\n"),
+    }
 }
 
-fn not_wired(what: &str) -> Failure {
-    Failure::new(Kind::Bug, Phase::Arguments, format!("{what} is not wired to the rooms yet"))
+/// buildx's own keys.
+fn metadata(image: &Image, outputs: &road::Outputs) -> Value {
+    let descriptor = image.manifest.descriptor();
+    let mut metadata = json!({
+        "containerimage.config.digest": image.manifest.config.digest,
+        "containerimage.digest": descriptor.digest,
+        "containerimage.descriptor": {
+            "mediaType": descriptor.media_type,
+            "digest": descriptor.digest,
+            "size": descriptor.size,
+        },
+    });
+    if !outputs.tags.is_empty() {
+        let names: Vec<String> = outputs.tags.iter().map(ToString::to_string).collect();
+        metadata["image.name"] = json!(names.join(","));
+    }
+    metadata
+}
+
+async fn push(order: PushOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let PushOrder { layout, reference, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let pushed = road::push_layout(&layout, &reference, &Platform::linux_amd64(), &options).await;
+    let pushed = pushed.map_err(|error| failure(error, "", ""))?;
+    let json = json!({ "image": pushed.reference.to_string(), "already_there": pushed.already_there });
+    Ok(Done::new(pushed.reference.to_string(), json))
+}
+
+async fn serve(order: ServeOrder, events: &Events, mut interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let ServeOrder { listen, data } = order;
+    let failed = |error: std::io::Error| Failure::configuration(format!("cannot serve at {listen}: {error}"));
+    let store = Store::open(&data).map_err(|error| Failure::configuration(error.to_string()))?;
+    let mut server = Server::start(store, &data.join("registry"), listen).await.map_err(failed)?;
+    let address = server.address();
+    events.emit(Event::Note(format!("a registry at http://{address}, kept in {}; Ctrl-C ends it", data.display())));
+    tokio::select! {
+        () = server.wait() => {}
+        _ = interrupt.wait_for(|told| *told) => {}
+    }
+    Ok(Done::new(String::new(), json!({ "address": address.to_string() })))
+}
+
+fn house(
+    home: std::path::PathBuf,
+    registry: RegistrySettings,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> HouseOptions {
+    let RegistrySettings { endpoints, ca_file } = registry;
+    HouseOptions { home, endpoints, ca_file, events: events.clone(), interrupt }
+}
+
+fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failure> {
+    let ImageOrder { dockerfile, context, build_args, target, platform, labels, no_cache } = image;
+    let epochs = epochs(&build_args, source_date)?;
+    Ok(Recipe {
+        shown: dockerfile.shown,
+        text: dockerfile.text,
+        context: Context { directory: context, dockerfile: dockerfile.path },
+        options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels },
+        epochs,
+        no_cache,
+    })
+}
+
+/// The build argument wins over the environment; an empty one takes it back, as in BuildKit.
+fn epochs(build_args: &BTreeMap<String, String>, source_date: Option<&str>) -> Result<Epochs, Failure> {
+    let name = "SOURCE_DATE_EPOCH";
+    let given = build_args.get(name).map(String::as_str).or(source_date).filter(|text| !text.is_empty());
+    let number = given.map(|text| {
+        let why = format!("{name}=`{text}` is not a number of seconds since 1970");
+        text.parse().map_err(|_| Failure::configuration(why))
+    });
+    Ok(Epochs { source_date: number.transpose()? })
+}
+
+fn told(name: &str, shipped: &Shipped) -> Value {
+    let outcome = &shipped.outcome;
+    json!({
+        "loader": name,
+        "image": shipped.image.to_string(),
+        "task": outcome.task_id,
+        "exit_code": outcome.exit_code,
+        "stop_code": outcome.stop_code,
+        "reason": outcome.reason,
+        "hint": outcome.hint,
+    })
+}
+
+fn write(path: &Path, text: &str) -> Result<(), Failure> {
+    let failed = |error| Failure::configuration(format!("cannot write {}: {error}", path.display()));
+    fs::write(path, text).map_err(failed)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_source_date_is_the_build_arguments_then_the_environments() {
+        let args = |text: &str| BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), text.to_owned())]);
+        let date = |args: &BTreeMap<String, String>, env| epochs(args, env).unwrap().source_date;
+        assert_eq!(date(&args("5"), Some("6")), Some(5));
+        assert_eq!(date(&BTreeMap::new(), Some("6")), Some(6));
+        assert_eq!(date(&args(""), Some("6")), None);
+        assert!(epochs(&args("yesterday"), None).unwrap_err().message.contains("SOURCE_DATE_EPOCH=`yesterday`"));
+    }
 }

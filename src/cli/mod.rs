@@ -19,8 +19,10 @@ mod name;
 mod order;
 mod output;
 mod panic;
+mod runtime;
 mod screen;
 mod settings;
+mod words;
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
@@ -70,8 +72,9 @@ pub fn main() -> ExitCode {
 }
 
 fn run(cli: &Cli, screen: &Screen) -> Result<Done, Failure> {
-    let command = order::command(cli, &World::of_process()?)?;
-    dispatch::dispatch(command, &screen.events())
+    let world = World::of_process()?;
+    let command = order::command(cli, &world)?;
+    dispatch::dispatch(command, world.env.set("SOURCE_DATE_EPOCH"), &screen.events())
 }
 
 /// How the command wants to be told.

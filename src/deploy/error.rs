@@ -14,6 +14,11 @@ pub enum DeployError {
     /// Said before anything is changed.
     #[error("the secret {name} is not in Secrets Manager, and its value is not here: {looked}")]
     NoSecretValue { name: String, variable: String, looked: String },
+    /// Without a cloud, values come from this machine alone.
+    #[error("the secret {variable} has no value here")]
+    NoLocalSecret { variable: String },
+    #[error("the image has neither ENTRYPOINT nor CMD: there is nothing to run")]
+    NoCommand,
     #[error("there is no secret {0}")]
     NoSuchSecret(String),
     #[error("the secret {0} is scheduled for deletion")]
@@ -53,6 +58,10 @@ impl DeployError {
                 "export {variable}, or say where the value comes from: --secret-env {variable}=env:NAME, file:PATH or stdin; \
                  nothing was changed"
             )),
+            Self::NoLocalSecret { variable } => {
+                Some(format!("export {variable}, which --local reads in place of Secrets Manager"))
+            }
+            Self::NoCommand => Some("end the Dockerfile with a CMD".to_owned()),
             Self::NoSuchSecret(_) => Some("is it in this region and this account? Nothing was changed".to_owned()),
             Self::SecretDeleted(name) => Some(format!(
                 "bring it back with `aws secretsmanager restore-secret --secret-id {name}`, or name another; nothing was changed"
@@ -77,10 +86,10 @@ impl DeployError {
     /// The exit code that the command line promises.
     pub fn exit_code(&self) -> u8 {
         match self {
-            Self::NotStarted(_) | Self::Refused(_) => 125,
+            Self::NotStarted(_) | Self::Refused(_) | Self::NoCommand => 125,
             Self::Interrupted => 130,
             Self::TimedOut => 124,
-            Self::Secret(_) | Self::NoSecretValue { .. } | Self::Platform(_) => 2,
+            Self::Secret(_) | Self::NoSecretValue { .. } | Self::NoLocalSecret { .. } | Self::Platform(_) => 2,
             Self::Aws { .. }
             | Self::NoSuchSecret(_)
             | Self::SecretDeleted(_)

@@ -49,6 +49,13 @@ pub(super) struct PresentRole {
     pub ours: bool,
 }
 
+impl Present {
+    /// The repository's URI, where it is there.
+    pub fn repository_uri(&self) -> Option<&str> {
+        self.repository.as_ref().map(|repository| repository.uri.as_str())
+    }
+}
+
 /// Looks at everything that `loader` names. Reads only.
 pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError> {
     let scope = Scope {

@@ -1,0 +1,139 @@
+//! Text to image, and the image to where it is wanted.
+
+use std::io::Read;
+use std::path::{Path, PathBuf};
+
+use crate::build::{Built, Context, Epochs};
+use crate::dockerfile;
+use crate::event::{Event, Events};
+use crate::graph::{self, Graph};
+use crate::image::{Image, Layout, Platform, Reference, write_folder, write_tar};
+use crate::registry::{Pushed, Pusher};
+use crate::store::{Store, StoreError};
+
+use super::house::base_blobs;
+use super::{House, HouseOptions, RoadError};
+
+/// An image to be built.
+pub struct Recipe {
+    /// As the user named it.
+    pub shown: String,
+    pub text: String,
+    pub context: Context,
+    pub options: graph::Options,
+    pub epochs: Epochs,
+    pub no_cache: bool,
+}
+
+/// Where a built image goes.
+#[derive(Clone, Debug)]
+pub enum Output {
+    OciTar(PathBuf),
+    OciFolder(PathBuf),
+    /// To what its tags name.
+    Registry,
+}
+
+/// All places of one image, under these names.
+#[derive(Clone, Debug, Default)]
+pub struct Outputs {
+    pub places: Vec<Output>,
+    pub tags: Vec<Reference>,
+}
+
+/// Reads and plans: nothing but the text is looked at.
+pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError> {
+    let file = dockerfile::parse(&recipe.text)?;
+    let graph = graph::plan(&file, &recipe.options)?;
+    events.emit(Event::Read {
+        dockerfile: recipe.shown.clone(),
+        instructions: file.instructions.len(),
+        stages: graph.stages(),
+    });
+    Ok(graph)
+}
+
+/// Builds an image and brings it to its places. Returns what was pushed, tag by tag.
+pub async fn build(
+    recipe: &Recipe,
+    outputs: &Outputs,
+    options: &HouseOptions,
+) -> Result<(Image, Vec<Pushed>), RoadError> {
+    let graph = recipe_graph(recipe, &options.events)?;
+    let house = House::open(options, None)?;
+    let push = outputs.places.iter().any(|place| matches!(place, Output::Registry));
+    let destinations = if push { outputs.tags.as_slice() } else { &[] };
+    for destination in destinations {
+        house.registry.may_push(destination).await?;
+    }
+    let early = destinations.first().map(|first| Pusher::new(&house.registry, first.clone()));
+    let built = house.build(recipe, graph, &early).await?;
+    let mut early = early;
+    let mut pushed = Vec::new();
+    for place in &outputs.places {
+        match place {
+            Output::Registry => {
+                for destination in destinations {
+                    let new = || Pusher::new(&house.registry, destination.clone());
+                    let pusher = early.take().unwrap_or_else(new);
+                    let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
+                    pushed.push(pusher.finish(&built.image, &base_blobs(&built), &tags).await?);
+                }
+            }
+            Output::OciTar(path) => write(&built, &house, &outputs.tags, path, true, options).await?,
+            Output::OciFolder(path) => write(&built, &house, &outputs.tags, path, false, options).await?,
+        }
+    }
+    Ok((built.image, pushed))
+}
+
+async fn write(
+    built: &Built,
+    house: &House,
+    tags: &[Reference],
+    path: &Path,
+    tar: bool,
+    options: &HouseOptions,
+) -> Result<(), RoadError> {
+    house.workshop.fetch_all(&built.snapshot).await?;
+    let names: Vec<String> = tags.iter().map(Reference::to_string).collect();
+    let store = &house.store;
+    let open = |digest: &crate::image::Digest| {
+        let blob = store.open_blob(digest).map_err(std::io::Error::other)?;
+        Ok(Box::new(blob) as Box<dyn Read>)
+    };
+    match tar {
+        true => write_tar(path, &built.image, &names, &open)?,
+        false => write_folder(path, &built.image, &names, &open)?,
+    }
+    options.events.emit(Event::Wrote { path: path.display().to_string() });
+    Ok(())
+}
+
+/// Pushes the image of a layout, a folder or a tar.
+pub async fn push_layout(
+    layout: &Path,
+    destination: &Reference,
+    platform: &Platform,
+    options: &HouseOptions,
+) -> Result<Pushed, RoadError> {
+    let layout = Layout::open(layout)?;
+    let image = layout.image(platform)?;
+    let house = House::open(options, None)?;
+    for layer in &image.manifest.layers {
+        if house.store.blob_size(&layer.digest).is_none() {
+            keep(&layout, &house.store, &layer.digest)?;
+        }
+    }
+    let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
+    Ok(Pusher::new(&house.registry, destination.clone()).finish(&image, &[], &tags).await?)
+}
+
+fn keep(layout: &Layout, store: &Store, digest: &crate::image::Digest) -> Result<(), RoadError> {
+    let mut writer = store.blob_writer()?;
+    let copied = std::io::copy(&mut layout.blob(digest)?, &mut writer);
+    let failed = |source| StoreError::Io { doing: "copy a layer to", path: store.blob_path(digest), source };
+    copied.map_err(failed)?;
+    writer.commit(Some(digest))?;
+    Ok(())
+}

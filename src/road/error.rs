@@ -1,0 +1,42 @@
+//! Why the road ended early: each room's own error, for the screen to find words for.
+
+use crate::aws::ConnectError;
+use crate::build::BuildError;
+use crate::deploy::DeployError;
+use crate::dockerfile::ParseErrors;
+use crate::graph::PlanError;
+use crate::image::{BadReference, LayoutError};
+use crate::registry::{PushError, SetupError};
+use crate::store::StoreError;
+
+#[derive(Debug, thiserror::Error)]
+pub enum RoadError {
+    #[error("{0}")]
+    Parse(#[from] ParseErrors),
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+    #[error(transparent)]
+    Build(#[from] BuildError),
+    #[error(transparent)]
+    Push(#[from] PushError),
+    #[error(transparent)]
+    Registry(#[from] SetupError),
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Connect(#[from] ConnectError),
+    #[error(transparent)]
+    Deploy(#[from] DeployError),
+    #[error(transparent)]
+    Reference(#[from] BadReference),
+    #[error("AWSACCOUNT says {believed}, and the credentials are those of {who} in {found}")]
+    OtherAccount { believed: String, found: String, who: String },
+    #[error("REPOSITORYURI says {believed}, and the repository is {found}")]
+    OtherRepository { believed: String, found: String },
+    #[error("cannot start the embedded registry: {0}")]
+    Serve(#[source] std::io::Error),
+    #[error("interrupted")]
+    Interrupted,
+}

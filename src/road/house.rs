@@ -1,0 +1,77 @@
+//! What the stretches of the road share: the store, the registry client, the workshop, and how it is interrupted.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use tokio::sync::watch;
+
+use crate::build::{self, Built, Plan, Sink, Workshop};
+use crate::event::Events;
+use crate::graph::Graph;
+use crate::image::{Descriptor, Reference};
+use crate::registry::{CredentialSource, Endpoints, Options, Registry};
+use crate::sandbox::Stopper;
+use crate::store::Store;
+
+use super::{Recipe, RoadError};
+
+/// What a house is made of.
+pub struct HouseOptions {
+    /// Everything on disk lies below it.
+    pub home: PathBuf,
+    pub endpoints: Endpoints,
+    pub ca_file: Option<PathBuf>,
+    pub events: Events,
+    /// Becomes true when the user wants it to end.
+    pub interrupt: watch::Receiver<bool>,
+}
+
+/// The tools of one road.
+pub struct House {
+    pub store: Store,
+    pub registry: Registry,
+    pub workshop: Arc<Workshop<Registry>>,
+    stopper: Stopper,
+    interrupt: watch::Receiver<bool>,
+}
+
+impl House {
+    /// Opens the store; a login is for exactly the registry that it is given with.
+    pub fn open(options: &HouseOptions, login: Option<(String, CredentialSource)>) -> Result<Self, RoadError> {
+        let store = Store::open(&options.home)?;
+        let mut registry = Options::new(store.clone(), options.events.clone());
+        registry.endpoints = options.endpoints.clone();
+        registry.ca_file = options.ca_file.clone();
+        if let Some((host, source)) = login {
+            registry.credentials = registry.credentials.with_source(&host, source);
+        }
+        let registry = Registry::new(registry)?;
+        let stopper = Stopper::new();
+        let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
+        Ok(Self { store, registry, workshop: Arc::new(workshop), stopper, interrupt: options.interrupt.clone() })
+    }
+
+    /// Builds, until it is done or interrupted; then what runs is ended, and the store is one that the next build can
+    /// use.
+    pub(super) async fn build(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
+        let plan = Plan { graph, context: recipe.context.clone(), epochs: recipe.epochs, no_cache: recipe.no_cache };
+        let building = build::build(&plan, Arc::clone(&self.workshop), sink);
+        tokio::pin!(building);
+        let mut interrupt = self.interrupt.clone();
+        tokio::select! {
+            built = &mut building => return Ok(built?),
+            told = interrupt.wait_for(|told| *told) => if told.is_err() { return Ok(building.await?) },
+        }
+        self.stopper.stop();
+        // A running step sees the end of its sandbox and clears up; what waits for the network is dropped.
+        let clearing = tokio::time::timeout(std::time::Duration::from_secs(5), building).await;
+        drop(clearing);
+        Err(RoadError::Interrupted)
+    }
+}
+
+/// The layers that come from elsewhere, and where they can be had.
+pub(super) fn base_blobs(built: &Built) -> Vec<(Reference, Descriptor)> {
+    let layers = built.snapshot.layers.iter();
+    layers.filter_map(|layer| Some((layer.from.clone()?, layer.blob.clone()))).collect()
+}

@@ -1,0 +1,45 @@
+//! The same road with nothing but this machine: an embedded registry, and the task in the sandbox.
+
+use crate::build::{self, Root};
+use crate::deploy::{Description, Limits, LocalTask, local_secrets, run_local};
+use crate::event::Event;
+use crate::image::Reference;
+use crate::registry::{Pusher, Server};
+
+use super::house::base_blobs;
+use super::{House, HouseOptions, Recipe, RoadError, Shipped, recipe_graph};
+
+/// Builds, pushes to a registry of our own on loopback, runs the image with the loader's environment and secrets.
+pub async fn ship_locally(
+    recipe: &Recipe,
+    task: &Description,
+    limits: Limits,
+    options: &HouseOptions,
+) -> Result<Shipped, RoadError> {
+    let graph = recipe_graph(recipe, &options.events)?;
+    let secrets = local_secrets(&task.secrets)?;
+
+    let house = House::open(options, None)?;
+    let data = house.store.root().join("registry");
+    let server =
+        Server::start(house.store.clone(), &data, ([127, 0, 0, 1], 0).into()).await.map_err(RoadError::Serve)?;
+    let destination: Reference = format!("{}/{}", server.address(), task.name).parse()?;
+    let pusher = Some(Pusher::new(&house.registry, destination));
+    let built = house.build(recipe, graph, &pusher).await?;
+    let pushed = match pusher {
+        Some(pusher) => pusher.finish(&built.image, &base_blobs(&built), std::slice::from_ref(&task.name)).await?,
+        None => return Err(RoadError::Interrupted),
+    };
+
+    let Root { layers, config, user, home, folder } = build::root(&built, &house.workshop).await?;
+    let sandbox = house.workshop.sandbox()?.clone();
+    let environment = task.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
+    let task = LocalTask { name: task.name.clone(), layers, config, environment, secrets, user, home };
+    let outcome = run_local(sandbox.clone(), task, limits, &options.events).await;
+    let removed = tokio::task::spawn_blocking(move || sandbox.remove(folder.path())).await;
+    if !matches!(removed, Ok(Ok(()))) {
+        let message = "what the task wrote could not be removed from our folder".to_owned();
+        options.events.emit(Event::Warning { message, hint: None });
+    }
+    Ok(Shipped { image: pushed.reference, outcome: outcome? })
+}

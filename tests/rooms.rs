@@ -1,0 +1,118 @@
+//! The table of rooms in `src/lib.rs`, held: a room imports only what it may.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+/// Each room, and the rooms that it may use.
+const MAY_USE: [(&str, &[&str]); 12] = [
+    ("dockerfile", &[]),
+    ("image", &[]),
+    ("graph", &["dockerfile", "image"]),
+    ("layer", &["image"]),
+    ("store", &["image"]),
+    ("sandbox", &[]),
+    ("build", &["dockerfile", "graph", "image", "layer", "sandbox", "store"]),
+    // The two traits of `build` that it implements.
+    ("registry", &["build", "image", "store"]),
+    ("aws", &["image"]),
+    ("deploy", &["aws", "image", "registry", "sandbox", "store"]),
+    ("road", &["aws", "build", "deploy", "dockerfile", "graph", "image", "registry", "sandbox", "store"]),
+    ("cli", &["aws", "build", "deploy", "dockerfile", "graph", "image", "registry", "road", "store"]),
+];
+
+/// Small values that belong to nobody.
+const VALUES: [&str; 3] = ["event", "lines", "secret"];
+
+/// Crates that only these rooms may use: HTTP and AWS stay where they are, and only the screen prints.
+const ONLY_IN: [(&str, &[&str]); 5] = [
+    ("reqwest", &["registry"]),
+    ("hyper", &["registry"]),
+    ("aws_", &["aws"]),
+    ("indicatif", &["cli"]),
+    ("clap", &["cli"]),
+];
+
+fn files(folder: &Path, into: &mut Vec<PathBuf>) {
+    for entry in fs::read_dir(folder).expect("a room is a folder that can be read") {
+        let path = entry.expect("its entries too").path();
+        if path.is_dir() {
+            files(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "rs") {
+            into.push(path);
+        }
+    }
+}
+
+/// A room's code without its comments and its tests, file by file.
+fn code(room: &str) -> Vec<(PathBuf, String)> {
+    let mut paths = Vec::new();
+    files(&Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room), &mut paths);
+    let code = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("source is text");
+        let text = text.split("#[cfg(test)]\nmod ").next().unwrap_or_default().to_owned();
+        let lines = text.lines().filter(|line| !line.trim_start().starts_with("//"));
+        (path, lines.collect::<Vec<_>>().join("\n"))
+    };
+    paths.into_iter().filter(|path| !path.ends_with("testing.rs")).map(code).collect()
+}
+
+/// The names that follow `crate::` in a text.
+fn named(text: &str) -> BTreeSet<&str> {
+    let after = text.split("crate::").skip(1);
+    after.map(|rest| rest.split(|c: char| !c.is_alphanumeric() && c != '_').next().unwrap_or_default()).collect()
+}
+
+#[test]
+fn a_room_uses_only_what_the_table_gives_it() {
+    let mut broken = Vec::new();
+    for (room, may_use) in MAY_USE {
+        for (path, text) in code(room) {
+            let allowed = |name: &&&str| **name == room || may_use.contains(name) || VALUES.contains(name);
+            let names = named(&text);
+            let over: Vec<_> =
+                names.iter().filter(|name| !allowed(name) && name.starts_with(char::is_lowercase)).collect();
+            if !over.is_empty() {
+                broken.push(format!("{} uses {over:?}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn http_aws_and_the_screen_stay_in_their_rooms() {
+    let mut broken = Vec::new();
+    for (room, _) in MAY_USE {
+        for (path, text) in code(room) {
+            for (name, rooms) in ONLY_IN {
+                let uses = text.contains(&format!("use {name}")) || text.contains(&format!(" {name}::"));
+                if uses && !rooms.contains(&room) {
+                    broken.push(format!("{} uses {name}", path.display()));
+                }
+            }
+            if room != "cli" && ["println!", "print!(", "eprint"].iter().any(|word| text.contains(word)) {
+                broken.push(format!("{} prints", path.display()));
+            }
+            if room != "sandbox" && text.contains("unsafe ") {
+                broken.push(format!("{} has unsafe code", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{}", broken.join("\n"));
+}
+
+#[test]
+fn every_room_is_in_the_table() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let entries = fs::read_dir(source).expect("the source is there").map(|entry| entry.expect("readable").path());
+    let names = entries.filter_map(|path| Some(path.file_stem()?.to_str()?.to_owned()));
+    let known = |name: &String| {
+        MAY_USE.iter().any(|(room, _)| room == name)
+            || VALUES.contains(&name.as_str())
+            || name == "lib"
+            || name == "main"
+    };
+    let unknown: Vec<_> = names.filter(|name| !known(name)).collect();
+    assert!(unknown.is_empty(), "not in the table: {unknown:?}");
+}
