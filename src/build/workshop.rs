@@ -59,7 +59,12 @@ impl<S: Source> Workshop<S> {
         let _ = std::fs::remove_dir_all(work.path());
         let rung = rung?;
         self.events.emit(Event::Rung { name: rung.name(), why: rung.why() });
-        Ok(self.sandbox.get_or_init(|| Sandbox::new(launcher, rung)))
+        let sandbox = self.sandbox.get_or_init(|| Sandbox::new(launcher, rung));
+        for left in self.store.abandoned()? {
+            // What cannot be removed is tried again by the next build.
+            let _ = sandbox.remove(left.path());
+        }
+        Ok(sandbox)
     }
 
     /// Sees to it that the layer's blob is in the store.

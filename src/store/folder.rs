@@ -102,16 +102,38 @@ impl Store {
         self.root.join("steps").join(format!("{}.json", key.hex()))
     }
 
-    /// A fresh folder of our own for one step, gone (with what is in it) when nobody removes it before: see
-    /// [`WorkFolder`].
+    /// A fresh folder of our own for one step: see [`WorkFolder`].
     pub fn work_folder(&self) -> Result<WorkFolder, StoreError> {
         let parent = self.root.join("work");
-        let folder = tempfile::Builder::new()
-            .prefix("w")
-            .rand_bytes(10)
-            .tempdir_in(&parent)
-            .map_err(StoreError::io("make a folder in", &parent))?;
-        Ok(WorkFolder { path: folder.keep() })
+        let failed = || StoreError::io("make a folder in", &parent);
+        loop {
+            // The lock comes first: a folder without one would be taken for a dead maker's.
+            let file = tempfile::Builder::new().prefix("w").suffix(LOCK).rand_bytes(10).tempfile_in(&parent);
+            let (_, lock_path) = file.and_then(|file| file.keep().map_err(|e| e.error)).map_err(failed())?;
+            let lock = Lock::exclusive(&lock_path).map_err(failed())?;
+            // Somebody may have cleared it away between its making and its locking.
+            if lock_path.exists() {
+                let path = lock_path.with_extension("");
+                fs::DirBuilder::new().mode(0o700).create(&path).map_err(failed())?;
+                return Ok(WorkFolder { path, lock_path, _lock: lock });
+            }
+        }
+    }
+
+    /// What processes that were killed left below `work/`. Held until they are dropped, so that no other process clears
+    /// them away at the same time.
+    pub fn abandoned(&self) -> Result<Vec<WorkFolder>, StoreError> {
+        let parent = self.root.join("work");
+        let mut found = Vec::new();
+        for entry in fs::read_dir(&parent).map_err(StoreError::io("read", &parent))? {
+            let lock_path = entry.map_err(StoreError::io("read", &parent))?.path();
+            if lock_path.extension().is_some_and(|ending| ending == &LOCK[1..])
+                && let Some(lock) = Lock::try_exclusive(&lock_path)
+            {
+                found.push(WorkFolder { path: lock_path.with_extension(""), lock_path, _lock: lock });
+            }
+        }
+        Ok(found)
     }
 
     /// Only one process at a time holds the lock of this name; a dead process holds none.
@@ -161,11 +183,25 @@ impl Store {
     }
 }
 
+/// The ending of the file whose lock says that a work folder's maker lives.
+const LOCK: &str = ".lock";
+
 /// A folder below `work/`. It may hold files of other owners (sub-ids), which only the sandbox can remove; so it is
-/// not removed when dropped, but by [`WorkFolder::remove`] or, from outside, after the process that made it died.
+/// not removed when dropped. Whoever dies before removing it leaves it to [`Store::abandoned`].
 #[derive(Debug)]
 pub struct WorkFolder {
     path: PathBuf,
+    lock_path: PathBuf,
+    _lock: Lock,
+}
+
+impl Drop for WorkFolder {
+    fn drop(&mut self) {
+        if !self.path.exists() {
+            // Without a folder there is nothing that the lock could speak for.
+            let _ = fs::remove_file(&self.lock_path);
+        }
+    }
 }
 
 impl WorkFolder {
@@ -200,6 +236,22 @@ mod tests {
         assert_eq!(store.step::<Vec<u8>>(&key), Some(vec![1, 2]));
         fs::write(store.step_path(&key), b"[1,").unwrap();
         assert_eq!(store.step::<Vec<u8>>(&key), None);
+    }
+
+    #[test]
+    fn only_a_dead_makers_folder_is_abandoned() {
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let alive = store.work_folder().unwrap();
+        let path = store.work_folder().unwrap().path().to_owned();
+        let found: Vec<_> = store.abandoned().unwrap().iter().map(|folder| folder.path().to_owned()).collect();
+        assert_eq!(found, [path.clone()]);
+        fs::remove_dir(&path).unwrap();
+        drop(store.abandoned().unwrap());
+        assert!(store.abandoned().unwrap().is_empty());
+        fs::remove_dir(alive.path()).unwrap();
+        drop(alive);
+        assert_eq!(fs::read_dir(store.root().join("work")).unwrap().count(), 0);
     }
 
     #[test]

@@ -18,4 +18,11 @@ impl Lock {
         file.lock()?;
         Ok(Self { _file: file })
     }
+
+    /// The lock of a file that is there, if nobody holds it.
+    pub(super) fn try_exclusive(path: &Path) -> Option<Self> {
+        let file = File::options().write(true).open(path).ok()?;
+        file.try_lock().ok()?;
+        Some(Self { _file: file })
+    }
 }

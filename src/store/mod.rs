@@ -7,7 +7,7 @@
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
 //! | `layers/ID` | unpacked layers for RUN |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
-//! | `work/ID` | what a running step writes; an exclusive lock says that its maker lives |
+//! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
 
 mod blobs;
 mod folder;
