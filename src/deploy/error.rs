@@ -55,7 +55,7 @@ impl DeployError {
             Self::Aws { source, .. } | Self::Refused(source) => source.hint(),
             Self::Secret(_) | Self::Interrupted | Self::TimedOut => None,
             Self::NoSecretValue { variable, .. } => Some(format!(
-                "export {variable}, or say where the value comes from: --secret-env {variable}=env:NAME, file:PATH or stdin; \
+                "export {variable}, or say where the value comes from: --secret {variable}=env:NAME, file:PATH or stdin; \
                  nothing was changed"
             )),
             Self::NoLocalSecret { variable } => {

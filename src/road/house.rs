@@ -1,5 +1,6 @@
 //! What the stretches of the road share: the store, the registry client, the workshop, and how it is interrupted.
 
+use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -49,6 +50,20 @@ impl House {
         let stopper = Stopper::new();
         let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
         Ok(Self { store, registry, workshop: Arc::new(workshop), stopper, interrupt: options.interrupt.clone() })
+    }
+
+    /// Does something that is no harm to leave half done.
+    pub(super) async fn unless_interrupted<T>(
+        &self,
+        work: impl Future<Output = Result<T, RoadError>>,
+    ) -> Result<T, RoadError> {
+        let mut interrupt = self.interrupt.clone();
+        tokio::pin!(work);
+        tokio::select! {
+            done = &mut work => return done,
+            told = interrupt.wait_for(|told| *told) => if told.is_err() { return work.await },
+        }
+        Err(RoadError::Interrupted)
     }
 
     /// Builds, until it is done or interrupted; then what runs is ended, and the store is one that the next build can

@@ -58,13 +58,16 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
     let early = early_pusher(present.repository_uri(), &house.registry).await?;
     let built = house.build(&recipe, graph, &early).await?;
 
-    let ground = deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?;
-    let destination = destination(&ground.repository_uri, repository_uri.as_ref())?;
-    let pushed = push(&built, early, &destination, &loader, &house).await?;
-
-    let platform = built.image.config.platform();
-    let digest = built.image.digest();
-    let revision = deploy::register(&cloud, &loader, &ground, &digest, &platform, &pace, events).await?;
+    // What is made stays made: the next run finds it there.
+    let placing = async {
+        let ground = deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?;
+        let destination = destination(&ground.repository_uri, repository_uri.as_ref())?;
+        let pushed = push(&built, early, &destination, &loader, &house).await?;
+        let (platform, digest) = (built.image.config.platform(), built.image.digest());
+        let revision = deploy::register(&cloud, &loader, &ground, &digest, &platform, &pace, events).await?;
+        Ok((ground, pushed, revision))
+    };
+    let (ground, pushed, revision) = house.unless_interrupted(placing).await?;
     let outcome = deploy::run(&cloud, &loader, &ground, &revision.arn, limits, &pace, events).await?;
     Ok(Shipped { image: pushed.reference, outcome })
 }
