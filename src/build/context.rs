@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dockerfile::ignore::Ignore;
-use crate::layer::{Content, Entry, HostFile, Kind, LayerPath};
+use crate::layer::{Content, Entry, HostFile, Kind, LayerPath, Tree};
 
 use super::files::{Files, Found, Identity};
 use super::{BuildError, Problem};
@@ -24,10 +24,12 @@ pub struct Context {
     pub directory: PathBuf,
     /// The Dockerfile, beside which `NAME.dockerignore` is looked for.
     pub dockerfile: Option<PathBuf>,
+    /// Modes stay as they are: the layer then depends on the umask of the checkout.
+    pub preserve_modes: bool,
 }
 
 /// The context as it was when it was first needed.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Listing {
     entries: BTreeMap<LayerPath, Found>,
     /// Files that nobody but their owner may read, as a checkout under umask 077 makes them.
@@ -46,6 +48,7 @@ impl Context {
             ignore: self.ignore()?,
             root: Arc::new(OwnedFd::from(root)),
             names: HashMap::new(),
+            preserve_modes: self.preserve_modes,
             listing: Listing { entries: BTreeMap::new(), private: 0 },
         };
         walk.directory(&self.directory, &LayerPath::root(), false)?;
@@ -82,6 +85,7 @@ struct Walk {
     root: Arc<OwnedFd>,
     /// The first name of each file that has several.
     names: HashMap<(u64, u64), Identity>,
+    preserve_modes: bool,
     listing: Listing,
 }
 
@@ -101,7 +105,7 @@ impl Walk {
                 if ignored && self.ignore.may_skip_dir(&name) {
                     continue;
                 }
-                let entry = Found { entry: base(&meta, Kind::Directory), identity: None };
+                let entry = Found { entry: self.base(&item.path(), &meta, Kind::Directory)?, identity: None };
                 if self.directory(&item.path(), &child, ignored)? || !ignored {
                     self.listing.entries.insert(child, entry);
                     any = true;
@@ -137,18 +141,69 @@ impl Walk {
             let next = Identity::Host(self.names.len());
             *self.names.entry((meta.dev(), meta.ino())).or_insert(next)
         });
-        Ok(Some(Found { entry: base(meta, kind), identity }))
+        Ok(Some(Found { entry: self.base(on_host, meta, kind)?, identity }))
+    }
+
+    /// Owned by root, with the write bits of group and others cleared, so that umask 002 and 022 give the same layer.
+    /// Permissions are never widened.
+    fn base(&self, on_host: &Path, meta: &fs::Metadata, kind: Kind<Content>) -> Result<Entry<Content>, BuildError> {
+        let failed = |source: io::Error| Problem::Context { path: on_host.to_owned(), source };
+        let (mode, xattrs) = match kind {
+            Kind::Symlink { .. } => (0o777, BTreeMap::new()),
+            _ if self.preserve_modes => (meta.mode() & 0o7777, xattrs(on_host).map_err(failed)?),
+            _ => (meta.mode() & 0o7777 & !0o022, xattrs(on_host).map_err(failed)?),
+        };
+        Ok(Entry { mtime: meta.mtime(), xattrs, ..Entry::new(kind, mode) })
     }
 }
 
-/// Owned by root, with the write bits of group and others cleared, so that umask 002 and 022 give the same layer.
-/// Permissions are never widened.
-fn base(meta: &fs::Metadata, kind: Kind<Content>) -> Entry<Content> {
-    let mode = match kind {
-        Kind::Symlink { .. } => 0o777,
-        _ => meta.mode() & 0o7777 & !0o022,
+/// The extended attributes that mean the same on every machine: a user's own, and a program's capabilities. Labels of
+/// SELinux and access lists are the host's.
+fn xattrs(on_host: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+    use rustix::fs::{lgetxattr, llistxattr};
+    use rustix::io::Errno;
+    let mut names = vec![0; 64 << 10];
+    let length = match llistxattr(on_host, &mut names) {
+        Ok(length) => length,
+        // A file system without them.
+        Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => 0,
+        Err(error) => return Err(error.into()),
     };
-    Entry { mtime: meta.mtime(), ..Entry::new(kind, mode) }
+    let mut found = BTreeMap::new();
+    for name in names[..length].split(|&byte| byte == 0).filter_map(|name| std::str::from_utf8(name).ok()) {
+        if name.starts_with("user.") && !name.starts_with("user.overlay.") || name == "security.capability" {
+            // As large as Linux lets one be.
+            let mut value = vec![0; 64 << 10];
+            let length = lgetxattr(on_host, name, &mut value)?;
+            value.truncate(length);
+            found.insert(name.to_owned(), value);
+        }
+    }
+    Ok(found)
+}
+
+impl Listing {
+    /// A context of one file.
+    pub(super) fn of_file(name: &[u8], found: Found) -> Result<Self, BuildError> {
+        Ok(Self { entries: BTreeMap::from([(LayerPath::root().join(name)?, found)]), private: 0 })
+    }
+
+    /// All that is there, as a layer would hold it.
+    pub(super) fn tree(&self) -> Tree<Content> {
+        let mut names = HashMap::new();
+        let mut tree = Tree::default();
+        for (path, found) in &self.entries {
+            let mut entry = found.entry.clone();
+            if let Some(identity) = found.identity {
+                match names.get(&identity) {
+                    Some(first) => entry.kind = Kind::HardLink { to: LayerPath::clone(first) },
+                    None => drop(names.insert(identity, path.clone())),
+                }
+            }
+            tree.entries.insert(path.clone(), entry);
+        }
+        tree
+    }
 }
 
 impl Files for Listing {

@@ -58,6 +58,14 @@ impl Draft {
         }
     }
 
+    /// Puts something in the place of whatever is there; a directory in the place of a directory keeps what is in it.
+    pub(super) fn replace(&mut self, path: LayerPath, entry: Entry<Content>) {
+        if !entry.is_directory() {
+            self.tree.entries.retain(|other, _| !other.is_within(&path));
+        }
+        self.put(path, entry);
+    }
+
     /// Puts something in, whatever was there. Directories above it that exist are listed as they are, as in what an
     /// overlay's upper directory shows: a reader that unpacks the layer alone would make them up.
     pub(super) fn put(&mut self, path: LayerPath, entry: Entry<Content>) {

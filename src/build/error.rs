@@ -4,6 +4,7 @@ use std::io;
 
 use crate::dockerfile::Span;
 use crate::graph::PlanError;
+use crate::image::{Digest, LayoutError};
 use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteError};
 use crate::sandbox::{Exit, NoRung, RunError};
 use crate::store::StoreError;
@@ -52,8 +53,20 @@ pub enum Problem {
     NotADirectory(LayerPath),
     #[error("cannot replace the directory {0} with a file")]
     IsADirectory(LayerPath),
-    #[error("a {kind} archive is not supported yet: {path}")]
-    Archive { kind: &'static str, path: String },
+    #[error("cannot get {url}: {source}")]
+    Download {
+        url: String,
+        #[source]
+        source: FetchError,
+    },
+    #[error("{url} has the digest {got}, not {wanted} as --checksum says")]
+    Checksum { url: String, wanted: Digest, got: Digest },
+    #[error("the context {}: {source}", path.display())]
+    Layout {
+        path: std::path::PathBuf,
+        #[source]
+        source: LayoutError,
+    },
     #[error("cannot unpack {path}: {why}")]
     Unpack { path: String, why: String },
     #[error("no user `{0}` in the image's /etc/passwd")]
@@ -109,7 +122,9 @@ impl<P: Into<Problem>> From<P> for BuildError {
         let problem = problem.into();
         let (span, hint) = match &problem {
             Problem::Plan(plan) => (plan.span, plan.hint.clone()),
-            Problem::Base(fetch) | Problem::BaseLayer(fetch) => (None, fetch.hint.clone()),
+            Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
+                (None, fetch.hint.clone())
+            }
             _ => (None, None),
         };
         Self { span, problem: Box::new(problem), last_lines: Vec::new(), hint }

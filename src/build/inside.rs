@@ -114,7 +114,7 @@ fn unpack_layer(
     fs::set_permissions(&made, fs::Permissions::from_mode(0o755)).map_err(failed("make"))?;
     let file = File::open(&blob.path).map_err(|e| format!("cannot open the layer {}: {e}", blob.digest))?;
     let verified = VerifiedReader::new(file, blob.digest);
-    let tar = decompress(verified, blob.compression.into(), Limits::default()).map_err(words)?;
+    let tar = decompress(verified, blob.compression.into(), Limits::default());
     // It reads to the very end and refuses a tar of another diff_id.
     unpack(index, tar, lower, directories, &made, Whiteouts::Overlay(OverlayXattrs::User), true).map_err(words)?;
     fs::rename(&made, into).map_err(failed("name"))

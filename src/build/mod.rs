@@ -4,6 +4,7 @@
 //! layers alone ([`crate::layer::View`]), so that a Dockerfile without RUN unpacks nothing and needs no privileges;
 //! files are read out of layers where they are, and layers are unpacked for RUN only.
 
+mod archive;
 mod context;
 mod copy;
 mod draft;
@@ -11,7 +12,9 @@ mod epoch;
 mod error;
 mod files;
 mod inside;
+mod origin;
 mod owner;
+mod pick;
 mod place;
 mod root;
 mod run;
@@ -23,7 +26,7 @@ pub use context::Context;
 pub use epoch::Epochs;
 pub use error::{BuildError, Problem};
 pub use inside::JOBS;
-pub use place::{BaseImage, FetchError, Sink, Source};
+pub use place::{BaseImage, Download, FetchError, Sink, Source};
 pub use root::{Root, root};
 pub use snapshot::{Layer, Snapshot};
 pub use stage::{Built, Plan, build};

@@ -26,6 +26,18 @@ pub trait Source: Send + Sync {
 
     /// Sees to it that a blob of an image is in the store, verified.
     fn fetch(&self, from: &Reference, blob: &Descriptor) -> impl Future<Output = Result<(), FetchError>> + Send;
+
+    /// Sees to it that the file at an http or https URL is in the store, as a blob.
+    fn download(&self, url: &str) -> impl Future<Output = Result<Download, FetchError>> + Send;
+}
+
+/// A file that came from the network.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    pub digest: Digest,
+    pub size: u64,
+    /// In seconds since 1970, where the server said so.
+    pub last_modified: Option<i64>,
 }
 
 /// Where the finished image goes. Layers are told of as they are finished, while later steps still run.

@@ -1,22 +1,33 @@
-//! Stages in their order, steps in theirs; each is looked up in the build cache before it is done.
+//! Stages, each as soon as what it needs is there; steps in their order, each looked up in the build cache before it is
+//! done.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
-use std::time::Instant;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::pin::Pin;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
+use tokio::sync::OnceCell;
 
 use crate::event::Event;
-use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Stage, Step};
+use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Origin, SourceDate, Stage, Step};
 use crate::image::{Descriptor, Digest, Hasher, Image, ImageConfig, Platform, Reference};
 use crate::layer::{Content, Times, Tree, View, pack};
 
+use super::archive::open_archives;
 use super::context::Listing;
-use super::copy::{Picked, digest, open_archives, pick, place};
+use super::copy::place;
 use super::draft::{Draft, Parents};
+use super::pick::{Picked, digest, pick};
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
-use super::{BuildError, Context, Epochs, Problem, Sink, Source};
+use super::{BuildError, Context, Download, Epochs, Problem, Sink, Source};
+
+/// How long the other stages may take to end after one has failed.
+const CLEARING: Duration = Duration::from_secs(5);
 
 /// What is to be built, and how.
 pub struct Plan {
@@ -54,25 +65,87 @@ where
     S: Source + 'static,
     K: Sink,
 {
-    let mut run = Run {
-        plan,
+    let mut graph = plan.graph.clone();
+    let epochs = dated(&mut graph, plan.epochs, &workshop).await?;
+    let images = bases(&mut graph, &workshop).await?;
+    let run = Run {
+        spine: spine(&graph),
+        stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
+        graph,
+        epochs,
+        context: &plan.context,
+        no_cache: plan.no_cache,
         workshop,
-        spine: spine(&plan.graph),
-        stages: BTreeMap::new(),
-        images: BTreeMap::new(),
-        listing: None,
+        sink,
+        images,
+        listings: Mutex::default(),
+        steps: Mutex::default(),
+        over: AtomicBool::new(false),
     };
-    // Every base is looked up before anything is built: one that does not exist is no news to get after 20 minutes.
-    for stage in plan.graph.needed() {
-        if let Base::Image(reference) = &stage.base {
-            run.image(reference, &stage.platform).await.map_err(|e| e.at(Some(stage.span)))?;
+    run.all().await?;
+    run.finish()
+}
+
+/// Finds the date that the build was asked to take from somewhere.
+async fn dated<S: Source>(graph: &mut Graph, given: Epochs, workshop: &Workshop<S>) -> Result<Epochs, BuildError> {
+    let source_date = match graph.source_date()? {
+        SourceDate::Unset => return Ok(given),
+        SourceDate::None => None,
+        SourceDate::Seconds(seconds) => Some(seconds),
+        SourceDate::Url(url) => match workshop.fetch_url(&url).await? {
+            Download { last_modified: Some(seconds), .. } => Some(seconds),
+            Download { digest, .. } => workshop.newest_in(digest).await?,
+        },
+    };
+    graph.set_source_date(source_date);
+    Ok(Epochs { source_date })
+}
+
+/// Looks up every base before anything is built: one that does not exist is no news to get after 20 minutes. The
+/// triggers of a base may need further stages, and those further bases.
+async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<Images, BuildError> {
+    let images = Images::default();
+    let mut seen = BTreeSet::new();
+    loop {
+        let new: Vec<Stage> = graph.needed().into_iter().filter(|stage| seen.insert(stage.number)).cloned().collect();
+        if new.is_empty() {
+            return Ok(images);
+        }
+        for stage in new {
+            let known = match &stage.base {
+                Base::Image(reference) => images.of(reference, &stage.platform, workshop).await,
+                Base::Origin(Origin::Layout(path)) => workshop.layout(path, &stage.platform).await,
+                Base::Scratch | Base::Stage(_) | Base::Origin(_) => continue,
+            };
+            let (_, config) = known.map_err(|e| e.at(Some(stage.span)))?;
+            graph.trigger(stage.number, &config.config.on_build)?;
         }
     }
-    for stage in plan.graph.needed() {
-        let done = run.stage(stage, sink).await?;
-        run.stages.insert(stage.number, done);
+}
+
+/// The images from outside, each looked up once a build.
+#[derive(Default)]
+struct Images(Mutex<BTreeMap<(Reference, Platform), Arc<OnceCell<(Snapshot, ImageConfig)>>>>);
+
+impl Images {
+    async fn of<S: Source>(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+        workshop: &Workshop<S>,
+    ) -> Result<(Snapshot, ImageConfig), BuildError> {
+        let name = (reference.clone(), platform.clone());
+        let cell = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
+        Ok(cell.get_or_try_init(|| workshop.image(reference, platform)).await?.clone())
     }
-    run.finish()
+}
+
+/// A source that is not looked for in the context.
+fn is_elsewhere(source: &graph::Source) -> bool {
+    match source {
+        graph::Source::Inline { .. } | graph::Source::Url { .. } => true,
+        graph::Source::Path { .. } | graph::Source::Parents { .. } => false,
+    }
 }
 
 /// The stages whose layers are layers of the image.
@@ -86,40 +159,95 @@ fn spine(graph: &Graph) -> BTreeSet<usize> {
     spine
 }
 
-struct Run<'a, S> {
-    plan: &'a Plan,
+struct Run<'a, S, K> {
+    graph: Graph,
+    epochs: Epochs,
+    context: &'a Context,
+    no_cache: bool,
     workshop: Arc<Workshop<S>>,
+    sink: &'a K,
     spine: BTreeSet<usize>,
-    stages: BTreeMap<usize, Done>,
-    images: BTreeMap<(Reference, Platform), (Snapshot, ImageConfig)>,
-    /// The context, once something needed it.
-    listing: Option<Arc<Listing>>,
+    stages: Vec<OnceCell<Done>>,
+    images: Images,
+    /// The context and the named ones that are no images, once something needed them.
+    listings: Mutex<BTreeMap<Option<Origin>, Arc<OnceCell<Arc<Listing>>>>>,
+    /// The steps of this build, so that what two stages have in common is done once.
+    steps: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
+    /// A stage has failed: nothing is begun any more.
+    over: AtomicBool,
 }
 
-impl<S: Source + 'static> Run<'_, S> {
-    async fn stage(&mut self, stage: &Stage, sink: &impl Sink) -> Result<Done, BuildError> {
+impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
+    /// All needed stages at once; each waits for those that it needs.
+    async fn all(&self) -> Result<(), BuildError> {
+        let mut running: FuturesUnordered<_> =
+            self.graph.needed().into_iter().map(|stage| self.done(stage.number)).collect();
+        while let Some(done) = running.next().await {
+            let Err(error) = done else { continue };
+            self.over.store(true, Ordering::Relaxed);
+            self.workshop.stopper.stop();
+            let clearing = async { while running.next().await.is_some() {} };
+            // What waits for the network is dropped; the sandbox has been told to end.
+            let _ = tokio::time::timeout(CLEARING, clearing).await;
+            return Err(error);
+        }
+        Ok(())
+    }
+
+    /// A stage, built when it is first asked for.
+    fn done(&self, number: usize) -> Pin<Box<dyn Future<Output = Result<&Done, BuildError>> + '_>> {
+        Box::pin(async move {
+            let stage = self.graph.stage(number);
+            for &needed in &stage.needs {
+                self.done(needed).await?;
+            }
+            self.stages[number].get_or_try_init(|| self.stage(stage)).await
+        })
+    }
+
+    /// A stage that is built: it is in the `needs` of the one that asks.
+    fn built(&self, number: usize) -> Result<&Done, BuildError> {
+        Ok(self.stages[number].get().ok_or(Problem::Worker)?)
+    }
+
+    async fn stage(&self, stage: &Stage) -> Result<Done, BuildError> {
+        if self.over.load(Ordering::Relaxed) {
+            return Err(Problem::Interrupted.into());
+        }
         let (mut snapshot, ground) = match &stage.base {
             Base::Scratch => (Snapshot::default(), Ground::default()),
             Base::Stage(number) => {
-                let done = self.stages[number].clone();
+                let done = self.built(*number)?.clone();
                 (done.snapshot, done.ground)
             }
             Base::Image(reference) => {
-                let (snapshot, config) =
-                    self.image(reference, &stage.platform).await.map_err(|e| e.at(Some(stage.span)))?;
+                let image = self.images.of(reference, &stage.platform, &self.workshop).await;
+                let (snapshot, config) = image.map_err(|e| e.at(Some(stage.span)))?;
                 (snapshot, Ground::of(config))
+            }
+            Base::Origin(Origin::Layout(path)) => {
+                let image = self.workshop.layout(path, &stage.platform).await;
+                let (snapshot, config) = image.map_err(|e| e.at(Some(stage.span)))?;
+                (snapshot, Ground::of(config))
+            }
+            Base::Origin(origin) => {
+                let listing = self.listing(Some(origin)).await.map_err(|e| e.at(Some(stage.span)))?;
+                (Snapshot::default().with(self.pack(listing.tree()).await?), Ground::default())
             }
         };
         let base_created = ground.config.created.clone();
-        let created = self.plan.epochs.created(base_created.as_deref());
-        let graph::StagePlan { steps, mut ground } = self.plan.graph.steps(stage, ground)?;
+        let created = self.epochs.created(base_created.as_deref());
+        let graph::StagePlan { steps, mut ground } = self.graph.steps(stage, ground)?;
         let of = steps.len();
         for (number, step) in steps.iter().enumerate() {
+            if self.over.load(Ordering::Relaxed) {
+                return Err(Problem::Interrupted.into());
+            }
             let number = number + 1;
             if step.has_layer() {
                 let layer = self.step(step, &snapshot, stage, number, of).await.map_err(|e| e.at(step.span))?;
                 if self.spine.contains(&stage.number) {
-                    sink.layer(&layer.blob);
+                    self.sink.layer(&layer.blob);
                 }
                 snapshot = snapshot.with(layer);
             }
@@ -130,24 +258,22 @@ impl<S: Source + 'static> Run<'_, S> {
         Ok(Done { snapshot, ground })
     }
 
-    /// One step: from the cache, else done and kept there.
+    /// One step: done by another stage, from the cache, else done and kept there.
     async fn step(
-        &mut self,
+        &self,
         step: &Step,
         below: &Snapshot,
         stage: &Stage,
         number: usize,
         of: usize,
     ) -> Result<Layer, BuildError> {
-        let workshop = Arc::clone(&self.workshop);
         let told = |cached: bool| {
             let (stage, text) = (stage.label(), step.text.clone());
-            match cached {
+            self.workshop.events.emit(match cached {
                 true => Event::Cached { stage, number, of, text },
                 false => Event::Step { stage, number, of, text },
-            }
+            });
         };
-        let began = Instant::now();
         let mut key = self.key(step, below);
         let files = match &step.action {
             Action::Copy(copy) => {
@@ -158,62 +284,98 @@ impl<S: Source + 'static> Run<'_, S> {
             Action::Config | Action::Run(_) | Action::Workdir { .. } => None,
         };
         let key = key.finish();
-        let record = workshop.store.step::<StepRecord>(&key).filter(|_| !self.plan.no_cache);
-        if let Some(StepRecord { diff_id, blob }) = record
-            && workshop.store.blob_size(&blob.digest) == Some(blob.size)
-        {
-            workshop.events.emit(told(true));
-            return Ok(Layer { diff_id, blob, from: None });
-        }
-        workshop.events.emit(told(false));
-        let layer = match &step.action {
-            Action::Run(run) => {
-                let epoch = self.plan.epochs.layers().0;
-                workshop.run(run, below, epoch, &stage.label()).await?
-            }
-            Action::Copy(copy) => self.copy(copy, files, below).await?,
-            Action::Workdir { path, user } => self.workdir(path, user, below).await?,
-            // Only steps with a layer come here.
-            Action::Config => self.pack(Tree::default()).await?,
+        let cell = {
+            let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(steps.entry(key).or_default())
         };
-        let Layer { diff_id, blob, from: _ } = layer.clone();
-        workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
-        let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-        workshop.events.emit(Event::StepDone { stage: stage.label(), number, millis });
-        Ok(layer)
+        if let Some(layer) = cell.get() {
+            told(true);
+            return Ok(layer.clone());
+        }
+        let make = || async {
+            if let Some(layer) = self.recorded(&key) {
+                told(true);
+                return Ok::<_, BuildError>(layer);
+            }
+            told(false);
+            let began = Instant::now();
+            let layer = self.make(step, files, below, stage).await?;
+            let Layer { diff_id, blob, from: _ } = layer.clone();
+            self.workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
+            let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+            self.workshop.events.emit(Event::StepDone { stage: stage.label(), number, millis });
+            Ok(layer)
+        };
+        Ok(cell.get_or_try_init(make).await?.clone())
+    }
+
+    /// The layer of a step that an earlier build did.
+    fn recorded(&self, key: &Digest) -> Option<Layer> {
+        if self.no_cache {
+            return None;
+        }
+        let store = &self.workshop.store;
+        let StepRecord { diff_id, blob } = store.step(key)?;
+        (store.blob_size(&blob.digest) == Some(blob.size)).then_some(Layer { diff_id, blob, from: None })
+    }
+
+    async fn make(
+        &self,
+        step: &Step,
+        files: Option<Files>,
+        below: &Snapshot,
+        stage: &Stage,
+    ) -> Result<Layer, BuildError> {
+        match &step.action {
+            Action::Run(run) => {
+                let epoch = self.epochs.layers().0;
+                self.workshop.run(run, below, epoch, &stage.label()).await
+            }
+            Action::Copy(copy) => self.copy(copy, files, below).await,
+            Action::Workdir { path, user } => self.workdir(path, user, below).await,
+            // Only steps with a layer come here.
+            Action::Config => self.pack(Tree::default()).await,
+        }
     }
 
     /// The key of a step, but for the digests of files: everything that its layer is a function of.
     fn key(&self, step: &Step, below: &Snapshot) -> Hasher {
         let mut key = Hasher::default();
-        key.field(b"locus-push step 1");
+        key.field(b"locus-push step 2");
         key.field(env!("CARGO_PKG_VERSION").as_bytes());
         key.field(format!("{:?}", self.workshop.packing).as_bytes());
-        key.field(&self.plan.epochs.layers().0.to_le_bytes());
-        key.field(self.plan.graph.options().platform.to_string().as_bytes());
+        key.field(&self.epochs.layers().0.to_le_bytes());
+        key.field(self.graph.options().platform.to_string().as_bytes());
         key.field(below.chain().as_bytes());
         step.action.key(&mut key);
         key
     }
 
     /// Finds what a COPY names and what it holds.
-    async fn pick(&mut self, copy: &Copy) -> Result<Files, BuildError> {
+    async fn pick(&self, copy: &Copy) -> Result<Files, BuildError> {
         let from: From = match &copy.from {
-            CopyFrom::Context => From::Context(self.listing().await?),
+            CopyFrom::Context if copy.sources.iter().all(is_elsewhere) => From::Context(Arc::default()),
+            CopyFrom::Context => From::Context(self.listing(None).await?),
             CopyFrom::Stage(number) => {
-                let label = self.plan.graph.stage(*number).label();
-                self.view_of(self.stages[number].snapshot.clone(), format!("the stage {label}")).await?
+                let label = self.graph.stage(*number).label();
+                self.view_of(self.built(*number)?.snapshot.clone(), format!("the stage {label}")).await?
             }
             CopyFrom::Image(reference, platform) => {
-                let (snapshot, _) = self.image(reference, platform).await?;
+                let (snapshot, _) = self.images.of(reference, platform, &self.workshop).await?;
                 self.view_of(snapshot, format!("the image {reference}")).await?
             }
+            CopyFrom::Origin(Origin::Layout(path), platform) => {
+                let (snapshot, _) = self.workshop.layout(path, platform).await?;
+                self.view_of(snapshot, format!("the image {}", path.display())).await?
+            }
+            CopyFrom::Origin(origin, _) => From::Context(self.listing(Some(origin)).await?),
         };
+        let downloads = self.workshop.downloads(copy).await?;
         let (store, copy) = (self.workshop.store.clone(), copy.clone());
         blocking(move || {
             let (picked, snapshot) = match from {
-                From::Context(listing) => (pick(&copy, &*listing, "the context")?, None),
-                From::Layers { view, snapshot, place } => (pick(&copy, &*view, &place)?, Some(snapshot)),
+                From::Context(listing) => (pick(&copy, &*listing, &downloads, "the context")?, None),
+                From::Layers { view, snapshot, place } => (pick(&copy, &*view, &downloads, &place)?, Some(snapshot)),
             };
             let digest = digest(&picked, &|content| open(&store, content))?;
             Ok(Files { picked, digest, snapshot })
@@ -226,7 +388,7 @@ impl<S: Source + 'static> Run<'_, S> {
         Ok(From::Layers { view: self.workshop.view(&snapshot)?, snapshot, place })
     }
 
-    async fn copy(&mut self, copy: &Copy, files: Option<Files>, below: &Snapshot) -> Result<Layer, BuildError> {
+    async fn copy(&self, copy: &Copy, files: Option<Files>, below: &Snapshot) -> Result<Layer, BuildError> {
         let Some(Files { mut picked, snapshot, .. }) = files else { return self.pack(Tree::default()).await };
         if let Some(snapshot) = &snapshot {
             self.workshop.tars(snapshot).await?;
@@ -274,7 +436,7 @@ impl<S: Source + 'static> Run<'_, S> {
     }
 
     async fn pack(&self, tree: Tree<Content>) -> Result<Layer, BuildError> {
-        let times = Times::Constant(self.plan.epochs.layers());
+        let times = Times::Constant(self.epochs.layers());
         let workshop = Arc::clone(&self.workshop);
         blocking(move || {
             let mut blob = workshop.store.blob_writer()?;
@@ -287,59 +449,36 @@ impl<S: Source + 'static> Run<'_, S> {
         .await
     }
 
-    /// An image from outside, looked up once a build.
-    async fn image(
-        &mut self,
-        reference: &Reference,
-        platform: &Platform,
-    ) -> Result<(Snapshot, ImageConfig), BuildError> {
-        let name = (reference.clone(), platform.clone());
-        if let Some(known) = self.images.get(&name) {
-            return Ok(known.clone());
-        }
-        let base = self.workshop.source.image(reference, platform).await.map_err(Problem::Base)?;
-        let (manifest, config) = (base.image.manifest, base.image.config);
-        let offered = config.platform();
-        if !offered.serves(platform) {
-            let (offered, wanted) = (offered.to_string(), platform.to_string());
-            return Err(Problem::WrongPlatform { image: reference.to_string(), offered, wanted }.into());
-        }
-        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
-        if layers != diff_ids {
-            return Err(Problem::LayersDisagree { image: reference.to_string(), layers, diff_ids }.into());
-        }
-        self.workshop.events.emit(Event::Base { reference: reference.to_string(), digest: base.digest });
-        let layers = manifest.layers.into_iter().zip(&config.rootfs.diff_ids).map(|(blob, diff_id)| Layer {
-            diff_id: *diff_id,
-            blob,
-            from: Some(reference.clone()),
-        });
-        let known = (Snapshot { layers: layers.collect() }, config);
-        self.images.insert(name, known.clone());
-        Ok(known)
+    /// The context, or a named one.
+    async fn listing(&self, origin: Option<&Origin>) -> Result<Arc<Listing>, BuildError> {
+        let cell = {
+            let mut listings = self.listings.lock().unwrap_or_else(PoisonError::into_inner);
+            Arc::clone(listings.entry(origin.cloned()).or_default())
+        };
+        let list = || async {
+            let listing = match origin {
+                Some(origin) => self.workshop.listing_of(origin, self.context.preserve_modes).await?,
+                None => {
+                    let context = self.context.clone();
+                    blocking(move || context.list()).await?
+                }
+            };
+            if listing.private > 0 {
+                self.workshop.events.emit(Event::Warning {
+                    message: format!(
+                        "{} files of the context may be read by their owner alone, and so they will be in the image",
+                        listing.private
+                    ),
+                    hint: Some("check out with umask 022, or use COPY --chmod".to_owned()),
+                });
+            }
+            Ok::<_, BuildError>(Arc::new(listing))
+        };
+        Ok(Arc::clone(cell.get_or_try_init(list).await?))
     }
 
-    async fn listing(&mut self) -> Result<Arc<Listing>, BuildError> {
-        if let Some(listing) = &self.listing {
-            return Ok(Arc::clone(listing));
-        }
-        let context = self.plan.context.clone();
-        let listing = Arc::new(blocking(move || context.list()).await?);
-        if listing.private > 0 {
-            self.workshop.events.emit(Event::Warning {
-                message: format!(
-                    "{} files of the context may be read by their owner alone, and so they will be in the image",
-                    listing.private
-                ),
-                hint: Some("check out with umask 022, or use COPY --chmod".to_owned()),
-            });
-        }
-        self.listing = Some(Arc::clone(&listing));
-        Ok(listing)
-    }
-
-    fn finish(mut self) -> Result<Built, BuildError> {
-        let Done { snapshot, ground } = self.stages.remove(&self.plan.graph.target()).ok_or(Problem::Worker)?;
+    fn finish(self) -> Result<Built, BuildError> {
+        let Done { snapshot, ground } = self.built(self.graph.target())?.clone();
         let layers: Vec<Descriptor> = snapshot.layers.iter().map(|layer| layer.blob.clone()).collect();
         let image = Image::new(ground.config, layers, BTreeMap::new());
         self.workshop.store.keep_blob(&image.config_json)?;

@@ -273,7 +273,7 @@ fn compression(layer: &Layer) -> Result<Compression, BuildError> {
 
 fn uncompressed(store: &Store, layer: &Layer) -> Result<impl Read + use<>, BuildError> {
     let blob = store.open_blob(&layer.blob.digest)?;
-    decompress(blob, compression(layer)?, Limits::default()).map_err(|e| inside("reading a layer", io::Error::other(e)))
+    Ok(decompress(blob, compression(layer)?, Limits::default()))
 }
 
 fn check_diff_id(layer: &Layer, got: Digest) -> Result<(), BuildError> {

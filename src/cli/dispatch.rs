@@ -200,22 +200,23 @@ fn house(
 }
 
 fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failure> {
-    let ImageOrder { dockerfile, context, build_args, target, platform, labels, no_cache } = image;
+    let ImageOrder { dockerfile, context, build_args, target, platform, labels, contexts, preserve_modes, no_cache } =
+        image;
     let epochs = epochs(&build_args, source_date)?;
     Ok(Recipe {
         shown: dockerfile.shown,
         text: dockerfile.text,
-        context: Context { directory: context, dockerfile: dockerfile.path },
-        options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels },
+        context: Context { directory: context, dockerfile: dockerfile.path, preserve_modes },
+        options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts },
         epochs,
         no_cache,
     })
 }
 
-/// The build argument wins over the environment; an empty one takes it back, as in BuildKit.
+/// The environment's date, unless a build argument speaks of it: what that means is the graph's to say.
 fn epochs(build_args: &BTreeMap<String, String>, source_date: Option<&str>) -> Result<Epochs, Failure> {
     let name = "SOURCE_DATE_EPOCH";
-    let given = build_args.get(name).map(String::as_str).or(source_date).filter(|text| !text.is_empty());
+    let given = source_date.filter(|text| !text.is_empty() && !build_args.contains_key(name));
     let number = given.map(|text| {
         let why = format!("{name}=`{text}` is not a number of seconds since 1970");
         text.parse().map_err(|_| Failure::configuration(why))
@@ -246,12 +247,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_source_date_is_the_build_arguments_then_the_environments() {
-        let args = |text: &str| BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), text.to_owned())]);
-        let date = |args: &BTreeMap<String, String>, env| epochs(args, env).unwrap().source_date;
-        assert_eq!(date(&args("5"), Some("6")), Some(5));
-        assert_eq!(date(&BTreeMap::new(), Some("6")), Some(6));
-        assert_eq!(date(&args(""), Some("6")), None);
-        assert!(epochs(&args("yesterday"), None).unwrap_err().message.contains("SOURCE_DATE_EPOCH=`yesterday`"));
+    fn the_environments_source_date_yields_to_a_build_argument() {
+        let args = BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), "5".to_owned())]);
+        let date = |args: &BTreeMap<String, String>, env| epochs(args, env).map(|epochs| epochs.source_date);
+        assert_eq!(date(&BTreeMap::new(), Some("6")).unwrap(), Some(6));
+        assert_eq!(date(&args, Some("6")).unwrap(), None);
+        assert!(date(&BTreeMap::new(), Some("soon")).unwrap_err().message.contains("SOURCE_DATE_EPOCH=`soon`"));
     }
 }

@@ -16,7 +16,10 @@ impl Scope<'_> {
             Kind::Env(pairs) => {
                 // All values see the environment from before the instruction.
                 let pairs = self.pairs(pairs, span)?;
-                pairs.iter().for_each(|(name, value)| self.config.set_env(name, value));
+                for (name, value) in &pairs {
+                    self.config.set_env(name, value);
+                    self.set_env(name, value);
+                }
                 Ok(format!("ENV {}", joined(&pairs)))
             }
             Kind::Label(pairs) => {

@@ -34,6 +34,8 @@ pub enum Problem {
     Value { flag: &'static str, value: String, rule: &'static str },
     #[error("an ONBUILD trigger of the base image cannot be read: {0}")]
     Trigger(String),
+    #[error("{0}")]
+    SourceDate(String),
     #[error("COPY --from={0}: {1}")]
     From(String, &'static str),
 }

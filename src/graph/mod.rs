@@ -7,6 +7,7 @@
 mod args;
 mod chmod;
 mod config;
+mod contexts;
 mod error;
 mod files;
 mod history;
@@ -15,10 +16,13 @@ mod ports;
 mod run;
 mod scope;
 mod signal;
+mod source_date;
 mod step;
 
 pub use chmod::Chmod;
+pub use contexts::{BadContext, Contexts, Origin};
 pub use error::{PlanError, Problem};
 pub use plan::{Base, Graph, Options, Stage, plan};
 pub use scope::{Ground, StagePlan};
+pub use source_date::SourceDate;
 pub use step::{Action, Copy, CopyFrom, Network, Run, Source, Step};

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::dockerfile::expand::Lexer;
 use crate::dockerfile::nearest::nearest;
-use crate::dockerfile::{Dockerfile, FromImage, Instruction, Kind, Span, Word};
+use crate::dockerfile::{Dockerfile, FromImage, Instruction, Kind, MountSpec, Span, Word, parse_trigger};
 use crate::image::{Platform, Reference};
 
 use super::args::predefined;
-use super::{PlanError, Problem};
+use super::{Contexts, Origin, PlanError, Problem};
 
 /// What a build was asked for beside the Dockerfile.
 #[derive(Clone, Debug)]
@@ -19,6 +19,7 @@ pub struct Options {
     pub build_args: BTreeMap<String, String>,
     pub target: Option<String>,
     pub labels: BTreeMap<String, String>,
+    pub contexts: Contexts,
 }
 
 /// The stages of a Dockerfile and which of them lead to the target.
@@ -44,6 +45,8 @@ pub struct Stage {
     pub(super) instructions: Vec<Instruction>,
     /// The stages that must be built before this one.
     pub needs: BTreeSet<usize>,
+    /// A named context stands in the place of the whole stage.
+    pub replaced: bool,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -51,12 +54,28 @@ pub enum Base {
     Scratch,
     Image(Reference),
     Stage(usize),
+    /// A named context that is neither.
+    Origin(Origin),
+}
+
+impl Base {
+    pub(super) fn of(origin: Origin) -> Self {
+        match origin {
+            Origin::Scratch => Self::Scratch,
+            Origin::Image(image) => Self::Image(image),
+            Origin::Folder(_) | Origin::Layout(_) | Origin::Url(_) => Self::Origin(origin),
+        }
+    }
 }
 
 /// Reads the stages. What is wrong in a stage that the target does not need is not found, as in BuildKit.
 pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
     let lexer = Lexer::new(file.directives.escape);
-    let target_stage = options.target.clone().unwrap_or_else(|| "default".to_owned());
+    let last_name = file.instructions.iter().rev().find_map(|instruction| match &instruction.kind {
+        Kind::From(from) => Some(from.name.clone()),
+        _ => None,
+    });
+    let target_stage = options.target.clone().or(last_name.flatten()).unwrap_or_else(|| "default".to_owned());
     let mut globals = predefined(&options.platform, &options.build_platform, &target_stage);
     for (name, value) in &mut globals {
         if let Some(given) = options.build_args.get(name) {
@@ -70,22 +89,17 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
                 let stage = begin(from, instruction.span, &stages, &globals, &lexer, options)?;
                 stages.push(stage);
             }
-            (_, Some(stage)) => {
-                if let Kind::Copy(copy) = &instruction.kind
-                    && let Some(from) = &copy.from
-                    && let Some(number) = stage_named(from, &file_names(&file.instructions), stage.number)
-                {
-                    stage.needs.insert(number);
-                }
-                stage.instructions.push(instruction.clone());
-            }
+            // What is put in a stage's place has no use for its instructions.
+            (_, Some(Stage { replaced: true, .. })) => {}
+            (_, Some(stage)) => stage.instructions.push(instruction.clone()),
             (Kind::Arg(arguments), None) => {
                 for argument in arguments {
-                    let default = argument.default.as_ref();
-                    let default = default.map(|word| expand(&lexer, word, &globals, instruction.span)).transpose()?;
-                    if let Some(value) = options.build_args.get(&argument.name).cloned().or(default) {
-                        globals.insert(argument.name.clone(), value);
-                    }
+                    let value = match (options.build_args.get(&argument.name), &argument.default) {
+                        (Some(given), _) => given.clone(),
+                        (None, Some(default)) => expand(&lexer, default, &globals, instruction.span)?,
+                        (None, None) => continue,
+                    };
+                    globals.insert(argument.name.clone(), value);
                 }
             }
             // The parser lets nothing but ARG stand before the first FROM.
@@ -97,7 +111,16 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
         None => last,
         Some(name) => find_target(name, &stages)?,
     };
-    Ok(Graph { stages, target, options: options.clone(), escape: file.directives.escape, globals })
+    let mut graph = Graph { stages, target, options: options.clone(), escape: file.directives.escape, globals };
+    for number in 0..graph.stages.len() {
+        let own = graph.stages[number].instructions.clone();
+        graph.link(number, &own);
+        if let Base::Stage(below) = graph.stages[number].base {
+            let triggers: Vec<String> = graph.stages[below].instructions.iter().filter_map(trigger).collect();
+            graph.trigger(number, &triggers)?;
+        }
+    }
+    Ok(graph)
 }
 
 impl Graph {
@@ -111,6 +134,41 @@ impl Graph {
 
     pub fn options(&self) -> &Options {
         &self.options
+    }
+
+    /// Puts ONBUILD triggers in front of a stage's own instructions. They may need further stages.
+    pub fn trigger(&mut self, number: usize, triggers: &[String]) -> Result<(), PlanError> {
+        let span = self.stages[number].span;
+        if self.stages[number].replaced {
+            return Ok(());
+        }
+        let mut instructions = Vec::new();
+        for text in triggers {
+            let read = parse_trigger(text).map_err(|e| Problem::Trigger(e.to_string()).at(span))?;
+            // It stands in no file that the user sees: FROM is what brought it.
+            instructions.push(Instruction { span, ..read });
+        }
+        self.link(number, &instructions);
+        self.stages[number].instructions.splice(0..0, instructions);
+        Ok(())
+    }
+
+    /// Notes the stages that instructions of a stage take files from.
+    fn link(&mut self, number: usize, instructions: &[Instruction]) {
+        let froms = instructions.iter().flat_map(|instruction| froms(&instruction.kind));
+        let needs: Vec<usize> = froms.filter_map(|from| self.stage_named(from)).filter(|need| *need < number).collect();
+        self.stages[number].needs.extend(needs);
+    }
+
+    /// The stage that `--from` or `from=` means: by number where it is one, else the last of that name.
+    pub(super) fn stage_named(&self, from: &str) -> Option<usize> {
+        match from.parse::<i64>() {
+            Ok(number) => usize::try_from(number).ok().filter(|number| *number < self.stages.len()),
+            Err(_) => {
+                let lower = from.to_lowercase();
+                (0..self.stages.len()).rev().find(|&number| self.stages[number].name.as_deref() == Some(&lower))
+            }
+        }
     }
 
     /// How many stages the file has.
@@ -158,30 +216,39 @@ fn begin(
             text.parse().map_err(|e| Problem::Platform(e).at(span))?
         }
     };
-    // The last stage of that name, as BuildKit reads it; a number is no stage here.
-    let earlier = stages.iter().rev().find(|stage| stage.name.as_deref() == Some(&image.to_lowercase()));
-    let (base, needs) = match earlier {
+    let context = |name: &str| options.contexts.find(name, &platform).cloned();
+    let replacement = from.name.as_deref().and_then(context);
+    let replaced = replacement.is_some();
+    // The last stage above of exactly that name: names are lower case, so `FROM Base` is an image. A number is no
+    // stage here.
+    let earlier = stages.iter().rev().find(|stage| stage.name.as_ref() == Some(&image)).map(|stage| stage.number);
+    let base = match replacement.or_else(|| context(&image).filter(|_| earlier.is_none())) {
         _ if image.is_empty() => return Err(Problem::BlankBase(from.image.to_string()).at(span)),
-        Some(stage) => (Base::Stage(stage.number), BTreeSet::from([stage.number])),
-        None if image == "scratch" => (Base::Scratch, BTreeSet::new()),
-        None => (Base::Image(image.parse().map_err(|e| Problem::Reference(e).at(span))?), BTreeSet::new()),
+        Some(origin) => Base::of(origin),
+        None if image == "scratch" => Base::Scratch,
+        None => match earlier {
+            Some(number) => Base::Stage(number),
+            None => Base::Image(image.parse().map_err(|e| Problem::Reference(e).at(span))?),
+        },
     };
-    Ok(Stage { number, name: from.name.clone(), base, platform, span, instructions: Vec::new(), needs })
+    let needs = if let Base::Stage(number) = base { BTreeSet::from([number]) } else { BTreeSet::new() };
+    Ok(Stage { number, name: from.name.clone(), base, platform, span, instructions: Vec::new(), needs, replaced })
 }
 
-fn file_names(instructions: &[Instruction]) -> Vec<Option<String>> {
-    let name = |instruction: &Instruction| match &instruction.kind {
-        Kind::From(from) => Some(from.name.clone()),
+/// What an instruction takes files from, beside the context.
+fn froms(kind: &Kind) -> Vec<&str> {
+    match kind {
+        Kind::Copy(copy) => copy.from.as_deref().into_iter().collect(),
+        Kind::Run(run) => run.mounts.iter().filter_map(MountSpec::from).collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn trigger(instruction: &Instruction) -> Option<String> {
+    match &instruction.kind {
+        Kind::Onbuild(onbuild) => Some(onbuild.trigger.clone()),
         _ => None,
-    };
-    instructions.iter().filter_map(name).collect()
-}
-
-/// The stage before `current` that COPY --from means: by name, else by number.
-pub(super) fn stage_named(from: &str, names: &[Option<String>], current: usize) -> Option<usize> {
-    let lower = from.to_lowercase();
-    let by_name = (0..current).rev().find(|&number| names[number].as_deref() == Some(&lower));
-    by_name.or_else(|| from.parse().ok().filter(|&number| number < current))
+    }
 }
 
 fn find_target(name: &str, stages: &[Stage]) -> Result<usize, PlanError> {

@@ -1,12 +1,9 @@
 //! A stage's instructions, once the config of its base is known, become steps and a config.
 
-use std::collections::BTreeMap;
-
 use crate::dockerfile::expand::{Lexer, Lookup};
 use crate::dockerfile::{Instruction, Kind, Span, Word};
 use crate::image::ImageConfig;
 
-use super::args::PROXIES;
 use super::{Action, Base, Graph, PlanError, Problem, Stage, Step};
 
 /// The PATH of an image that has none, as Docker sets it.
@@ -17,12 +14,14 @@ pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin
 pub struct Ground {
     pub config: ImageConfig,
     pub(super) args: Vec<(String, Option<String>)>,
+    /// The environment of the base stage's last instruction; an image has what its config says.
+    pub(super) env: Option<Vec<(String, String)>>,
 }
 
 impl Ground {
     /// An image from outside.
     pub fn of(config: ImageConfig) -> Self {
-        Self { config, args: Vec::new() }
+        Self { config, args: Vec::new(), env: None }
     }
 }
 
@@ -41,6 +40,8 @@ pub(super) struct Scope<'a> {
     pub config: ImageConfig,
     /// In the order of their declaration, those of the base stage first.
     pub args: Vec<(String, Option<String>)>,
+    /// What variables expand to and RUN sees: ENV and ARG, whichever was said last.
+    pub env: Vec<(String, String)>,
     /// This stage has a CMD of its own, which ENTRYPOINT leaves alone.
     pub cmd_is_set: bool,
     pub lexer: Lexer,
@@ -49,20 +50,21 @@ pub(super) struct Scope<'a> {
 impl Graph {
     /// The steps of a stage that stands on `ground`.
     pub fn steps(&self, stage: &Stage, ground: Ground) -> Result<StagePlan, PlanError> {
-        let Ground { mut config, args } = ground;
-        if let (Base::Image(image), Some(trigger)) = (&stage.base, config.config.on_build.first()) {
-            let trigger = format!("an ONBUILD trigger (`{}` of {image})", trigger.escape_debug());
-            return Err(Problem::NotYet(trigger).at(stage.span));
-        }
-        if stage.base == Base::Scratch {
+        let Ground { mut config, args, env } = ground;
+        // Triggers are those of a stage's own instructions; the base's have become instructions of this stage.
+        config.config.on_build.clear();
+        if matches!(stage.base, Base::Scratch | Base::Origin(_)) && config.os.is_empty() {
             config.os = stage.platform.os.clone();
             config.architecture = stage.platform.architecture.clone();
             config.variant = stage.platform.variant.clone();
             config.config.working_dir = "/".to_owned();
+        }
+        if config.env("PATH").is_none() {
             config.set_env("PATH", PATH);
         }
+        let env = env.unwrap_or_else(|| config.config.env.iter().map(|pair| split(pair)).collect());
         let lexer = Lexer::new(self.escape);
-        let mut scope = Scope { graph: self, stage, config, args, cmd_is_set: false, lexer };
+        let mut scope = Scope { graph: self, stage, config, args, env, cmd_is_set: false, lexer };
         let mut steps = Vec::new();
         for instruction in &stage.instructions {
             let (action, created_by) = scope.step(instruction)?;
@@ -72,7 +74,8 @@ impl Graph {
         if stage.number == self.target {
             scope.config.config.labels.extend(self.options.labels.clone());
         }
-        Ok(StagePlan { steps, ground: Ground { config: scope.config, args: scope.args } })
+        let Scope { config, args, env, .. } = scope;
+        Ok(StagePlan { steps, ground: Ground { config, args, env: Some(env) } })
     }
 }
 
@@ -87,16 +90,20 @@ impl Scope<'_> {
             Kind::Arg(arguments) => {
                 let mut written = Vec::new();
                 for argument in arguments {
-                    let default = argument.default.as_ref().map(|word| self.word(word, span)).transpose()?;
-                    let given = self.graph.options.build_args.get(&argument.name).cloned();
-                    let inherited = default.is_none() && given.is_none();
-                    let global = || self.graph.globals.get(&argument.name).cloned();
-                    let value = given.or(default).or_else(|| inherited.then(global).flatten());
-                    written.push(match value.as_ref().filter(|_| !inherited) {
+                    let given = self.graph.options.build_args.get(&argument.name);
+                    let value = match (given, &argument.default) {
+                        (Some(given), _) => Some(given.clone()),
+                        // A default that is not used need not be one that expands.
+                        (None, Some(default)) => Some(self.word(default, span)?),
+                        (None, None) => self.graph.globals.get(&argument.name).cloned(),
+                    };
+                    written.push(match &value {
                         Some(value) => format!("{}={value}", argument.name),
                         None => argument.name.clone(),
                     });
-                    self.args.retain(|(name, _)| *name != argument.name);
+                    if let Some(value) = &value {
+                        self.set_env(&argument.name, value);
+                    }
                     self.args.push((argument.name.clone(), value));
                 }
                 Ok((Action::Config, format!("ARG {}", written.join(" "))))
@@ -144,33 +151,33 @@ impl Scope<'_> {
         self.config.config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
     }
 
-    /// The environment of a RUN: the image's, and the declared ARGs that it does not hold.
-    pub(super) fn run_env(&self) -> Vec<(String, String)> {
-        let mut env: Vec<(String, String)> = self.config.config.env.iter().map(|pair| split(pair)).collect();
-        if self.config.env("PATH").is_none() {
-            env.insert(0, ("PATH".to_owned(), PATH.to_owned()));
-        }
-        let known: BTreeMap<_, _> = env.iter().cloned().collect();
-        let args = self.args.iter().filter(|(name, _)| !known.contains_key(name) && !PROXIES.contains(&name.as_str()));
-        env.extend(args.filter_map(|(name, value)| Some((name.clone(), value.clone()?))));
-        env
+    /// Sets a variable, which goes to the end of the list as it does in BuildKit.
+    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+        self.env.retain(|(known, _)| known != name);
+        self.env.push((name.to_owned(), value.to_owned()));
     }
 
-    /// The ARGs as a RUN's history shows them, with the values that the command sees.
+    /// The environment of a RUN.
+    pub(super) fn run_env(&self) -> Vec<(String, String)> {
+        self.env.clone()
+    }
+
+    /// The ARGs as a RUN's history shows them, with the values that the command sees; each once, where it was
+    /// declared first.
     pub(super) fn history_args(&self) -> Vec<String> {
-        let shown = |(name, value): &(String, Option<String>)| {
-            let value = self.config.env(name).or(value.as_deref()).unwrap_or_default();
-            format!("{name}={value}")
-        };
-        self.args.iter().map(shown).collect()
+        let mut names: Vec<&String> = Vec::new();
+        for (name, _) in &self.args {
+            if !names.contains(&name) {
+                names.push(name);
+            }
+        }
+        names.into_iter().map(|name| format!("{name}={}", self.value(name).unwrap_or_default())).collect()
     }
 }
 
 impl Lookup for Scope<'_> {
-    /// ENV beats ARG.
     fn value(&self, name: &str) -> Option<&str> {
-        let arg = || self.args.iter().find(|(arg, _)| arg == name).and_then(|(_, value)| value.as_deref());
-        self.config.env(name).or_else(arg)
+        self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 }
 
@@ -200,6 +207,8 @@ pub(super) fn clean(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::{Options, plan};
     use super::*;
     use crate::dockerfile;
@@ -213,6 +222,7 @@ mod tests {
             build_args: build_args.iter().map(pair).collect(),
             target: None,
             labels: BTreeMap::new(),
+            contexts: super::super::Contexts::default(),
         }
     }
 
@@ -234,7 +244,7 @@ mod tests {
                     bases.push(image.to_string());
                     Ground::default()
                 }
-                Base::Scratch => Ground::default(),
+                Base::Scratch | Base::Origin(_) => Ground::default(),
             };
             let plan = graph.steps(stage, ground).map_err(|e| e.to_string())?;
             grounds.insert(stage.number, plan);
@@ -254,8 +264,71 @@ mod tests {
     }
 
     #[test]
-    fn env_beats_arg() {
+    fn of_env_and_arg_the_last_counts() {
         check("ARG a=1\nENV a=2\nWORKDIR /$a", &["ARG a=1", "ENV a=2", "WORKDIR /2"]);
+        check("ENV a=2\nARG a=1\nWORKDIR /$a", &["ENV a=2", "ARG a=1", "WORKDIR /1"]);
+        check("ENV a=2\nARG a\nWORKDIR /$a", &["ENV a=2", "ARG a", "WORKDIR /2"]);
+    }
+
+    #[test]
+    fn a_default_that_a_build_argument_replaces_is_not_looked_at() {
+        assert_eq!(history("FROM x\nARG a=${b:?no}", &[("a", "1")]).unwrap(), ["ARG a=1"]);
+        assert!(history("FROM x\nARG a=${b:?no}", &[]).is_err());
+    }
+
+    #[test]
+    fn the_trigger_of_a_stage_runs_in_the_stage_on_it_and_not_further() {
+        let text =
+            "FROM x AS src\nFROM y AS base\nONBUILD COPY --from=src a /b\nFROM base AS mid\nWORKDIR /m\nFROM mid";
+        let file = dockerfile::parse(text).unwrap();
+        let graph = plan(&file, &options(&[])).unwrap();
+        assert_eq!(graph.needed().iter().map(|stage| stage.number).collect::<Vec<_>>(), [0, 1, 2, 3]);
+        let steps = |number: usize| {
+            let plan = graph.steps(graph.stage(number), Ground::default()).unwrap();
+            assert_eq!(plan.ground.config.config.on_build.len(), usize::from(number == 1));
+            plan.steps.into_iter().map(|step| step.created_by).collect::<Vec<_>>()
+        };
+        assert_eq!(steps(2), ["COPY a /b # buildkit", "WORKDIR /m"]);
+        assert!(steps(3).is_empty());
+    }
+
+    #[test]
+    fn a_stage_of_the_file_that_cannot_be_copied_from_is_named() {
+        for (from, why) in
+            [("b", "before"), ("1", "before"), ("7", "no stage"), ("-1", "no stage"), ("$x", "variables")]
+        {
+            let text = format!("FROM x AS a\nCOPY --from={from} y /\nFROM x AS b\nFROM a");
+            let error = history(&text, &[]).unwrap_err();
+            assert!(error.contains(why), "{from}: {error}");
+        }
+    }
+
+    #[test]
+    fn a_named_context_stands_in_the_place_of_a_stage_or_an_image() {
+        let file = dockerfile::parse("FROM alpine AS a\nRUN x\nFROM busybox:latest\nCOPY --from=lib p /").unwrap();
+        let mut options = options(&[]);
+        for text in ["a=dir", "busybox=docker-image://other", "lib=docker-image://l"] {
+            options.contexts.add(text).unwrap();
+        }
+        let graph = plan(&file, &options).unwrap();
+        assert_eq!(graph.stage(0).base, Base::Origin(super::super::Origin::Folder("dir".into())));
+        assert!(graph.stage(0).instructions.is_empty());
+        assert_eq!(graph.stage(1).base, Base::Image("other".parse().unwrap()));
+        let steps = graph.steps(graph.stage(1), Ground::default()).unwrap().steps;
+        let Action::Copy(copy) = &steps[0].action else { panic!("a COPY") };
+        assert_eq!(copy.from, super::super::CopyFrom::Image("l".parse().unwrap(), Platform::linux_amd64()));
+    }
+
+    #[test]
+    fn the_target_stage_is_named_by_the_last_from() {
+        assert_eq!(history("FROM x AS y\nARG TARGETSTAGE", &[]).unwrap(), ["ARG TARGETSTAGE=y"]);
+        assert_eq!(history("FROM x\nARG TARGETSTAGE", &[]).unwrap(), ["ARG TARGETSTAGE=default"]);
+    }
+
+    #[test]
+    fn a_stage_is_stood_on_by_its_lower_case_name_alone() {
+        let error = history("FROM x AS Base\nFROM Base", &[]).unwrap_err();
+        assert!(error.contains("Base"), "{error}");
     }
 
     #[test]
@@ -272,7 +345,7 @@ mod tests {
         let (plan, bases) = steps(text, &[]).unwrap();
         assert_eq!(bases, ["docker.io/library/base:1"]);
         let lines: Vec<_> = plan.steps.iter().map(|step| step.created_by.as_str()).collect();
-        assert_eq!(lines, ["WORKDIR /", "ARG v", "WORKDIR /1"]);
+        assert_eq!(lines, ["WORKDIR /", "ARG v=1", "WORKDIR /1"]);
     }
 
     #[test]
@@ -303,12 +376,6 @@ mod tests {
     }
 
     #[test]
-    fn a_destination_for_several_sources_is_a_directory() {
-        let error = history("FROM x\nCOPY a b c", &[]).unwrap_err();
-        assert!(error.contains("ends with `/`"), "{error}");
-    }
-
-    #[test]
     fn stages_that_the_target_does_not_need_are_left_out() {
         let file = dockerfile::parse("FROM a AS one\nFROM b AS two\nFROM c\nCOPY --from=one x y").unwrap();
         let graph = plan(&file, &options(&[])).unwrap();
@@ -329,8 +396,7 @@ mod tests {
         for (line, name) in [
             ("RUN --mount=type=cache,target=/c x", "RUN --mount"),
             ("RUN --security=insecure x", "RUN --security=insecure"),
-            ("ADD https://example.com/a /", "ADD of a URL"),
-            ("COPY --parents a/b /", "COPY --parents"),
+            ("ADD https://example.com/a.git#main /", "ADD of a git repository"),
         ] {
             let error = history(&format!("FROM x\n{line}"), &[]).unwrap_err();
             assert!(error.contains(name) && error.ends_with("is not supported yet"), "{line}: {error}");

@@ -1,9 +1,9 @@
 //! One step of a stage: what to do, and the recipe of its cache key.
 
 use crate::dockerfile::Span;
-use crate::image::{Hasher, History, Platform, Reference};
+use crate::image::{Digest, Hasher, History, Platform, Reference};
 
-use super::Chmod;
+use super::{Chmod, Origin};
 
 /// One instruction, with all its variables expanded.
 #[derive(Clone, Debug)]
@@ -64,7 +64,7 @@ pub struct Copy {
     pub link: bool,
     /// Patterns of what is left out, as in `.dockerignore`.
     pub exclude: Vec<String>,
-    /// ADD: archives of the context are unpacked.
+    /// Archives are unpacked: ADD's local ones unless told otherwise, its remote ones when told so.
     pub unpack: bool,
 }
 
@@ -74,14 +74,21 @@ pub enum CopyFrom {
     /// The number of a stage of this file.
     Stage(usize),
     Image(Reference, Platform),
+    /// A named context that is neither.
+    Origin(Origin, Platform),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A path or a pattern, cleaned: relative to the root of where it is taken from, without `..`.
     Path { pattern: String, is_pattern: bool, directory_only: bool },
+    /// COPY --parents: what the pattern matches below `root`, with the directories on the way. Without wildcards it
+    /// must be there.
+    Parents { root: String, root_is_pattern: bool, pattern: String, required: bool },
     /// A heredoc.
     Inline { name: String, bytes: Vec<u8> },
+    /// A file from the network, under this name.
+    Url { url: String, name: String, checksum: Option<Digest> },
 }
 
 impl Step {
@@ -146,8 +153,8 @@ impl Copy {
         list(
             key,
             sources.iter().map(|source| match source {
-                Source::Path { pattern, .. } => pattern.as_bytes(),
-                Source::Inline { name, .. } => name.as_bytes(),
+                Source::Path { pattern, .. } | Source::Parents { pattern, .. } => pattern.as_bytes(),
+                Source::Inline { name, .. } | Source::Url { name, .. } => name.as_bytes(),
             }),
         );
         key.field(destination.as_bytes());
@@ -168,7 +175,6 @@ fn list<'a>(key: &mut Hasher, items: impl Iterator<Item = &'a [u8]>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::image::Digest;
 
     fn run() -> Run {
         let text = str::to_owned;

@@ -1,10 +1,19 @@
 //! A blob's tar, with limits on what comes out.
 
 use std::io::{self, Read};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
+use bzip2::read::MultiBzDecoder;
 use flate2::read::MultiGzDecoder;
+use lzma_rust2::XzReader;
 
+use super::ArchiveKind;
+use super::zstd::Frames;
 use crate::image::Compression;
+
+/// The largest dictionary of an xz stream, in KiB: what `xz -9` asks for is 64 MiB.
+const XZ_MEMORY: u32 = 256 << 10;
 
 /// How much a blob may unpack to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +35,6 @@ impl Default for Limits {
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecompressError {
-    #[error("layers that are compressed with zstd cannot be read yet")]
-    Zstd,
     #[error("a layer unpacks to more than {limit} bytes")]
     TooLarge { limit: u64 },
     #[error("a layer unpacks to more than {ratio} times its size")]
@@ -35,38 +42,57 @@ pub enum DecompressError {
 }
 
 /// Reads the uncompressed bytes. An error of [`DecompressError`]'s is inside the `io::Error`.
-pub struct Decompressed<R> {
+pub struct Decompressed<R: Read> {
     inner: Inner<R>,
     limits: Limits,
     came_out: u64,
+    went_in: Arc<AtomicU64>,
 }
 
-enum Inner<R> {
+enum Inner<R: Read> {
     Plain(Counted<R>),
     Gzip(Box<MultiGzDecoder<Counted<R>>>),
+    Bzip2(Box<MultiBzDecoder<Counted<R>>>),
+    Xz(Box<XzReader<Counted<R>>>),
+    Zstd(Box<Frames<Counted<R>>>),
 }
 
 /// Reads a blob uncompressed. When nothing more comes out, all of `blob` has been read.
-pub fn decompress<R: Read>(
-    blob: R,
-    compression: Compression,
-    limits: Limits,
-) -> Result<Decompressed<R>, DecompressError> {
-    let blob = Counted { inner: blob, bytes: 0 };
-    let inner = match compression {
-        Compression::None => Inner::Plain(blob),
-        Compression::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(blob))),
-        Compression::Zstd => return Err(DecompressError::Zstd),
+pub fn decompress<R: Read>(blob: R, compression: Compression, limits: Limits) -> Decompressed<R> {
+    let kind = match compression {
+        Compression::None => ArchiveKind::Tar,
+        Compression::Gzip => ArchiveKind::Gzip,
+        Compression::Zstd => ArchiveKind::Zstd,
     };
-    Ok(Decompressed { inner, limits, came_out: 0 })
+    Decompressed::of(blob, kind, limits)
+}
+
+impl<R: Read> Decompressed<R> {
+    /// The bytes behind an archive's compression.
+    pub fn of(archive: R, kind: ArchiveKind, limits: Limits) -> Self {
+        let went_in = Arc::new(AtomicU64::new(0));
+        let archive = Counted { inner: archive, bytes: Arc::clone(&went_in) };
+        let inner = match kind {
+            ArchiveKind::Tar => Inner::Plain(archive),
+            ArchiveKind::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(archive))),
+            ArchiveKind::Bzip2 => Inner::Bzip2(Box::new(MultiBzDecoder::new(archive))),
+            ArchiveKind::Xz => Inner::Xz(Box::new(XzReader::new_mem_limit(archive, true, XZ_MEMORY))),
+            ArchiveKind::Zstd => Inner::Zstd(Box::new(Frames::new(archive))),
+        };
+        Self { inner, limits, came_out: 0, went_in }
+    }
 }
 
 impl<R: Read> Read for Decompressed<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let (read, went_in) = match &mut self.inner {
-            Inner::Plain(blob) => (blob.read(buffer)?, blob.bytes),
-            Inner::Gzip(decoder) => (decoder.read(buffer)?, decoder.get_ref().bytes),
+        let read = match &mut self.inner {
+            Inner::Plain(archive) => archive.read(buffer)?,
+            Inner::Gzip(decoder) => decoder.read(buffer)?,
+            Inner::Bzip2(decoder) => decoder.read(buffer)?,
+            Inner::Xz(decoder) => decoder.read(buffer)?,
+            Inner::Zstd(decoder) => decoder.read(buffer)?,
         };
+        let went_in = self.went_in.load(Ordering::Relaxed);
         self.came_out += read as u64;
         let Limits { total, ratio, free } = self.limits;
         let exceeded = |error| io::Error::new(io::ErrorKind::InvalidData, error);
@@ -80,15 +106,16 @@ impl<R: Read> Read for Decompressed<R> {
     }
 }
 
+/// Counts what is read, where the decoder in front of it can not be asked.
 struct Counted<R> {
     inner: R,
-    bytes: u64,
+    bytes: Arc<AtomicU64>,
 }
 
 impl<R: Read> Read for Counted<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.inner.read(buffer)?;
-        self.bytes += read as u64;
+        self.bytes.fetch_add(read as u64, Ordering::Relaxed);
         Ok(read)
     }
 }
@@ -107,7 +134,7 @@ mod tests {
 
     fn read(blob: &[u8], compression: Compression, limits: Limits) -> io::Result<Vec<u8>> {
         let mut out = Vec::new();
-        decompress(blob, compression, limits).unwrap().read_to_end(&mut out)?;
+        decompress(blob, compression, limits).read_to_end(&mut out)?;
         Ok(out)
     }
 
@@ -150,8 +177,33 @@ mod tests {
         assert!(read(&[&blob[..], b"more"].concat(), Compression::Gzip, Limits::default()).is_err());
     }
 
+    /// `some bytes`, by bzip2 1.0.8, xz 5.4.1 and zstd 1.5.4.
+    const SAMPLES: [(ArchiveKind, &str); 3] = [
+        (
+            ArchiveKind::Bzip2,
+            "425a68393141592653595accb8cf0000031180400012028c2020002190c210c08dce8e076f8bb9229c28482d665c6780",
+        ),
+        (
+            ArchiveKind::Xz,
+            "fd377a585a000004e6d6b4460200210116000000742fe5a3010009736f6d65206279746573000000abf98a36ee82a37d0001220a151ae1671fb6f37d010000000004595a",
+        ),
+        (ArchiveKind::Zstd, "28b52ffd0458510000736f6d652062797465732abbcaad"),
+    ];
+
     #[test]
-    fn zstd_is_refused_by_name() {
-        assert_eq!(decompress(&[][..], Compression::Zstd, Limits::default()).err(), Some(DecompressError::Zstd));
+    fn every_compression_is_read_and_a_cut_is_noticed() {
+        for (kind, hex) in SAMPLES {
+            let blob: Vec<u8> =
+                (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect();
+            let read = |blob: &[u8]| {
+                let mut out = Vec::new();
+                Decompressed::of(blob, kind, Limits::default()).read_to_end(&mut out).map(|_| out)
+            };
+            assert_eq!(read(&blob).unwrap(), b"some bytes", "{kind:?}");
+            assert_eq!(read(&blob.repeat(2)).unwrap(), b"some bytessome bytes", "{kind:?}");
+            for end in 1..blob.len() {
+                assert!(read(&blob[..end]).is_err(), "{kind:?} {end}");
+            }
+        }
     }
 }

@@ -27,6 +27,7 @@ mod upper;
 mod ustar;
 mod view;
 mod write;
+mod zstd;
 
 pub use decompress::{DecompressError, Decompressed, Limits, decompress};
 pub use gzip::{Level, NoSuchPacking, Packing};

@@ -13,6 +13,7 @@ mod auth;
 mod challenge;
 mod client;
 mod credential;
+mod download;
 mod ecr;
 mod endpoint;
 mod error;

@@ -10,7 +10,7 @@ use super::client::Registry;
 use super::endpoint::Endpoint;
 use super::error::{ExchangeError, PullError};
 use super::exchange::{Answer, Question};
-use crate::build::{BaseImage, FetchError, Source};
+use crate::build::{BaseImage, Download, FetchError, Source};
 use crate::event::{BlobOutcome, Direction, Event};
 use crate::image::{Descriptor, Digest, Document, Image, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
 use crate::store::StoreError;
@@ -37,6 +37,10 @@ impl Source for Registry {
 
     async fn fetch(&self, from: &Reference, blob: &Descriptor) -> Result<(), FetchError> {
         Ok(self.pull_blob(from, blob).await?)
+    }
+
+    async fn download(&self, url: &str) -> Result<Download, FetchError> {
+        self.fetch_url(url).await
     }
 }
 

@@ -27,6 +27,13 @@ pub struct BuildArgs {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
+    /// Use DIR, docker-image://IMAGE, oci-layout://PATH or a URL in the place of a stage, an image or a --from
+    #[arg(long, value_name = "NAME=ORIGIN")]
+    pub build_context: Vec<String>,
+    /// Keep the modes of the context's files [default: group and others lose the write bit, so that a checkout under
+    /// umask 002 gives the same image as one under 022]
+    #[arg(long)]
+    pub preserve_modes: bool,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,

@@ -30,7 +30,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("allow", None, true),
     ("annotation", None, true),
     ("attest", None, true),
-    ("build-context", None, true),
     ("builder", None, true),
     ("cache-from", None, true),
     ("cache-to", None, true),

@@ -7,6 +7,7 @@ use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings, build_args, labels, platform};
 use super::super::{Failure, files, home};
 use super::{BuildOrder, DockerfileText, ImageOrder, context, dockerfile};
+use crate::graph::Contexts;
 use crate::image::Reference;
 
 pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
@@ -31,6 +32,8 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         target: args.target.clone(),
         platform,
         labels: labels(&args.label, &none, given)?,
+        contexts: contexts(&args.build_context, given)?,
+        preserve_modes: args.preserve_modes,
         no_cache: args.no_cache,
     };
     Ok(BuildOrder {
@@ -42,6 +45,21 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         registry,
         home: home::folder(given.env)?,
     })
+}
+
+/// Paths are those of the current folder.
+fn contexts(texts: &[String], given: Given<'_>) -> Result<Contexts, Failure> {
+    let mut contexts = Contexts::default();
+    for text in texts {
+        contexts.add(text).map_err(|error| Failure::usage(format!("--build-context: {error}")))?;
+    }
+    for path in contexts.paths() {
+        *path = given.cwd.join(&path);
+        if let Err(error) = path.metadata() {
+            return Err(Failure::usage(format!("--build-context: {} cannot be read: {error}", path.display())));
+        }
+    }
+    Ok(contexts)
 }
 
 fn source(args: &BuildArgs, given: Given<'_>) -> Result<DockerfileText, Failure> {

@@ -13,6 +13,7 @@ use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
 use crate::deploy::{Description, Loader, SecretSpec};
+use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
 
 /// What a command asks the house to do.
@@ -77,6 +78,8 @@ pub struct ImageOrder {
     pub target: Option<String>,
     pub platform: Platform,
     pub labels: BTreeMap<String, String>,
+    pub contexts: Contexts,
+    pub preserve_modes: bool,
     pub no_cache: bool,
 }
 

@@ -10,6 +10,7 @@ use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
+use crate::graph::Contexts;
 
 pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
     let mut loaders = Vec::new();
@@ -36,7 +37,10 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
         settings::loader(args, path, args.dockerfiles.len(), given)?;
     let context = context(&folder, given)?;
     let no_cache = args.image.no_cache;
-    let image = ImageOrder { dockerfile, context, build_args, target, platform, labels, no_cache };
+    let contexts = Contexts::default();
+    let preserve_modes = false;
+    let image =
+        ImageOrder { dockerfile, context, build_args, target, platform, labels, contexts, preserve_modes, no_cache };
     let task = if args.local { local(description)? } else { cloud(description)? };
     Ok(LoaderOrder { image, task, timeout })
 }

@@ -1,0 +1,145 @@
+//! Images, named contexts and files of the network, made into what COPY and FROM can stand on.
+
+use std::fs::File;
+use std::io::Read;
+use std::os::fd::OwnedFd;
+use std::path::Path;
+use std::sync::Arc;
+
+use crate::event::Event;
+use crate::graph::{Copy, Origin, Source as From};
+use crate::image::{Digest, ImageConfig, Layout, Platform, Reference};
+use crate::layer::{ArchiveKind, Content, Decompressed, Entry, HostFile, Kind, LayerPath, Limits, index};
+
+use super::context::{Context, Listing};
+use super::files::Found;
+use super::pick::Downloads;
+use super::snapshot::{Layer, Snapshot};
+use super::workshop::{Workshop, blocking, inside};
+use super::{BuildError, Download, Problem, Source};
+
+/// The name of the file of a context that is a URL, as BuildKit has it.
+const CONTEXT_FILE: &[u8] = b"context";
+
+/// ADD's mode of a file from the network.
+const DOWNLOAD_MODE: u32 = 0o600;
+
+impl<S: Source> Workshop<S> {
+    /// Fetches what ADD names by URL. A file whose digest is known is fetched once.
+    pub(super) async fn downloads(&self, copy: &Copy) -> Result<Downloads, BuildError> {
+        let mut found = Downloads::new();
+        for source in &copy.sources {
+            if let From::Url { url, name: _, checksum } = source {
+                found.insert(url.clone(), self.download(url, checksum.as_ref()).await?);
+            }
+        }
+        Ok(found)
+    }
+
+    async fn download(&self, url: &str, checksum: Option<&Digest>) -> Result<Found, BuildError> {
+        let known = checksum.and_then(|digest| Some((*digest, self.store.blob_size(digest)?)));
+        let (digest, size) = match known {
+            Some(known) => known,
+            None => {
+                let Download { digest, size, last_modified: _ } = self.fetch_url(url).await?;
+                (digest, size)
+            }
+        };
+        if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
+            return Err(Problem::Checksum { url: url.to_owned(), wanted: *wanted, got: digest }.into());
+        }
+        let path = self.store.blob_path(&digest);
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let root = File::open(folder).map_err(|e| inside("opening the store", e))?;
+        let file = HostFile { root: Arc::new(OwnedFd::from(root)), path: LayerPath::parse(digest.hex().as_bytes())? };
+        let kind = Kind::File { size, content: Content::Host(file) };
+        Ok(Found { entry: Entry::new(kind, DOWNLOAD_MODE), identity: None })
+    }
+
+    /// The file at a URL, fetched anew.
+    pub(super) async fn fetch_url(&self, url: &str) -> Result<Download, BuildError> {
+        let failed = |source| Problem::Download { url: url.to_owned(), source };
+        Ok(self.source.download(url).await.map_err(failed)?)
+    }
+
+    /// The files of a named context that is no image.
+    pub(super) async fn listing_of(&self, origin: &Origin, preserve_modes: bool) -> Result<Listing, BuildError> {
+        match origin {
+            Origin::Folder(directory) => {
+                let context = Context { directory: directory.clone(), dockerfile: None, preserve_modes };
+                blocking(move || context.list()).await
+            }
+            Origin::Url(url) => Listing::of_file(CONTEXT_FILE, self.download(url, None).await?),
+            // Images are snapshots.
+            Origin::Scratch | Origin::Image(_) | Origin::Layout(_) => Err(Problem::Worker.into()),
+        }
+    }
+
+    /// The time of the newest file of an archive; nothing where it is none.
+    pub(super) async fn newest_in(&self, archive: Digest) -> Result<Option<i64>, BuildError> {
+        let store = self.store.clone();
+        blocking(move || {
+            let open = || store.open_blob(&archive).map_err(BuildError::from);
+            let mut prefix = Vec::new();
+            let read = open()?.take(ArchiveKind::PREFIX as u64).read_to_end(&mut prefix);
+            read.map_err(|e| inside("reading an archive", e))?;
+            let Some(kind) = ArchiveKind::sniff(&prefix) else { return Ok(None) };
+            let Ok(index) = index(Decompressed::of(open()?, kind, Limits::default())) else { return Ok(None) };
+            let files = index.tree.entries.values().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+            Ok(files.map(|entry| entry.mtime).max())
+        })
+        .await
+    }
+
+    /// An image from outside: its config, and its layers, which are not fetched yet.
+    pub(super) async fn image(
+        &self,
+        reference: &Reference,
+        platform: &Platform,
+    ) -> Result<(Snapshot, ImageConfig), BuildError> {
+        let base = self.source.image(reference, platform).await.map_err(Problem::Base)?;
+        let (manifest, config) = (base.image.manifest, base.image.config);
+        let offered = config.platform();
+        if !offered.serves(platform) {
+            let (offered, wanted) = (offered.to_string(), platform.to_string());
+            return Err(Problem::WrongPlatform { image: reference.to_string(), offered, wanted }.into());
+        }
+        let (layers, diff_ids) = (manifest.layers.len(), config.rootfs.diff_ids.len());
+        if layers != diff_ids {
+            return Err(Problem::LayersDisagree { image: reference.to_string(), layers, diff_ids }.into());
+        }
+        self.events.emit(Event::Base { reference: reference.to_string(), digest: base.digest });
+        let layers = manifest.layers.into_iter().zip(&config.rootfs.diff_ids).map(|(blob, diff_id)| Layer {
+            diff_id: *diff_id,
+            blob,
+            from: Some(reference.clone()),
+        });
+        Ok((Snapshot { layers: layers.collect() }, config))
+    }
+
+    /// The image of a layout, its layers taken into the store.
+    pub(super) async fn layout(&self, path: &Path, platform: &Platform) -> Result<(Snapshot, ImageConfig), BuildError> {
+        let (path, platform, store) = (path.to_owned(), platform.clone(), self.store.clone());
+        blocking(move || {
+            let failed = |source| Problem::Layout { path: path.clone(), source };
+            let layout = Layout::open(&path).map_err(failed)?;
+            let image = layout.image(&platform).map_err(failed)?;
+            let (layers, diff_ids) = (image.manifest.layers.len(), image.config.rootfs.diff_ids.len());
+            if layers != diff_ids {
+                return Err(Problem::LayersDisagree { image: path.display().to_string(), layers, diff_ids }.into());
+            }
+            let mut snapshot = Snapshot::default();
+            for (blob, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
+                if store.blob_size(&blob.digest).is_none() {
+                    let mut writer = store.blob_writer()?;
+                    std::io::copy(&mut layout.blob(&blob.digest).map_err(failed)?, &mut writer)
+                        .map_err(|e| inside("reading a layout", e))?;
+                    writer.commit(Some(&blob.digest))?;
+                }
+                snapshot.layers.push(Layer { diff_id: *diff_id, blob: blob.clone(), from: None });
+            }
+            Ok((snapshot, image.config))
+        })
+        .await
+    }
+}

@@ -1,0 +1,168 @@
+//! Files of the network for ADD: no registry, no credential, redirects confined.
+
+use std::io::Write;
+
+use reqwest::header::{CONTENT_LENGTH, LAST_MODIFIED, LOCATION};
+use reqwest::{Method, Request, Response, Url};
+
+use super::client::Registry;
+use super::endpoint::is_loopback;
+use super::error::ExchangeError;
+use super::http::{self, Line, SILENCE};
+use crate::build::{Download, FetchError};
+use crate::store::StoreError;
+
+/// The most places that a download is sent on to, as in Go's client.
+const REDIRECTS: usize = 10;
+
+/// The largest file that is fetched, in bytes.
+const LIMIT: u64 = 64 << 30;
+
+#[derive(Debug, thiserror::Error)]
+enum DownloadError {
+    #[error("it is no http or https URL")]
+    Scheme,
+    #[error("{0}")]
+    Exchange(#[from] ExchangeError),
+    #[error("it answers {0}")]
+    Status(reqwest::StatusCode),
+    #[error("it redirects {REDIRECTS} times and more")]
+    Redirects,
+    #[error("it redirects to {target}, {why}")]
+    Redirect { target: String, why: &'static str },
+    #[error("it ends after {got} of {promised} bytes")]
+    Cut { got: u64, promised: u64 },
+    #[error("it is larger than {LIMIT} bytes")]
+    TooLarge,
+    #[error("{0}")]
+    Store(#[from] StoreError),
+}
+
+impl From<DownloadError> for FetchError {
+    fn from(error: DownloadError) -> Self {
+        let hint = match &error {
+            DownloadError::Redirect { .. } => Some("ADD the address that it leads to, if you trust it".to_owned()),
+            _ => None,
+        };
+        Self { source: Box::new(error), hint }
+    }
+}
+
+impl Registry {
+    /// Fetches the file at a URL into the store.
+    pub(super) async fn fetch_url(&self, url: &str) -> Result<Download, FetchError> {
+        Ok(self.download_file(url).await?)
+    }
+
+    async fn download_file(&self, url: &str) -> Result<Download, DownloadError> {
+        let url = parse(url)?;
+        let mut answer = self.follow(url.clone()).await?;
+        let header = |name| answer.headers().get(name).and_then(|value| value.to_str().ok());
+        let last_modified = header(LAST_MODIFIED).and_then(http_date);
+        let promised: Option<u64> = header(CONTENT_LENGTH).and_then(|length| length.parse().ok());
+        let mut writer = self.0.options.store.blob_writer()?;
+        loop {
+            let piece = tokio::time::timeout(SILENCE, answer.chunk()).await;
+            let stalled = || ExchangeError::Stalled { url: http::shown(&url), seconds: SILENCE.as_secs() };
+            let Some(piece) = piece.map_err(|_| stalled())?.map_err(|error| http::broken(&url, &error))? else { break };
+            if writer.bytes() + piece.len() as u64 > LIMIT {
+                return Err(DownloadError::TooLarge);
+            }
+            let path = self.0.options.store.root().to_owned();
+            writer.write_all(&piece).map_err(|source| StoreError::Io { doing: "write a download in", path, source })?;
+        }
+        if let Some(promised) = promised.filter(|promised| *promised != writer.bytes()) {
+            return Err(DownloadError::Cut { got: writer.bytes(), promised });
+        }
+        let kept = tokio::task::spawn_blocking(move || writer.commit(None)).await;
+        let (digest, size) = kept.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+        Ok(Download { digest, size, last_modified })
+    }
+
+    /// Asks, and asks where it is sent on to. A server of the internet may not send us to this machine, nor from TLS to
+    /// clear text.
+    async fn follow(&self, first: Url) -> Result<Response, DownloadError> {
+        let mut url = first.clone();
+        let mut line = http::line_to(&url);
+        for _ in 0..REDIRECTS {
+            let answer = self.0.http.send(line, Request::new(Method::GET, url.clone())).await?;
+            match answer.status() {
+                status if status.is_success() => return Ok(answer),
+                status if status.is_redirection() && answer.headers().contains_key(LOCATION) => {}
+                status => return Err(DownloadError::Status(status)),
+            }
+            let location = answer.headers().get(LOCATION).and_then(|value| value.to_str().ok()).unwrap_or_default();
+            let next = url.join(location).map_err(|_| DownloadError::Scheme)?;
+            let refuse = |why| Err(DownloadError::Redirect { target: http::origin(&next), why });
+            match next.scheme() {
+                "https" | "http" if !is_loopback(&first) && http::names_inward(&next) => {
+                    return refuse("which is this machine or its link");
+                }
+                "https" => {}
+                "http" if url.scheme() == "http" => {}
+                _ => return refuse("which is not TLS any more"),
+            }
+            line = if is_loopback(&first) { http::line_to(&next) } else { Line::Away };
+            url = next;
+        }
+        Err(DownloadError::Redirects)
+    }
+}
+
+fn parse(text: &str) -> Result<Url, DownloadError> {
+    let url: Url = text.parse().map_err(|_| DownloadError::Scheme)?;
+    match url.scheme() {
+        "http" | "https" if url.has_host() => Ok(url),
+        _ => Err(DownloadError::Scheme),
+    }
+}
+
+/// `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7) in seconds since 1970; the obsolete forms are nothing.
+fn http_date(text: &str) -> Option<i64> {
+    const MONTHS: [&str; 12] = ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+    let fields: Vec<&str> = text.split(' ').collect();
+    let [_, day, month, year, time, "GMT"] = fields[..] else { return None };
+    let month = 1 + MONTHS.iter().position(|name| *name == month)? as i64;
+    let (day, year): (i64, i64) = (day.parse().ok()?, year.parse().ok()?);
+    let clock: Vec<i64> = time.split(':').map(|part| part.parse().ok()).collect::<Option<_>>()?;
+    let [hour, minute, second] = clock[..] else { return None };
+    let fits = (1..=31).contains(&day) && (1..=9999).contains(&year);
+    if !fits || !(0..24).contains(&hour) || !(0..60).contains(&minute) || !(0..=60).contains(&second) {
+        return None;
+    }
+    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", days_from_civil.
+    let year = if month <= 2 { year - 1 } else { year };
+    let era = year.div_euclid(400);
+    let year_of_era = year.rem_euclid(400);
+    let day_of_year = (153 * (if month > 2 { month - 3 } else { month + 9 }) + 2) / 5 + day - 1;
+    let day_of_era = year_of_era * 365 + year_of_era / 4 - year_of_era / 100 + day_of_year;
+    let days = era * 146_097 + day_of_era - 719_468;
+    Some(days * 86_400 + hour * 3_600 + minute * 60 + second)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_of_http_become_seconds() {
+        for (text, seconds) in [
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(784_111_777)),
+            ("Thu, 01 Jan 1970 00:00:00 GMT", Some(0)),
+            ("Thu, 29 Feb 2024 23:59:59 GMT", Some(1_709_251_199)),
+            ("Sunday, 06-Nov-94 08:49:37 GMT", None),
+            ("Sun, 06 Nov 1994 25:49:37 GMT", None),
+            ("", None),
+        ] {
+            assert_eq!(http_date(text), seconds, "{text}");
+        }
+    }
+
+    #[test]
+    fn only_web_addresses_are_fetched() {
+        for url in ["ftp://h/a", "file:///etc/passwd", "http:/x y", "a"] {
+            assert!(matches!(parse(url), Err(DownloadError::Scheme)), "{url}");
+        }
+        assert!(parse("https://h/a?b").is_ok());
+    }
+}
