@@ -1,0 +1,20 @@
+//! The road as its users walk it: the program itself, its stdout, its words and its exit code, and what others read
+//! of what it made. It needs the world of `tests/run`.
+
+#[path = "road/image.rs"]
+mod image;
+#[path = "road/place.rs"]
+mod place;
+#[path = "road/programs.rs"]
+mod programs;
+
+#[path = "road/build.rs"]
+mod build;
+#[path = "road/bytes.rs"]
+mod bytes;
+#[path = "road/everyday.rs"]
+mod everyday;
+#[path = "road/local.rs"]
+mod local;
+#[path = "road/words.rs"]
+mod words;

@@ -1,0 +1,238 @@
+//! `build` and `push`: the flags of `docker buildx build` that are honoured, and what others read of what was made.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::image::Image;
+use crate::place::Place;
+use crate::programs::{DockerRegistry, inspected, said_by};
+
+const DOCKERFILE: &str = "\
+ARG NAME=nobody
+FROM busybox AS tools
+RUN echo tool > /tool
+FROM tools AS test
+RUN echo tested > /tested
+FROM busybox
+ARG NAME
+COPY --from=tools /tool /tool
+COPY data.txt /data.txt
+ENV WHO=$NAME
+CMD [\"cat\", \"/tool\", \"/data.txt\"]
+";
+
+fn place() -> Place {
+    let place = Place::new();
+    place.write("Dockerfile", DOCKERFILE).write("data.txt", "data\n");
+    place
+}
+
+#[test]
+fn the_same_image_comes_out_as_a_folder_and_as_a_tar() {
+    let place = place();
+    let line = "build -t example.com/loaders/x:1 -t example.com/loaders/x:latest \
+                -o type=oci,dest=layout,tar=false -o type=oci,dest=image.tar .";
+    let ran = place.run(line);
+    let folder = Image::of_folder(&place.path("layout"));
+    let tar = Image::of_tar(&place.path("image.tar"));
+    assert_eq!(folder, tar);
+    assert_eq!(folder.names, ["example.com/loaders/x:1", "example.com/loaders/x:latest"]);
+    assert_eq!(ran.ok(), folder.config_digest, "without a push, the answer is the image's id");
+    assert_eq!(folder.config["os"], "linux");
+    assert_eq!(folder.config["architecture"], "amd64");
+    assert_eq!(folder.files(1)["/data.txt"].content, b"data\n");
+    let left: Vec<_> = fs::read_dir(place.path(".")).expect("ours").flatten().map(|entry| entry.file_name()).collect();
+    assert_eq!(left.len(), 4, "the context and the two outputs: {left:?}");
+}
+
+#[test]
+fn what_was_pushed_is_read_by_skopeo_and_run_by_podman() {
+    let place = place();
+    let registry = DockerRegistry::start(&place.beside("."));
+    let name = format!("{}/team/loader", registry.address);
+    let ran = place.run(&format!("build -t {name}:v1 -o type=oci,dest=layout,tar=false --push ."));
+    let image = Image::of_folder(&place.path("layout"));
+    assert_eq!(ran.ok(), format!("{name}@{}", image.digest), "by digest, whatever the tag");
+    let found = inspected(&format!("{name}:v1"), &[]);
+    assert_eq!(found["Digest"], image.digest);
+    let layers = image.manifest["layers"].as_array().expect("a list");
+    assert_eq!(found["Layers"], layers.iter().map(|layer| layer["digest"].clone()).collect::<Value>());
+    assert_eq!(inspected(&format!("{name}:v1"), &["--config"]), image.config);
+
+    let again = place.run(&format!("build -t {name}:v1 --push ."));
+    assert_eq!(again.ok(), ran.ok());
+    again.said("(already there)");
+    again.not_said("Sent").not_said("Building");
+
+    let pod = |args: &[&str]| {
+        // A storage of its own, which ends with the test; runc, as in tests/stack/up.
+        let (root, run) = (place.beside("pod").display().to_string(), place.beside("podrun").display().to_string());
+        let mut all = vec!["--root", &root, "--runroot", &run, "--storage-driver", "vfs", "--runtime", "runc"];
+        all.extend(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
+        all.extend(args);
+        said_by("podman", &all)
+    };
+    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network", "none", "--rm"];
+    let by_digest = ran.ok();
+    let mut run = vec!["run", "--tls-verify=false"];
+    run.extend(limits);
+    run.push(by_digest);
+    assert_eq!(pod(&run), "tool\ndata\n");
+}
+
+#[test]
+fn the_tar_is_loaded_by_podman() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY data.txt /\nCMD [\"/x\"]\n").write("data.txt", "data\n");
+    place.run("build -t example.com/loaders/x:1 -o type=oci,dest=image.tar .").ok();
+    let image = Image::of_tar(&place.path("image.tar"));
+    let root = place.beside("pod").display().to_string();
+    let run = place.beside("podrun").display().to_string();
+    let common = ["--root", root.as_str(), "--runroot", run.as_str(), "--storage-driver", "vfs"];
+    let pod = |args: &[&str]| said_by("podman", &[&common[..], args].concat());
+    pod(&["load", "-q", "-i", &place.path("image.tar").display().to_string()]);
+    let found: Value = serde_json::from_str(&pod(&["image", "inspect", "example.com/loaders/x:1"])).expect("JSON");
+    assert_eq!(format!("sha256:{}", found[0]["Id"].as_str().expect("an id")), image.config_digest);
+    assert_eq!(found[0]["Config"]["Cmd"], json!(["/x"]));
+}
+
+#[test]
+fn a_layout_is_pushed_as_it_is_from_a_folder_and_from_a_tar() {
+    let place = place();
+    place.run("build -o type=oci,dest=layout,tar=false -o type=oci,dest=image.tar .").ok();
+    let image = Image::of_folder(&place.path("layout"));
+    let registry = DockerRegistry::start(&place.beside("."));
+    for layout in ["layout", "image.tar"] {
+        // On a machine that has nothing else of it.
+        let mut elsewhere = Place::new();
+        elsewhere.var("LOCUS_REGISTRY_ENDPOINTS", "");
+        let name = format!("{}/{}", registry.address, layout.trim_end_matches(".tar"));
+        let from = place.path(layout).display().to_string();
+        let ran = elsewhere.run_args(&["push", &from, &format!("{name}:v2")]);
+        assert_eq!(ran.ok(), format!("{name}@{}", image.digest));
+        assert_eq!(inspected(&format!("{name}:v2"), &[])["Digest"], image.digest);
+    }
+}
+
+#[test]
+fn a_target_is_built_and_nothing_that_it_does_not_need() {
+    let place = place();
+    let whole = place.run("build -o type=oci,dest=whole,tar=false .");
+    whole.ok();
+    whole.not_said("tested");
+    let test = place.run("build --target test -o type=oci,dest=test,tar=false .");
+    test.ok();
+    assert_eq!(Image::of_folder(&place.path("test")).files(1)["/tested"].content, b"tested\n");
+    assert!(!Image::of_folder(&place.path("whole")).files(1).contains_key("/tested"));
+    let none = place.run("build --target tset .");
+    assert_eq!(none.code, Some(3), "{none}");
+    none.said("tset");
+    none.said("did you mean `test`?");
+}
+
+#[test]
+fn build_arguments_and_labels_reach_the_image() {
+    let mut place = place();
+    let env = |place: &Place, line: &str| {
+        place.run(&format!("build -o type=oci,dest=layout,tar=false {line} .")).ok();
+        Image::of_folder(&place.path("layout")).config["config"].clone()
+    };
+    let has = |config: &Value, pair: &str| config["Env"].as_array().expect("a list").contains(&json!(pair));
+    assert!(has(&env(&place, ""), "WHO=nobody"));
+    let config = env(&place, "--build-arg NAME=ann --label team=locus --label made.by=hand");
+    assert!(has(&config, "WHO=ann"), "{config}");
+    assert_eq!(config["Labels"], json!({"made.by": "hand", "team": "locus"}));
+    assert!(has(&env(place.var("NAME", "bob"), "--build-arg NAME"), "WHO=bob"));
+}
+
+#[test]
+fn a_platform_is_chosen_from_the_bases_list_and_a_list_of_our_own_is_refused() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /\n");
+    place.run("build --platform linux/arm64 -o type=oci,dest=layout,tar=false .").ok();
+    let image = Image::of_folder(&place.path("layout"));
+    assert_eq!((&image.config["architecture"], &image.config["variant"]), (&json!("arm64"), &json!("v8")));
+    let ran = place.run("build --platform linux/amd64,linux/arm64 .");
+    assert_eq!(ran.ended(2), "");
+    assert!(
+        ran.stderr.starts_with("error: --platform linux/amd64,linux/arm64: one platform at a time\nhint: "),
+        "{ran}"
+    );
+    let ran = place.run("build --platform linux/s390x .");
+    assert_eq!(ran.ended(4), "");
+    ran.said("for linux/s390x; it is there for linux/amd64, linux/arm64");
+}
+
+#[test]
+fn the_image_id_and_the_metadata_are_written_to_files() {
+    let place = place();
+    let line = "build -q -t example.com/x:1 --iidfile id --metadata-file meta.json -o type=oci,dest=layout,tar=false .";
+    let ran = place.run(line);
+    let image = Image::of_folder(&place.path("layout"));
+    assert_eq!((ran.ok(), ran.stderr.as_str()), (image.config_digest.as_str(), ""), "-q says nothing else");
+    assert_eq!(fs::read_to_string(place.path("id")).expect("written"), image.config_digest);
+    let metadata: Value = serde_json::from_slice(&fs::read(place.path("meta.json")).expect("written")).expect("JSON");
+    assert_eq!(metadata["containerimage.digest"], image.digest);
+    assert_eq!(metadata["containerimage.config.digest"], image.config_digest);
+    assert_eq!(metadata["image.name"], "example.com/x:1");
+}
+
+#[test]
+fn a_second_build_takes_all_from_the_cache_and_no_cache_takes_nothing() {
+    let place = place();
+    let first = place.run("build -o type=oci,dest=one,tar=false .");
+    first.ok();
+    let cached = place.run("build -o type=oci,dest=two,tar=false .");
+    cached.ok();
+    cached.said("Cached");
+    cached.not_said("Building").not_said("Fetched");
+    let anew = place.run("build --no-cache -o type=oci,dest=three,tar=false .");
+    anew.ok();
+    anew.said("Building");
+    anew.not_said("Cached");
+    let [one, two, three] = ["one", "two", "three"].map(|name| Image::of_folder(&place.path(name)));
+    assert_eq!(one, two);
+    assert_eq!(one, three, "the layers come out the same");
+}
+
+#[test]
+fn one_changed_file_builds_what_follows_it_and_nothing_before() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nRUN echo first > /first\nCOPY a.txt /\nRUN wc -c < /a.txt > /size\n");
+    let build = |text: &str| {
+        place.write("a.txt", text);
+        let ran = place.run("build -o type=oci,dest=layout,tar=false .");
+        ran.ok();
+        (ran, Image::of_folder(&place.path("layout")))
+    };
+    let (_, one) = build("a\n");
+    let (ran, two) = build("aaa\n");
+    ran.said("Cached [stage-0 1/3] RUN echo first > /first");
+    ran.said("Building [stage-0 2/3] COPY a.txt /");
+    assert_eq!(two.files(1)["/size"].content, b"4\n");
+    assert_eq!(one.layers[..2], two.layers[..2]);
+    let (ran, three) = build("a\n");
+    ran.not_said("Building");
+    assert_eq!(one, three);
+}
+
+#[test]
+fn a_dockerfile_may_come_on_another_path_and_has_a_dockerignore_of_its_own() {
+    let place = Place::new();
+    place.write("context/a.txt", "a").write("context/b.txt", "b").write("context/.dockerignore", "a.txt\n");
+    place.write("files/x.Dockerfile", "FROM scratch\nCOPY . /\n").write("files/x.Dockerfile.dockerignore", "b.txt\n");
+    place.run("build -f files/x.Dockerfile -o type=oci,dest=layout,tar=false context").ok();
+    let files = Image::of_folder(&place.path("layout")).files(0);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/.dockerignore", "/a.txt"]);
+}
+
+#[test]
+fn a_base_whose_files_nobody_needs_is_not_downloaded() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nENV A=1\nCMD [\"true\"]\n");
+    place.run("build .").ok();
+    let blobs = fs::read_dir(place.store().join("blobs/sha256")).expect("the config is there").flatten();
+    let sizes: Vec<u64> = blobs.map(|blob| blob.metadata().expect("it is there").len()).collect();
+    assert!(!sizes.is_empty() && sizes.iter().all(|size| *size < 10_000), "documents only: {sizes:?}");
+}

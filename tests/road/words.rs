@@ -1,0 +1,195 @@
+//! What a user reads when a build cannot be: the file and the line, or the image, and what to do. Each word for word.
+
+use std::time::Instant;
+
+use crate::place::{Place, world};
+
+/// Builds `text` as `loaders/x.Dockerfile`, which must fail in these words.
+#[track_caller]
+fn refuses(text: &str, words: &str) {
+    let place = Place::new();
+    place.write("loaders/x.Dockerfile", text).write("a.txt", "a");
+    let ran = place.run("build -f loaders/x.Dockerfile .");
+    ran.fails(3, words);
+    ran.not_said("Building");
+}
+
+#[test]
+fn a_missing_dockerfile_is_told_with_the_flag_that_names_one() {
+    let place = Place::new();
+    place.run("build .").fails(2, "error: there is no Dockerfile Dockerfile\nhint: -f FILE names another\n");
+    place.write("loaders/os_opendata.Dockerfile", "FROM scratch\n");
+    let words = "error: there is no Dockerfile loaders/os_opndata.Dockerfile\n";
+    place.run("build -f loaders/os_opndata.Dockerfile .").fails(2, words);
+    place
+        .run("--local loaders/os_opndata.Dockerfile")
+        .fails(2, &format!("{words}hint: did you mean loaders/os_opendata.Dockerfile?\n"));
+    assert!(!place.store().exists(), "nothing was written");
+}
+
+#[test]
+fn a_base_that_does_not_exist_is_told_with_its_line_and_where_it_was_asked_for() {
+    let place = Place::new();
+    place.write("Dockerfile", "# A loader.\nFROM nod:12\nRUN true\n");
+    let ran = place.run("build .");
+    let asked = world("LOCUS_TEST_BASES");
+    let words = format!(
+        "error: cannot get the base image: no image `docker.io/library/nod:12` (asked {asked}/v2/library/nod/manifests/12"
+    );
+    assert!(ran.stderr.contains(&words), "{ran}");
+    let place_and_hint = "\n  --> Dockerfile:2\n   |  FROM nod:12\nhint: check the name and the tag at \
+                          https://hub.docker.com/r/library/nod/tags; a private image needs `docker login`\n";
+    assert!(ran.stderr.ends_with(place_and_hint), "{ran}");
+    assert_eq!(ran.ended(4), "");
+    ran.not_said("Building");
+}
+
+#[test]
+fn a_registry_that_is_not_there_is_told_with_its_address() {
+    let mut place = Place::new();
+    // Taken and let go: nobody listens there.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").and_then(|l| l.local_addr()).expect("a free port");
+    place.var("LOCUS_REGISTRY_ENDPOINTS", format!("docker.io=http://{free}"));
+    place.write("Dockerfile", "FROM busybox\n");
+    let began = Instant::now();
+    let ran = place.run("build .");
+    assert_eq!(ran.ended(4), "");
+    ran.said(&format!("cannot connect to http://{free}/v2/"));
+    ran.said("  --> Dockerfile:1\n   |  FROM busybox\n");
+    assert!(began.elapsed().as_secs() < 60, "{ran}");
+}
+
+#[test]
+fn a_failing_run_is_told_with_its_last_lines_its_line_and_what_is_kept() {
+    let place = Place::new();
+    place.write(
+        "loaders/x.Dockerfile",
+        "FROM busybox\n\nRUN echo kept > /kept\nRUN echo looking && \\\n    echo \"E: no package gdal-bni\" >&2 && \\\n    exit 100\n",
+    );
+    let ran = place.run("build -f loaders/x.Dockerfile .");
+    ran.fails(
+        3,
+        "error: RUN failed with exit code 100\n\
+         \x20 --> loaders/x.Dockerfile:4\n\
+         \x20  |  RUN echo looking && \\\n\
+         \x20  |      echo \"E: no package gdal-bni\" >&2 && \\\n\
+         \x20  |      exit 100\n\
+         \x20  = last lines: looking\n\
+         \x20                E: no package gdal-bni\n\
+         hint: no image was pushed; the layers above this line are cached\n",
+    );
+    let again = place.run("build -f loaders/x.Dockerfile .");
+    again.said("Cached [stage-0 1/2] RUN echo kept > /kept");
+    assert_eq!(again.code, Some(3));
+}
+
+#[test]
+fn a_program_that_is_not_in_the_image_is_told() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nRUN [\"/no/such/program\"]\n");
+    let ran = place.run("build .");
+    assert_eq!(ran.code, Some(3), "{ran}");
+    ran.said(
+        "error: RUN failed: `/no/such/program` was not found in the image\n\
+         \x20 --> Dockerfile:2\n   |  RUN [\"/no/such/program\"]\n",
+    );
+}
+
+#[test]
+fn what_run_writes_cannot_forge_our_words() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nRUN printf '    Pushed evil\\033[2K\\nerror: forged\\n'; exit 1\n");
+    let ran = place.run("build .");
+    assert_eq!(ran.code, Some(3), "{ran}");
+    assert!(!ran.stderr.contains('\x1b') && !ran.stderr.contains("\nerror: forged"), "{ran}");
+}
+
+#[test]
+fn what_is_not_supported_yet_is_refused_by_name_and_line() {
+    for (line, name) in [
+        ("RUN --mount=type=cache,target=/x true", "RUN --mount"),
+        ("RUN --mount=type=secret,id=x true", "RUN --mount"),
+        ("RUN --security=insecure true", "RUN --security=insecure"),
+        ("ADD https://example.com/x /x", "ADD of a URL or git repository (https://example.com/x)"),
+        ("ADD https://github.com/a/b.git /x", "ADD of a URL or git repository (https://github.com/a/b.git)"),
+        ("ADD --checksum=sha256:00 a.txt /x", "ADD --checksum"),
+        ("COPY --parents a.txt /x/", "COPY --parents"),
+    ] {
+        let words = format!("error: {name} is not supported yet\n  --> loaders/x.Dockerfile:3\n   |  {line}\n");
+        refuses(&format!("FROM busybox\nCOPY a.txt /\n{line}\n"), &words);
+    }
+}
+
+#[test]
+fn a_trigger_of_the_base_is_refused_and_not_forgotten() {
+    refuses(
+        "FROM busybox AS base\nONBUILD COPY a.txt /\nFROM base\nCOPY a.txt /b.txt\n",
+        "error: an ONBUILD trigger (`COPY a.txt /` of the stage base) is not supported yet\n\
+         \x20 --> loaders/x.Dockerfile:3\n   |  FROM base\n",
+    );
+}
+
+#[test]
+fn an_unknown_instruction_is_told_with_the_one_that_was_meant() {
+    refuses(
+        "FROM busybox\nCPOY a.txt /\n",
+        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2\n   |  CPOY a.txt /\n",
+    );
+    refuses(
+        "FROM busybox\nINSTALL gdal\n",
+        "error: unknown instruction: INSTALL\n  --> loaders/x.Dockerfile:2\n   |  INSTALL gdal\n",
+    );
+}
+
+#[test]
+fn every_fault_of_a_dockerfile_is_told_at_once() {
+    refuses(
+        "FROM busybox\nCPOY a.txt /\nWORKDIR\n",
+        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2\n   |  CPOY a.txt /\n\
+         error: WORKDIR requires exactly one argument\n  --> loaders/x.Dockerfile:3\n   |  WORKDIR\n",
+    );
+}
+
+#[test]
+fn a_stage_that_is_not_there_is_an_image_that_is_not_there() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox AS builder\nFROM scratch\nCOPY --from=bulider /a /a\n");
+    let ran = place.run("build .");
+    assert_eq!(ran.ended(4), "");
+    ran.said("error: cannot get the base image: no image `docker.io/library/bulider:latest` (asked ");
+    ran.said("  --> Dockerfile:3\n   |  COPY --from=bulider /a /a\n");
+}
+
+#[test]
+fn a_file_that_is_not_in_the_context_is_told_with_its_line() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY places.csv missing.csv /data/\n").write("places.csv", "1\n");
+    place.run("build .").fails(
+        3,
+        "error: COPY: /missing.csv not found in the context\n\
+         \x20 --> Dockerfile:2\n   |  COPY places.csv missing.csv /data/\n",
+    );
+}
+
+#[test]
+fn a_file_that_dockerignore_leaves_out_is_not_in_the_context() {
+    let place = Place::new();
+    place
+        .write("Dockerfile", "FROM scratch\nCOPY secret.env /\n")
+        .write("secret.env", "x")
+        .write(".dockerignore", "*.env\n");
+    place
+        .run("build .")
+        .fails(3, "error: COPY: /secret.env not found in the context\n  --> Dockerfile:2\n   |  COPY secret.env /\n");
+}
+
+#[test]
+fn a_user_that_the_image_does_not_know_is_told_with_its_line() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nCOPY --chown=loader Dockerfile /\n");
+    place.run("build .").fails(
+        3,
+        "error: no user `loader` in the image's /etc/passwd\n\
+         \x20 --> Dockerfile:2\n   |  COPY --chown=loader Dockerfile /\n",
+    );
+}
