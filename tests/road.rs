@@ -1,6 +1,8 @@
 //! The road as its users walk it: the program itself, its stdout, its words and its exit code, and what others read
 //! of what it made. It needs the world of `tests/run`.
 
+#[path = "road/cloud.rs"]
+mod cloud;
 #[path = "road/image.rs"]
 mod image;
 #[path = "road/place.rs"]
@@ -16,5 +18,7 @@ mod bytes;
 mod everyday;
 #[path = "road/local.rs"]
 mod local;
+#[path = "road/stack.rs"]
+mod stack;
 #[path = "road/words.rs"]
 mod words;

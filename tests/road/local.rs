@@ -6,7 +6,7 @@ use std::path::Path;
 use std::process::Output;
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, Ran, eventually};
+use crate::place::{Place, Ran, eventually, interrupt};
 
 /// A loader that tells what it was given, and ends as it is told.
 const LOADER: &str = "\
@@ -132,8 +132,7 @@ fn interrupted(place: &Place, line: &str, sleep: &str) -> Ran {
     let child = place.start(line);
     eventually("the sleep", || !processes(sleep).is_empty());
     let pressed = Instant::now();
-    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGINT)
-        .expect("it is a child of ours");
+    interrupt(&child);
     let output: Output = child.wait_with_output().expect("a child of ours");
     assert_eq!(output.status.signal(), None, "it ends by itself");
     let ran = Ran::of(output, &[line]);

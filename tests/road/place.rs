@@ -235,6 +235,12 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
     }
 }
 
+/// Ctrl-C.
+pub fn interrupt(child: &Child) {
+    let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("Linux's are small"));
+    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is a child of ours");
+}
+
 fn copy_tree(place: &Place, from: &Path, to: &str) {
     for entry in fs::read_dir(from).expect("the repository can be read") {
         let entry = entry.expect("its entries too");
