@@ -110,23 +110,11 @@ fn what_is_not_supported_yet_is_refused_by_name_and_line() {
         ("RUN --mount=type=cache,target=/x true", "RUN --mount"),
         ("RUN --mount=type=secret,id=x true", "RUN --mount"),
         ("RUN --security=insecure true", "RUN --security=insecure"),
-        ("ADD https://example.com/x /x", "ADD of a URL or git repository (https://example.com/x)"),
-        ("ADD https://github.com/a/b.git /x", "ADD of a URL or git repository (https://github.com/a/b.git)"),
-        ("ADD --checksum=sha256:00 a.txt /x", "ADD --checksum"),
-        ("COPY --parents a.txt /x/", "COPY --parents"),
+        ("ADD https://github.com/a/b.git /x", "ADD of a git repository (https://github.com/a/b.git)"),
     ] {
         let words = format!("error: {name} is not supported yet\n  --> loaders/x.Dockerfile:3\n   |  {line}\n");
         refuses(&format!("FROM busybox\nCOPY a.txt /\n{line}\n"), &words);
     }
-}
-
-#[test]
-fn a_trigger_of_the_base_is_refused_and_not_forgotten() {
-    refuses(
-        "FROM busybox AS base\nONBUILD COPY a.txt /\nFROM base\nCOPY a.txt /b.txt\n",
-        "error: an ONBUILD trigger (`COPY a.txt /` of the stage base) is not supported yet\n\
-         \x20 --> loaders/x.Dockerfile:3\n   |  FROM base\n",
-    );
 }
 
 #[test]
