@@ -10,7 +10,7 @@ use super::scope::Scope;
 use super::{PlanError, Problem, ports, signal};
 
 impl Scope<'_> {
-    /// Changes the config; returns the history line.
+    /// Changes the config; returns the history line, empty where there is none.
     pub(super) fn configure(&mut self, kind: &Kind, span: Span) -> Result<String, PlanError> {
         match kind {
             Kind::Env(pairs) => {
@@ -109,7 +109,7 @@ impl Scope<'_> {
             }
             Kind::Onbuild(onbuild) => {
                 self.config.config.on_build.push(onbuild.trigger.clone());
-                Ok(format!("ONBUILD {}", onbuild.trigger))
+                Ok(String::new())
             }
             Kind::From(_) | Kind::Arg(_) | Kind::Run(_) | Kind::Workdir(_) | Kind::Copy(_) | Kind::Add(_) => {
                 Ok(String::new())

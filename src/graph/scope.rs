@@ -68,6 +68,10 @@ impl Graph {
         let mut steps = Vec::new();
         for instruction in &stage.instructions {
             let (action, created_by) = scope.step(instruction)?;
+            // ONBUILD is for those who stand on this image; in its own history BuildKit says nothing of it.
+            if created_by.is_empty() {
+                continue;
+            }
             let text = instruction.source.clone();
             steps.push(Step { span: Some(instruction.span), text, created_by, action });
         }
