@@ -152,6 +152,9 @@ fn step(
             Network::Host => sandbox::Network::Host,
             Network::None => sandbox::Network::None,
         },
+        mounts: Vec::new(),
+        shm_size: None,
+        limits: Vec::new(),
     })
 }
 

@@ -95,6 +95,9 @@ fn step(task: LocalTask) -> Step {
         hostname: name,
         resolv_conf: host_resolv_conf(),
         network: sandbox::Network::Host,
+        mounts: Vec::new(),
+        shm_size: None,
+        limits: Vec::new(),
     }
 }
 

@@ -34,6 +34,10 @@ pub enum RunError {
     IdNotMapped { id: u32 },
     #[error("the image's `{path}` cannot be mounted over: {why}")]
     MountTarget { path: String, why: String },
+    #[error("`{path}`, which is to be mounted: {}", words(*errno))]
+    MountSource { path: String, errno: i32 },
+    #[error("setting the limit {name}: {}", words(*errno))]
+    Limit { name: String, errno: i32 },
     #[error("the kernel refuses the overlay: {}{}", words(*errno), hinted(hint))]
     Overlay { errno: i32, hint: Option<String> },
     #[error("the names of {layers} layers need {bytes} bytes, mount(2) takes 4095: squash some")]

@@ -31,7 +31,9 @@ pub use inside::{JobFn, enter_if_asked};
 pub use job::{JobError, JobHandle};
 pub use launch::Launcher;
 pub use rung::{Rung, probe};
-pub use step::{Exit, Ids, Layers, Network, Step, Stream, host_resolv_conf, hosts_file};
+pub use step::{
+    Exit, Ids, Layers, Limit, Mount, Mounted, Network, Resource, Step, Stream, host_resolv_conf, hosts_file,
+};
 pub use stop::Stopper;
 
 /// The sandbox of this machine: the best rung of the ladder, and the program that can stand on it.

@@ -5,6 +5,7 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
 
 use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
@@ -12,8 +13,8 @@ use zeroize::Zeroizing;
 
 use super::error::RunError;
 use super::launch::{Output, out_of_turn};
-use super::step::{Exit, Layers, Step, Stream};
-use super::wire::{Command, Order, Reply, Task};
+use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
+use super::wire::{self, Command, Order, Reply, Task};
 use super::{Sandbox, Stopper};
 
 impl Sandbox {
@@ -25,8 +26,8 @@ impl Sandbox {
         stopper: &Stopper,
         output: &mut (dyn FnMut(Stream, &[u8]) + Send),
     ) -> Result<Exit, RunError> {
-        let task = Task::Run(Box::new(command(step)?));
-        let environment = environment(step)?;
+        let (more, environment) = contents(step)?;
+        let task = Task::Run(Box::new(command(step, environment)?));
         let map = self.rung.command_map();
         let order = Order { user_namespace: map.is_some(), task };
 
@@ -36,8 +37,8 @@ impl Sandbox {
         let pipes = (helper.child.stdout.take(), helper.child.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else { return Err(out_of_turn()) };
 
-        let ended = helper.begin(map, &order, &environment).and_then(|()| {
-            drop(environment);
+        let ended = helper.begin(map, &order, &more).and_then(|()| {
+            drop(more);
             follow([(Stream::Stdout, stdout.into()), (Stream::Stderr, stderr.into())], output)
                 .map_err(|error| RunError::system("reading the command's output", error))?;
             helper.reply()
@@ -91,14 +92,11 @@ fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) 
 }
 
 /// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
-fn command(step: &Step) -> Result<Command, RunError> {
-    let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network } = step;
-    let Layers { lower_parent, lower, upper, work, merged } = layers;
+fn command(step: &Step, environment: usize) -> Result<Command, RunError> {
+    let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
+    let Step { mounts, shm_size, limits, .. } = step;
     if argv.is_empty() {
         return Err(RunError::NoCommand);
-    }
-    if let Some(name) = lower.iter().find(|name| !names_a_layer(name)) {
-        return Err(RunError::LayerName { name: name.clone() });
     }
     // The kernel takes -1 for "leave it as it is", which would be root.
     if [user.uid, user.gid].iter().chain(&user.groups).any(|id| *id == u32::MAX) {
@@ -106,11 +104,7 @@ fn command(step: &Step) -> Result<Command, RunError> {
     }
     let argv = argv.iter().map(|word| without_nul("an argument", word)).collect::<Result<_, _>>()?;
     Ok(Command {
-        lower_parent: without_nul("a layer's folder", lower_parent.as_os_str())?,
-        lower: lower.clone(),
-        upper: without_nul("a layer's folder", upper.as_os_str())?,
-        work: without_nul("a layer's folder", work.as_os_str())?,
-        merged: without_nul("a layer's folder", merged.as_os_str())?,
+        root: overlay(layers)?,
         argv,
         cwd: without_nul("the working directory", cwd.as_os_str())?,
         user: user.clone(),
@@ -118,7 +112,49 @@ fn command(step: &Step) -> Result<Command, RunError> {
         resolv_conf: resolv_conf.clone(),
         hosts: hosts.clone(),
         network: *network,
+        mounts: mounts.iter().map(mount).collect::<Result<_, _>>()?,
+        shm_size: *shm_size,
+        limits: limits.clone(),
+        environment,
     })
+}
+
+fn overlay(layers: &Layers) -> Result<wire::Overlay, RunError> {
+    let Layers { lower_parent, lower, upper, work, merged } = layers;
+    if let Some(name) = lower.iter().find(|name| !names_a_layer(name)) {
+        return Err(RunError::LayerName { name: name.clone() });
+    }
+    Ok(wire::Overlay {
+        lower_parent: without_nul("a layer's folder", lower_parent.as_os_str())?,
+        lower: lower.clone(),
+        upper: without_nul("a layer's folder", upper.as_os_str())?,
+        work: without_nul("a layer's folder", work.as_os_str())?,
+        merged: without_nul("a layer's folder", merged.as_os_str())?,
+    })
+}
+
+fn mount(mount: &Mount) -> Result<wire::Mount, RunError> {
+    let bytes = |path: &Path| without_nul("a mount's path", path.as_os_str());
+    let what = match &mount.what {
+        Mounted::Layers { layers, source, writable } => {
+            wire::Mounted::Layers { overlay: overlay(layers)?, source: bytes(source)?, writable: *writable }
+        }
+        Mounted::Folder { path, source, writable } => {
+            wire::Mounted::Folder { path: bytes(path)?, source: bytes(source)?, writable: *writable }
+        }
+        Mounted::Tmpfs { size } => wire::Mounted::Tmpfs { size: *size },
+        Mounted::File { uid, gid, .. } if [*uid, *gid].contains(&u32::MAX) => {
+            return Err(RunError::IdNotMapped { id: u32::MAX });
+        }
+        Mounted::File { content, mode, uid, gid, executable } => wire::Mounted::File {
+            length: content.expose().len(),
+            mode: *mode,
+            uid: *uid,
+            gid: *gid,
+            executable: *executable,
+        },
+    };
+    Ok(wire::Mount { target: bytes(&mount.target)?, what })
 }
 
 /// What overlayfs takes between its colons without any escaping.
@@ -126,11 +162,17 @@ fn names_a_layer(name: &str) -> bool {
     !name.is_empty() && !name.contains(|c: char| matches!(c, ':' | ',' | '\\' | '\0') || c.is_whitespace())
 }
 
-/// `NAME=value`, each ended by a NUL, wiped when dropped.
-fn environment(step: &Step) -> Result<Zeroizing<Vec<u8>>, RunError> {
+/// The environment (`NAME=value`, each ended by a NUL) with the contents of mounted files behind it, wiped when
+/// dropped; and how much of it is the environment.
+fn contents(step: &Step) -> Result<(Zeroizing<Vec<u8>>, usize), RunError> {
     let plain = step.env.iter().map(|(name, value)| (name, value.as_bytes()));
     let secret = step.secret_env.iter().map(|(name, value)| (name, value.expose()));
-    let size = plain.clone().chain(secret.clone()).map(|(name, value)| name.len() + value.len() + 2).sum();
+    let files = step.mounts.iter().filter_map(|mount| match &mount.what {
+        Mounted::File { content, .. } => Some(content.expose()),
+        Mounted::Layers { .. } | Mounted::Folder { .. } | Mounted::Tmpfs { .. } => None,
+    });
+    let environment = plain.clone().chain(secret.clone()).map(|(name, value)| name.len() + value.len() + 2).sum();
+    let size = environment + files.clone().map(<[u8]>::len).sum::<usize>();
     // Taken whole at once: a buffer that grows leaves unwiped copies behind.
     let mut block = Zeroizing::new(Vec::with_capacity(size));
     for (name, value) in plain.chain(secret) {
@@ -142,7 +184,8 @@ fn environment(step: &Step) -> Result<Zeroizing<Vec<u8>>, RunError> {
         block.extend_from_slice(value);
         block.push(0);
     }
-    Ok(block)
+    files.for_each(|content| block.extend_from_slice(content));
+    Ok((block, environment))
 }
 
 fn without_nul(what: &str, word: &OsStr) -> Result<Vec<u8>, RunError> {

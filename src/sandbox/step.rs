@@ -24,6 +24,91 @@ pub struct Step {
     /// What the command reads in `/etc/hosts`: a private copy, see [`hosts_file`].
     pub hosts: Vec<u8>,
     pub network: Network,
+    /// What is mounted on top of the root, in this order.
+    pub mounts: Vec<Mount>,
+    /// Bytes of `/dev/shm`; 64 MiB where nothing is said.
+    pub shm_size: Option<u64>,
+    /// In place of the sandbox's own limits. No limit can be raised above what we have ourselves.
+    pub limits: Vec<Limit>,
+}
+
+/// Something that the command finds at `target`, and that is no part of what it changes. Where the root has nothing
+/// at that place, it is made for the run and vanishes with it.
+#[derive(Debug)]
+pub struct Mount {
+    /// An absolute path in the root. Its links are followed, inside the root.
+    pub target: PathBuf,
+    pub what: Mounted,
+}
+
+#[derive(Debug)]
+pub enum Mounted {
+    /// A part of a stack of layers; what is written there is thrown away.
+    Layers { layers: Layers, source: PathBuf, writable: bool },
+    /// A part of a folder of ours, which keeps what is written.
+    Folder { path: PathBuf, source: PathBuf, writable: bool },
+    /// An empty file system in memory.
+    Tmpfs { size: Option<u64> },
+    /// A file in memory, read-only.
+    File { content: Secret, mode: u32, uid: u32, gid: u32, executable: bool },
+}
+
+/// A resource limit (setrlimit(2)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Limit {
+    pub resource: Resource,
+    /// `None` is no limit.
+    pub soft: Option<u64>,
+    pub hard: Option<u64>,
+}
+
+/// What setrlimit(2) limits, by Docker's names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
+pub enum Resource {
+    Core,
+    Cpu,
+    Data,
+    Fsize,
+    Locks,
+    Memlock,
+    Msgqueue,
+    Nice,
+    Nofile,
+    Nproc,
+    Rss,
+    Rtprio,
+    Rttime,
+    Sigpending,
+    Stack,
+}
+
+impl Resource {
+    pub const ALL: [(&str, Self); 15] = [
+        ("core", Self::Core),
+        ("cpu", Self::Cpu),
+        ("data", Self::Data),
+        ("fsize", Self::Fsize),
+        ("locks", Self::Locks),
+        ("memlock", Self::Memlock),
+        ("msgqueue", Self::Msgqueue),
+        ("nice", Self::Nice),
+        ("nofile", Self::Nofile),
+        ("nproc", Self::Nproc),
+        ("rss", Self::Rss),
+        ("rtprio", Self::Rtprio),
+        ("rttime", Self::Rttime),
+        ("sigpending", Self::Sigpending),
+        ("stack", Self::Stack),
+    ];
+
+    pub fn named(name: &str) -> Option<Self> {
+        Self::ALL.iter().find(|(known, _)| *known == name).map(|(_, resource)| *resource)
+    }
+
+    pub fn name(self) -> &'static str {
+        // Every resource is in the list.
+        Self::ALL.iter().find(|(_, resource)| *resource == self).map_or("", |(name, _)| name)
+    }
 }
 
 /// The overlay that is the command's root. After the run `upper` is the whole difference.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::RunError;
-use super::step::{Exit, Ids, Network};
+use super::step::{Exit, Ids, Limit, Network};
 
 /// More is a mistake: argument lists and payloads are lists of names.
 const LIMIT: usize = 64 << 20;
@@ -27,7 +27,8 @@ pub(super) struct Order {
 pub(super) enum Task {
     /// Try what a step needs, in this empty folder.
     Probe { dir: Vec<u8> },
-    /// Run a command. A second frame holds its environment: `NAME=value`, each ended by a NUL.
+    /// Run a command. A second frame holds its environment (`NAME=value`, each ended by a NUL) and then the contents
+    /// of the files that it has mounted: all that may be secret.
     Run(Box<Command>),
     /// Run one of our own functions. A second frame holds its payload.
     Job { name: String },
@@ -36,11 +37,7 @@ pub(super) enum Task {
 /// A step, as it travels. Bytes, since neither paths nor arguments need be text.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Command {
-    pub lower_parent: Vec<u8>,
-    pub lower: Vec<String>,
-    pub upper: Vec<u8>,
-    pub work: Vec<u8>,
-    pub merged: Vec<u8>,
+    pub root: Overlay,
     pub argv: Vec<Vec<u8>>,
     pub cwd: Vec<u8>,
     pub user: Ids,
@@ -48,6 +45,52 @@ pub(super) struct Command {
     pub resolv_conf: Vec<u8>,
     pub hosts: Vec<u8>,
     pub network: Network,
+    pub mounts: Vec<Mount>,
+    pub shm_size: Option<u64>,
+    pub limits: Vec<Limit>,
+    /// How much of the second frame is the environment.
+    pub environment: usize,
+}
+
+/// A stack of layers with an upper directory.
+#[derive(Serialize, Deserialize)]
+pub(super) struct Overlay {
+    pub lower_parent: Vec<u8>,
+    pub lower: Vec<String>,
+    pub upper: Vec<u8>,
+    pub work: Vec<u8>,
+    pub merged: Vec<u8>,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct Mount {
+    pub target: Vec<u8>,
+    pub what: Mounted,
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) enum Mounted {
+    Layers {
+        overlay: Overlay,
+        source: Vec<u8>,
+        writable: bool,
+    },
+    Folder {
+        path: Vec<u8>,
+        source: Vec<u8>,
+        writable: bool,
+    },
+    Tmpfs {
+        size: Option<u64>,
+    },
+    /// The next `length` bytes of the second frame.
+    File {
+        length: usize,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+        executable: bool,
+    },
 }
 
 /// A path that travelled as bytes.

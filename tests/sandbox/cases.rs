@@ -8,11 +8,11 @@ use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use locus_push::sandbox::{Exit, Ids, JobError, Network, RunError, Stopper};
+use locus_push::sandbox::{Exit, Ids, JobError, Layers, Limit, Mount, Mounted, Network, Resource, RunError, Stopper};
 use locus_push::secret::Secret;
 
 use crate::CANARY;
-use crate::world::World;
+use crate::world::{Ran, World};
 
 type Case = (&'static str, fn());
 
@@ -57,6 +57,19 @@ pub const CASES: &[Case] = cases![
     too_many_layers_are_told_before_the_kernel_is_asked,
     a_missing_layer_is_told,
     the_same_step_leaves_nothing_mounted,
+    what_is_mounted_is_not_in_the_upper_directory,
+    writes_to_mounted_layers_are_thrown_away,
+    a_later_mount_lies_inside_an_earlier_one,
+    no_link_leads_a_mount_out_of_its_root,
+    a_target_behind_a_link_is_inside_the_root,
+    targets_that_would_hide_the_system_are_refused,
+    devices_and_setuid_secrets_in_mounts_are_useless,
+    mounts_cannot_be_made_writable_or_taken_off,
+    a_stub_that_the_command_replaced_is_its_own,
+    the_size_of_shared_memory_and_limits_are_as_asked,
+    other_ways_into_the_kernel_are_refused_too,
+    a_hostile_shell_or_preload_stays_inside,
+    a_working_directory_behind_a_descriptor_is_refused,
 ];
 
 /// Not cases: programs that cases start.
@@ -503,4 +516,185 @@ fn sleeping(case: u32) -> bool {
     processes
         .into_iter()
         .any(|process| fs::read(process.path().join("cmdline")).is_ok_and(|bytes| bytes.ends_with(wanted.as_bytes())))
+}
+
+fn place(world: &World, name: &str) -> std::path::PathBuf {
+    world.make_folder(name);
+    world.path(name)
+}
+
+fn folder(world: &World, target: &str, name: &str, source: &str, writable: bool) -> Mount {
+    let what = Mounted::Folder { path: place(world, name), source: source.into(), writable };
+    Mount { target: target.into(), what }
+}
+
+/// The base layer once more, elsewhere.
+fn layers(world: &World, target: &str, source: &str, writable: bool) -> Mount {
+    let (upper, work, merged) = (place(world, "m-upper"), place(world, "m-work"), place(world, "m-merged"));
+    let layers = Layers { lower_parent: world.path(""), lower: vec!["base".into()], upper, work, merged };
+    Mount { target: target.into(), what: Mounted::Layers { layers, source: source.into(), writable } }
+}
+
+fn file(target: &str, content: &str, executable: bool) -> Mount {
+    let content = Secret::new(content);
+    Mount { target: target.into(), what: Mounted::File { content, mode: 0o741, uid: 100, gid: 102, executable } }
+}
+
+fn with(world: &World, mounts: Vec<Mount>, script: &str) -> Ran {
+    let mut step = world.step(&["/bin/sh", "-c", script]);
+    step.mounts = mounts;
+    world.run(&step)
+}
+
+fn what_is_mounted_is_not_in_the_upper_directory() {
+    let world = World::new();
+    fs::write(place(&world, "cache").join("old"), "kept").expect("our own folder");
+    let mounts = vec![
+        folder(&world, "/a/b/cache", "cache", "", true),
+        file("/run/secrets/token", "s3cr3t", false),
+        layers(&world, "/stage", "/etc", false),
+        Mount { target: "/scratch".into(), what: Mounted::Tmpfs { size: Some(1 << 20) } },
+    ];
+    let script = "cat /a/b/cache/old /run/secrets/token; echo new > /a/b/cache/new; grep -c root /stage/passwd; \
+                  stat -c '%u %g %a' /run/secrets/token; echo x > /scratch/x; (echo x > /stage/x) 2>/dev/null || echo ro; \
+                  (echo x > /run/secrets/token) 2>/dev/null || echo ro; dd if=/dev/zero of=/scratch/x bs=1M count=3 2>/dev/null || echo full";
+    assert_eq!(with(&world, mounts, script).said(), "kepts3cr3t1\n100 102 741\nro\nro\nfull\n");
+    assert_eq!(world.changes(), [""; 0]);
+    assert_eq!(fs::read_to_string(world.path("cache/new")).expect("it stays"), "new\n");
+}
+
+fn writes_to_mounted_layers_are_thrown_away() {
+    let world = World::new();
+    let script = "echo x > /stage/etc/passwd; rm -r /stage/bin; cat /stage/etc/passwd";
+    assert_eq!(with(&world, vec![layers(&world, "/stage", "/", true)], script).said(), "x\n");
+    assert_eq!(world.changes(), [""; 0]);
+    assert!(fs::read_to_string(world.path("base/etc/passwd")).expect("it is there").starts_with("root"));
+    assert!(world.path("base/bin/busybox").exists());
+}
+
+fn a_later_mount_lies_inside_an_earlier_one() {
+    let world = World::new();
+    let mounts = vec![
+        folder(&world, "/c", "cache", "", true),
+        Mount { target: "/c/in".into(), what: Mounted::Tmpfs { size: None } },
+        file("/dev/pipes/E", "#!/bin/sh\necho script\n", true),
+        Mount { target: "/dev/shm".into(), what: Mounted::Tmpfs { size: Some(2 << 20) } },
+    ];
+    let script = "echo x > /c/in/x; /dev/pipes/E; df -k /dev/shm | grep -c 2048";
+    assert_eq!(with(&world, mounts, script).said(), "script\n1\n");
+    assert_eq!(world.changes(), [""; 0]);
+    assert_eq!(fs::read_dir(world.path("cache/in")).expect("it was made").count(), 0);
+}
+
+fn no_link_leads_a_mount_out_of_its_root() {
+    let world = World::new();
+    let cache = place(&world, "cache");
+    symlink("/etc", cache.join("evil")).expect("a link");
+    symlink("../../../../../../etc/hostname", cache.join("up")).expect("a link");
+    for source in ["evil", "up", "../../../../etc", "/proc/self/root/etc"] {
+        let ran = with(&world, vec![folder(&world, "/v", "cache", source, true)], "cat /v /v/passwd /v/hostname");
+        let error = ran.result.expect_err("there is no such thing in the cache").to_string();
+        assert!(error.starts_with(&format!("`{source}`, which is to be mounted: No such file")), "{error}");
+    }
+    // A stage's link leads inside the stage.
+    symlink("/etc/passwd", world.path("base/link")).expect("a link");
+    let said = with(&world, vec![layers(&world, "/v", "link", false)], "head -n 1 /v").said();
+    assert_eq!(said, "root::0:0:root:/:/bin/sh\n");
+}
+
+fn a_target_behind_a_link_is_inside_the_root() {
+    let world = World::new();
+    let (target, escape) = ("/tmp/locus-push-escaped", "/../../../../../../../../tmp/locus-push-escaped");
+    symlink(escape, world.path("base/run")).expect("a link");
+    assert_eq!(with(&world, vec![file("/run", "s3cr3t", false)], &format!("cat {target}")).said(), "s3cr3t");
+    assert!(!fs::exists(target).expect("we may look"));
+    assert_eq!(world.changes(), [""; 0]);
+}
+
+fn targets_that_would_hide_the_system_are_refused() {
+    let world = World::new();
+    symlink("/", world.path("base/top")).expect("a link");
+    for (target, why) in
+        [("/top", "it is the root"), ("/proc/sys", "it is inside /proc"), ("/proc", "it is inside /proc")]
+    {
+        let mount = Mount { target: target.into(), what: Mounted::Tmpfs { size: None } };
+        let error = with(&world, vec![mount], "true").result.expect_err(target);
+        assert_eq!(error, RunError::MountTarget { path: target.into(), why: why.into() });
+    }
+    let error = with(&world, vec![file("/etc", "x", false)], "true").result.expect_err("a directory");
+    assert!(error.to_string().contains("a file is mounted, and it is a directory"), "{error}");
+}
+
+fn devices_and_setuid_secrets_in_mounts_are_useless() {
+    let world = World::new();
+    let script = "mknod /c/mem c 1 1 2>/dev/null; mknod /t/mem c 1 1 2>/dev/null; for m in /c/mem /t/mem; do \
+                  head -c 1 $m 2>/dev/null | grep -q . && echo read; done; true";
+    let tmpfs = Mount { target: "/t".into(), what: Mounted::Tmpfs { size: None } };
+    assert_eq!(with(&world, vec![folder(&world, "/c", "cache", "", true), tmpfs], script).said(), "");
+}
+
+fn mounts_cannot_be_made_writable_or_taken_off() {
+    let world = World::new();
+    let script = "mount -o remount,rw /stage 2>/dev/null && echo remounted; umount /stage 2>/dev/null && echo off; \
+                  umount -l /run/secrets/token 2>/dev/null && echo off; true";
+    let mounts = vec![file("/run/secrets/token", "x", false), layers(&world, "/stage", "/", false)];
+    assert_eq!(with(&world, mounts, script).said(), "");
+}
+
+fn a_stub_that_the_command_replaced_is_its_own() {
+    let world = World::new();
+    // CVE-2024-23652: what is removed afterwards is what was made, wherever the command put something else.
+    let keep = place(&world, "keep").join("file");
+    fs::write(&keep, "").expect("our own folder");
+    let mount = Mount { target: "/d/stub".into(), what: Mounted::Tmpfs { size: None } };
+    let script = format!("mv /d /old; ln -s {} /d", world.path("keep").display());
+    with(&world, vec![mount], &script).said();
+    assert!(keep.exists());
+    assert!(world.changes().iter().any(|change| change.starts_with("d other")), "{:?}", world.changes());
+}
+
+fn the_size_of_shared_memory_and_limits_are_as_asked() {
+    let world = World::new();
+    let mut step = world.step(&["/bin/sh", "-c", "df -k /dev/shm | grep -c 131072; ulimit -n; ulimit -Hn; ulimit -c"]);
+    step.shm_size = Some(128 << 20);
+    let limit = |resource, soft, hard| Limit { resource, soft: Some(soft), hard: Some(hard) };
+    step.limits = vec![limit(Resource::Nofile, 100, 200), limit(Resource::Core, 0, 0)];
+    assert_eq!(world.run(&step).said(), "1\n100\n200\n0\n");
+    step = world.step(&["/bin/true"]);
+    step.limits = vec![limit(Resource::Nofile, 1 << 40, 1 << 40)];
+    let error = world.run(&step).result.expect_err("nobody may have as many").to_string();
+    assert!(error.starts_with("setting the limit nofile:"), "{error}");
+}
+
+fn other_ways_into_the_kernel_are_refused_too() {
+    let world = World::new();
+    // C12: a second process of ours may be no way to one that is not.
+    let status = world.sh("grep -E '^Seccomp(_filters)?:' /proc/self/status").said();
+    assert!(status.contains("Seccomp:\t2"), "{status}");
+    for attempt in ["unshare -r true", "unshare -n true", "nsenter -t 1 -m true", "mount -t proc p /tmp"] {
+        assert_ne!(world.sh(attempt).result, Ok(Exit::Code(0)), "{attempt}");
+    }
+}
+
+fn a_hostile_shell_or_preload_stays_inside() {
+    let world = World::new();
+    // C10: a shell that is a link out, and a preload that names a file of ours.
+    world.sandbox.remove(&world.path("base/bin/sh")).expect("it goes");
+    symlink("/proc/self/exe", world.path("base/bin/sh")).expect("a link");
+    let error = world.sh("true").result;
+    assert_ne!(error, Ok(Exit::Code(0)));
+    let outside = place(&world, "outside").join("program");
+    fs::copy("/bin/busybox", &outside).expect("package busybox-static");
+    symlink(&outside, world.path("base/bin/out")).expect("a link");
+    let ran = world.run(&world.step(&["/bin/out", "true"]));
+    assert_eq!(ran.result, Err(RunError::NotFound { program: "/bin/out".into() }));
+}
+
+fn a_working_directory_behind_a_descriptor_is_refused() {
+    let world = World::new();
+    for number in 0..16 {
+        let mut step = world.step(&["/bin/sh", "-c", "cat ../../../../../../../etc/hostname"]);
+        step.cwd = format!("/proc/self/fd/{number}").into();
+        assert!(world.run(&step).result.is_err(), "descriptor {number}");
+    }
 }

@@ -103,6 +103,9 @@ impl World {
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             hosts: hosts_file("buildkitsandbox", &[]),
             network: Network::Host,
+            mounts: Vec::new(),
+            shm_size: None,
+            limits: Vec::new(),
         }
     }
 

@@ -10,7 +10,7 @@ use rustix::thread::{
 };
 
 use super::super::error::RunError;
-use super::super::step::Ids;
+use super::super::step::{self, Ids, Limit};
 use super::super::wire::Command;
 use super::seccomp;
 
@@ -35,10 +35,10 @@ const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(1 << 20) 
 
 /// Gives up everything but what a command of Docker's has. `no_new_privs` stays off: setuid programs work.
 pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
-    let step = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
-    reset_signals().map_err(step("resetting the signals"))?;
-    limits().map_err(step("setting the limits"))?;
-    bound().map_err(step("dropping capabilities"))?;
+    let failed = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
+    reset_signals().map_err(failed("resetting the signals"))?;
+    limits(&command.limits)?;
+    bound().map_err(failed("dropping capabilities"))?;
     // Outputs are pipes of ours, closed to anybody but their owner: /dev/stdout must open for the command's user.
     for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
         match rustix::fs::fchown(output, Some(Uid::from_raw(command.user.uid)), None) {
@@ -89,14 +89,57 @@ fn bound() -> Result<()> {
     Ok(())
 }
 
-fn limits() -> Result<()> {
-    setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) })?;
-    let ours = getrlimit(Resource::Nofile).maximum;
-    let least = |limit: Option<u64>| match (limit, ours) {
-        (Some(limit), Some(ours)) => Some(limit.min(ours)),
-        (limit, ours) => limit.or(ours),
-    };
-    setrlimit(Resource::Nofile, Rlimit { current: least(OPEN_FILES.current), maximum: least(OPEN_FILES.maximum) })
+fn limits(given: &[Limit]) -> std::result::Result<(), RunError> {
+    let processes = Rlimit { current: Some(processes()), maximum: Some(processes()) };
+    let ours = [
+        (step::Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }),
+        (step::Resource::Nofile, OPEN_FILES),
+        (step::Resource::Nproc, processes),
+    ];
+    for (resource, limit) in ours {
+        // What we ourselves may not have cannot be given.
+        let most = getrlimit(of(resource)).maximum;
+        let least = |limit: Option<u64>| match (limit, most) {
+            (Some(limit), Some(most)) => Some(limit.min(most)),
+            (limit, most) => limit.or(most),
+        };
+        set(resource, Rlimit { current: least(limit.current), maximum: least(limit.maximum) })?;
+    }
+    given
+        .iter()
+        .try_for_each(|Limit { resource, soft, hard }| set(*resource, Rlimit { current: *soft, maximum: *hard }))
+}
+
+fn set(resource: step::Resource, limit: Rlimit) -> std::result::Result<(), RunError> {
+    let failed = |error: Errno| RunError::Limit { name: resource.name().into(), errno: error.raw_os_error() };
+    setrlimit(of(resource), limit).map_err(failed)
+}
+
+/// Half of what the machine can number, so that a command that does nothing but fork leaves room for others. The
+/// kernel counts by user and namespace, and does not count the machine's own root.
+fn processes() -> u64 {
+    let most = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
+    most.and_then(|text| text.trim().parse::<u64>().ok()).map_or(16_384, |most| (most / 2).clamp(1024, 65_536))
+}
+
+fn of(resource: step::Resource) -> Resource {
+    match resource {
+        step::Resource::Core => Resource::Core,
+        step::Resource::Cpu => Resource::Cpu,
+        step::Resource::Data => Resource::Data,
+        step::Resource::Fsize => Resource::Fsize,
+        step::Resource::Locks => Resource::Locks,
+        step::Resource::Memlock => Resource::Memlock,
+        step::Resource::Msgqueue => Resource::Msgqueue,
+        step::Resource::Nice => Resource::Nice,
+        step::Resource::Nofile => Resource::Nofile,
+        step::Resource::Nproc => Resource::Nproc,
+        step::Resource::Rss => Resource::Rss,
+        step::Resource::Rtprio => Resource::Rtprio,
+        step::Resource::Rttime => Resource::Rttime,
+        step::Resource::Sigpending => Resource::Sigpending,
+        step::Resource::Stack => Resource::Stack,
+    }
 }
 
 /// Whoever started us may have had signals ignored (nohup) or blocked; ignoring and blocking outlive exec.

@@ -13,6 +13,7 @@ mod run;
 mod seccomp;
 mod stubs;
 mod supervise;
+mod volumes;
 
 use std::ffi::OsStr;
 use std::io::{self, Write};

@@ -12,6 +12,8 @@ use rustix::mount::{
 /// A file system of its own, attached nowhere yet.
 pub(super) fn fresh(kind: &str, options: &[(&str, &str)], attributes: MountAttrFlags) -> Result<OwnedFd> {
     let context = fsopen(kind, FsOpenFlags::FSOPEN_CLOEXEC)?;
+    // What /proc/mounts shows in its first column.
+    fsconfig_set_string(&context, "source", kind)?;
     for (key, value) in options {
         fsconfig_set_string(&context, *key, *value)?;
     }

@@ -8,18 +8,15 @@ use rustix::io::Errno;
 use rustix::mount::{MountFlags, mount};
 
 use super::super::error::RunError;
+use super::super::wire::{Overlay, path};
 
 /// mount(2) copies one page of options, its last byte a NUL.
 const PAGE: usize = 4095;
 
 /// Mounts it and gives its root.
-pub(super) fn mount_overlay(
-    lower_parent: &Path,
-    lower: &[String],
-    upper: &Path,
-    work: &Path,
-    merged: &Path,
-) -> Result<OwnedFd, RunError> {
+pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd, RunError> {
+    let Overlay { lower_parent, lower, upper, work, merged } = overlay;
+    let (lower_parent, upper, work, merged) = (path(lower_parent), path(upper), path(work), path(merged));
     // By descriptor: short, and free of the commas and colons that a user's home may hold.
     let (upper, work) = (folder(upper)?, folder(work)?);
     let names = lower.join(":");

@@ -1,12 +1,13 @@
 //! What a step needs, tried for once.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
 use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
-use super::super::wire::Reply;
+use super::super::wire::{Overlay, Reply};
 use super::supervise::fork;
 use super::{mounts, overlay, remove, run};
 
@@ -19,7 +20,14 @@ pub(super) fn probe(dir: &Path) -> Result<(), RunError> {
         let made = std::fs::create_dir(folder);
         made.map_err(|error| RunError::system(format!("making {}", folder.display()), error))?;
     }
-    let mounted = overlay::mount_overlay(dir, &["l".to_owned()], &upper, &work, &merged);
+    let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
+    let mounted = overlay::mount_overlay(&Overlay {
+        lower_parent: bytes(dir),
+        lower: vec!["l".to_owned()],
+        upper: bytes(&upper),
+        work: bytes(&work),
+        merged: bytes(&merged),
+    });
     let tried = mounted.and_then(|root| {
         drop(root);
         unmount(&merged, UnmountFlags::DETACH).map_err(|error| RunError::system("unmounting the overlay", error))?;

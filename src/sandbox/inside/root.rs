@@ -11,8 +11,8 @@ use super::super::error::RunError;
 use super::super::step::Network;
 use super::super::wire::Command;
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
-use super::run;
 use super::stubs::Targets;
+use super::{run, volumes};
 
 /// Told to lie: what they show or do concerns the machine.
 const MASKED_PROC: [&str; 12] = [
@@ -50,13 +50,23 @@ const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
 const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
-/// Mounts everything. Runs in the pid namespace, before the root is changed.
-pub(super) fn furnish(command: &Command, targets: &Targets) -> std::result::Result<(), RunError> {
-    files(command, targets).map_err(|error| RunError::system("mounting /etc/resolv.conf and /etc/hosts", error))?;
-    dev(targets).map_err(|error| RunError::system("mounting /dev", error))?;
+/// Mounts all but `/proc`. Gives the files of the step's own mounts, attached nowhere yet; `contents` holds what is in
+/// them, one behind the other.
+pub(super) fn furnish(
+    command: &Command,
+    contents: &[u8],
+    targets: &Targets,
+) -> std::result::Result<Vec<OwnedFd>, RunError> {
+    let files = files(command, contents, targets)?;
+    dev(command, targets).map_err(|error| RunError::system("mounting /dev", error))?;
     sys(command, targets).map_err(|error| RunError::system("mounting /sys", error))?;
+    Ok(files)
+}
+
+/// Mounts `/proc`. Runs in the pid namespace that it is to show.
+pub(super) fn mount_proc(target: &OwnedFd) -> std::result::Result<(), RunError> {
     let proc = fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)?;
-    attach(&proc, targets.proc.as_fd())
+    attach(&proc, target.as_fd())
         .and_then(|()| guard_proc(&proc))
         .map_err(|error| RunError::system("mounting /proc", error))
 }
@@ -75,20 +85,30 @@ pub(super) fn enter(root: &OwnedFd) -> std::result::Result<(), RunError> {
     enter().map_err(|error| RunError::system("changing the root", error))
 }
 
-/// Private copies, on a file system that `/dev` covers next: what the command writes there is gone afterwards.
-fn files(command: &Command, targets: &Targets) -> Result<()> {
-    let store = fresh("tmpfs", &[("mode", "0755"), ("size", "1m")], NOSUID | NODEV | NOEXEC)?;
-    attach(&store, targets.dev.as_fd())?;
-    let files =
-        [("resolv.conf", &command.resolv_conf, &targets.resolv_conf), ("hosts", &command.hosts, &targets.hosts)];
-    for (name, content, target) in files {
-        write(&create(&store, name)?, content)?;
-        attach(copy(&store, name)?, target.as_fd())?;
+/// Files of our own making, on a file system that `/dev` covers next: what the command writes there is gone afterwards.
+fn files(command: &Command, contents: &[u8], targets: &Targets) -> std::result::Result<Vec<OwnedFd>, RunError> {
+    let Command { resolv_conf, hosts, .. } = command;
+    let failed = |error| RunError::system("mounting /etc/resolv.conf and /etc/hosts", error);
+    // A page each, and what they hold.
+    let size = (1 << 20) + contents.len() + resolv_conf.len() + hosts.len() + (command.mounts.len() << 13);
+    let options = [("mode", "0755"), ("size", &*size.to_string())];
+    let store = fresh("tmpfs", &options, NOSUID | NODEV).map_err(failed)?;
+    attach(&store, targets.dev.as_fd()).map_err(failed)?;
+    for (name, content, target) in
+        [("resolv.conf", resolv_conf, &targets.resolv_conf), ("hosts", hosts, &targets.hosts)]
+    {
+        let place = || {
+            write(&create(&store, name)?, content)?;
+            let file = copy(&store, name)?;
+            restrict(&file, NOEXEC)?;
+            attach(file, target.as_fd())
+        };
+        place().map_err(failed)?;
     }
-    Ok(())
+    volumes::files(&command.mounts, contents, &store)
 }
 
-fn dev(targets: &Targets) -> Result<()> {
+fn dev(command: &Command, targets: &Targets) -> Result<()> {
     // Nodes made in it are dead; the bound ones below are mounts of their own.
     let dev = fresh("tmpfs", &[("mode", "0755"), ("size", "65536k")], NOSUID | NODEV | NOEXEC)?;
     attach(&dev, targets.dev.as_fd())?;
@@ -110,7 +130,8 @@ fn dev(targets: &Targets) -> Result<()> {
     let pts =
         fresh("devpts", &options, NOSUID | NOEXEC).or_else(|_| fresh("devpts", &options[..2], NOSUID | NOEXEC))?;
     attach(pts, folder(&dev, "pts")?.as_fd())?;
-    let shm = fresh("tmpfs", &[("mode", "1777"), ("size", "65536k")], NOSUID | NODEV | NOEXEC)?;
+    let shm_size = command.shm_size.unwrap_or(64 << 20).to_string();
+    let shm = fresh("tmpfs", &[("mode", "1777"), ("size", &shm_size)], NOSUID | NODEV | NOEXEC)?;
     attach(shm, folder(&dev, "shm")?.as_fd())?;
     match fresh("mqueue", &[], NOSUID | NODEV | NOEXEC) {
         Ok(queues) => attach(queues, folder(&dev, "mqueue")?.as_fd()),
@@ -170,7 +191,7 @@ fn below(at: &OwnedFd, path: &str) -> Result<Option<OwnedFd>> {
     }
 }
 
-fn create(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
+pub(super) fn create(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
     let flags = OFlags::CREATE | OFlags::EXCL | OFlags::WRONLY | OFlags::CLOEXEC;
     openat(at, name, flags, Mode::from_raw_mode(0o644))
 }
@@ -180,7 +201,7 @@ fn folder(at: &OwnedFd, name: &str) -> Result<OwnedFd> {
     openat(at, name, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
 }
 
-fn write(to: &OwnedFd, mut content: &[u8]) -> Result<()> {
+pub(super) fn write(to: &OwnedFd, mut content: &[u8]) -> Result<()> {
     while !content.is_empty() {
         let written = rustix::io::write(to, content)?;
         content = &content[written..];

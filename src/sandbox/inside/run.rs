@@ -8,28 +8,30 @@ use rustix::thread::UnshareFlags;
 use super::super::error::RunError;
 use super::super::step::Network;
 use super::super::wire::{Command, Reply, path};
+use super::stubs::Stubs;
 use super::supervise::{Parent, fork};
-use super::{confine, exec, overlay, probe, release_outputs, root, stubs, unshare};
+use super::{confine, exec, overlay, probe, release_outputs, root, unshare, volumes};
 
-pub(super) fn run(socket: &UnixStream, command: &Command, environment: &[u8]) -> Result<Reply, RunError> {
+/// `more` is the environment and the contents of files.
+pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result<Reply, RunError> {
+    let cut_short = || RunError::Helper { how: "got an order that was cut short".into() };
+    let (environment, contents) = more.split_at_checked(command.environment).ok_or_else(cut_short)?;
     namespaces(match command.network {
         Network::Host => UnshareFlags::empty(),
         Network::None => UnshareFlags::NEWNET,
     })?;
     probe::private_mounts()?;
     // Before the overlay covers anything, and for the tidying up after the root has been changed under us.
-    let upper = overlay::folder(path(&command.upper))?;
-    let merged = overlay::mount_overlay(
-        path(&command.lower_parent),
-        &command.lower,
-        path(&command.upper),
-        path(&command.work),
-        path(&command.merged),
-    )?;
-    let (targets, made) = stubs::make(&merged, &upper)?;
+    let upper = overlay::folder(path(&command.root.upper))?;
+    let merged = overlay::mount_overlay(&command.root)?;
+    let mut stubs = Stubs::new(&merged, &upper)?;
+    let targets = stubs.of_the_system()?;
+    let files = root::furnish(command, contents, &targets)?;
+    volumes::attach_all(&command.mounts, files, &mut stubs)?;
+    let made = stubs.finish()?;
 
     let forked = fork(|parent| {
-        match settle(parent, command, &merged, &targets).and_then(|()| exec::exec(parent, command, environment)) {
+        match settle(parent, command, &merged, &targets.proc).and_then(|()| exec::exec(parent, command, environment)) {
             Ok(never) => match never {},
             Err(error) => Reply::Failed(error),
         }
@@ -50,11 +52,11 @@ fn settle(
     parent: &Parent,
     command: &Command,
     merged: &std::os::fd::OwnedFd,
-    targets: &stubs::Targets,
+    proc: &std::os::fd::OwnedFd,
 ) -> Result<(), RunError> {
     // A session of its own has no terminal, so there is none to push characters into (TIOCSTI).
     rustix::process::setsid().map_err(|error| RunError::system("making a session", error))?;
-    root::furnish(command, targets)?;
+    root::mount_proc(proc)?;
     root::enter(merged)?;
     rustix::system::sethostname(&command.hostname).map_err(|error| RunError::system("naming the host", error))?;
     confine::confine(command)?;

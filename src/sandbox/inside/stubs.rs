@@ -42,7 +42,7 @@ struct Stub {
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Kind {
+pub(super) enum Kind {
     File,
     Folder,
 }
@@ -50,29 +50,61 @@ enum Kind {
 /// As many links as the kernel follows.
 const LINKS: usize = 40;
 
-/// Opens the mount targets in `root`, and makes those that are missing.
-pub(super) fn make(root: &OwnedFd, upper: &OwnedFd) -> Result<(Targets, Made), RunError> {
-    let mut maker = Maker { root, upper, stubs: Vec::new(), copied_up: BTreeSet::new() };
-    let targets = Targets {
-        proc: maker.folder("proc")?,
-        sys: maker.folder("sys")?,
-        dev: maker.folder("dev")?,
-        resolv_conf: maker.file("etc/resolv.conf")?,
-        hosts: maker.file("etc/hosts")?,
-    };
-    let made = maker.finish().map_err(|error| RunError::system("making the mount stubs", error))?;
-    Ok((targets, made))
-}
-
-struct Maker<'a> {
+/// Opens mount targets in a root, and makes those that are missing.
+pub(super) struct Stubs<'a> {
     root: &'a OwnedFd,
+    /// The overlay's device, by which it is told from what is mounted on it.
+    device: u64,
     upper: &'a OwnedFd,
     stubs: Vec<Stub>,
     /// A set in order has those above before those below.
     copied_up: BTreeSet<PathBuf>,
 }
 
-impl Maker<'_> {
+impl<'a> Stubs<'a> {
+    pub fn new(root: &'a OwnedFd, upper: &'a OwnedFd) -> Result<Self, RunError> {
+        let device = status(root).map_err(|error| RunError::system("looking at the root", error))?.st_dev;
+        Ok(Self { root, device, upper, stubs: Vec::new(), copied_up: BTreeSet::new() })
+    }
+
+    pub fn of_the_system(&mut self) -> Result<Targets, RunError> {
+        Ok(Targets {
+            proc: self.folder("proc")?,
+            sys: self.folder("sys")?,
+            dev: self.folder("dev")?,
+            resolv_conf: self.file("etc/resolv.conf")?,
+            hosts: self.file("etc/hosts")?,
+        })
+    }
+
+    /// The target of a step's own mount, wherever in the root its links lead.
+    pub fn target(&mut self, path: &Path, kind: Kind) -> Result<OwnedFd, RunError> {
+        let refused = |why: &str| RunError::MountTarget { path: path.display().to_string(), why: why.into() };
+        let found = self.ensure(path, kind, LINKS).map_err(|error| refused(&words(error)))?;
+        let real = self.real(&found).map_err(|error| refused(&words(error)))?;
+        if real.as_os_str().is_empty() {
+            return Err(refused("it is the root"));
+        }
+        // What is there now is covered by the kernel's own /proc a moment later.
+        if real.starts_with("proc") {
+            return Err(refused("it is inside /proc"));
+        }
+        let stat = status(&found).map_err(|error| refused(&words(error)))?;
+        match (kind, rustix::fs::FileType::from_raw_mode(stat.st_mode as RawMode).is_dir()) {
+            (Kind::Folder, false) => Err(refused("a directory is mounted, and it is none")),
+            (Kind::File, true) => Err(refused("a file is mounted, and it is a directory")),
+            (Kind::Folder, true) | (Kind::File, false) => Ok(found),
+        }
+    }
+
+    /// Looks at the folders once all is made in them.
+    pub fn finish(self) -> Result<Made, RunError> {
+        let stat = |path: PathBuf| Ok((path.clone(), status(&in_upper(self.upper, &path)?)?));
+        let copied_up = self.copied_up.into_iter().map(stat).collect::<rustix::io::Result<_>>();
+        let copied_up = copied_up.map_err(|error| RunError::system("making the mount stubs", error))?;
+        Ok(Made { stubs: self.stubs, copied_up })
+    }
+
     /// A folder of the root itself. A link there is refused: mounts would cover what it names.
     fn folder(&mut self, name: &str) -> Result<OwnedFd, RunError> {
         let refused = |why: &str| RunError::MountTarget { path: format!("/{name}"), why: why.into() };
@@ -120,8 +152,12 @@ impl Maker<'_> {
 
     fn create(&mut self, folder: &OwnedFd, real: PathBuf, name: &OsStr, kind: Kind) -> rustix::io::Result<OwnedFd> {
         let before = status(folder)?;
-        let above = real.ancestors().filter(|path| in_upper(self.upper, path).is_err());
-        self.copied_up.extend(above.map(Path::to_owned));
+        // What is mounted there keeps what is made in it: it is no part of the layer.
+        let in_layer = before.st_dev == self.device;
+        if in_layer {
+            let above = real.ancestors().filter(|path| in_upper(self.upper, path).is_err());
+            self.copied_up.extend(above.map(Path::to_owned));
+        }
         match kind {
             Kind::Folder => mkdirat(folder, name, Mode::from_raw_mode(0o755))?,
             Kind::File => {
@@ -131,17 +167,13 @@ impl Maker<'_> {
         }
         restore_times(folder, &before)?;
         let fresh = openat(folder, name, OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+        if !in_layer {
+            return Ok(fresh);
+        }
         let home = in_upper(self.upper, &real)?;
         let inode = statat(&home, name, AtFlags::SYMLINK_NOFOLLOW)?.st_ino;
         self.stubs.push(Stub { folder: real, name: name.to_owned(), kind, inode });
         Ok(fresh)
-    }
-
-    /// Looks at the folders once all is made in them.
-    fn finish(self) -> rustix::io::Result<Made> {
-        let stat = |path: PathBuf| Ok((path.clone(), status(&in_upper(self.upper, &path)?)?));
-        let copied_up = self.copied_up.into_iter().map(stat).collect::<rustix::io::Result<_>>()?;
-        Ok(Made { stubs: self.stubs, copied_up })
     }
 
     /// Where a folder is in the root, all links resolved.
