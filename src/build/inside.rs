@@ -10,7 +10,9 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use crate::image::{Compression, Digest, HashingWriter};
-use crate::layer::{Index, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, unpack, write_layer};
+use crate::layer::{
+    Index, LayerDirs, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, unpack, write_layer,
+};
 use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
@@ -55,8 +57,8 @@ pub(super) enum Wrap {
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DiffOrder {
     pub upper: PathBuf,
-    /// The records of the layers below, the lowest first.
-    pub trees: Vec<PathBuf>,
+    /// The unpacked layers below, the lowest first.
+    pub layers: Vec<PathBuf>,
     pub epoch: i64,
 }
 
@@ -122,11 +124,8 @@ fn unpack_layer(
 
 fn diff(payload: &[u8], out: &mut dyn Write) -> Result<(), String> {
     let order: DiffOrder = serde_json::from_slice(payload).map_err(words)?;
-    let mut view = View::default();
-    for tree in &order.trees {
-        view.apply(&read_tree(tree)?).map_err(words)?;
-    }
-    let tree = read_upper(&order.upper, &view).map_err(words)?;
+    let below = LayerDirs::open(&order.layers).map_err(words)?;
+    let tree = read_upper(&order.upper, &below).map_err(words)?;
     let no_layer = |digest: &Digest| Err(io::Error::other(format!("the layer {digest} is not read here")));
     let mut out = HashingWriter::new(io::BufWriter::with_capacity(256 << 10, out));
     let times = Times::Constant(crate::layer::Epoch(order.epoch));

@@ -13,7 +13,7 @@ use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
 use super::owner::Person;
-use super::snapshot::{Layer, Snapshot};
+use super::snapshot::{Layer, Snapshot, chains};
 use super::workshop::{Workshop, blocking};
 use super::{BuildError, Problem, Source};
 
@@ -60,8 +60,8 @@ impl<S: Source> Workshop<S> {
         epoch: i64,
     ) -> Result<Layer, BuildError> {
         let upper = folder.path().join("upper");
-        let trees = below.layers.iter().map(|layer| self.store.tree_path(&layer.diff_id)).collect();
-        let order = DiffOrder { upper: upper.clone(), trees, epoch };
+        let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain)).collect();
+        let order = DiffOrder { upper: upper.clone(), layers, epoch };
         let payload = serde_json::to_vec(&order)
             .map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
         let (store, stopper, sandbox) = (self.store.clone(), self.stopper.clone(), sandbox.clone());

@@ -8,6 +8,7 @@
 //! Layers come from registries and are hostile: a tar is read by [`Entries`] alone, and a directory is written by
 //! [`unpack`] alone.
 
+mod below;
 mod beneath;
 mod decompress;
 mod escape;
@@ -29,6 +30,7 @@ mod view;
 mod write;
 mod zstd;
 
+pub use below::{Below, LayerDirs, Seen};
 pub use decompress::{DecompressError, Decompressed, Limits, decompress};
 pub use gzip::{Level, NoSuchPacking, Packing};
 pub use index::index;

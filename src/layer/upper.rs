@@ -9,7 +9,8 @@ use std::sync::Arc;
 use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
-use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, View, beneath};
+use super::below::{Below, Seen};
+use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, beneath};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpperError {
@@ -25,7 +26,7 @@ pub enum UpperError {
 ///
 /// A directory is listed when it or anything in it changed. Sockets are left out. Of extended attributes there are
 /// file capabilities and `user.*`; the others (`security.selinux`, `system.posix_acl_*`, …) are of the machine.
-pub fn read_upper(upper: &Path, lower: &View) -> Result<Tree<Content>, UpperError> {
+pub fn read_upper(upper: &Path, lower: &impl Below) -> Result<Tree<Content>, UpperError> {
     let root = fs::open(upper, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open", &LayerPath::root()))?;
     let mut upper = Upper { root: Arc::new(root), lower, tree: Tree::default(), names: BTreeMap::new() };
@@ -34,24 +35,27 @@ pub fn read_upper(upper: &Path, lower: &View) -> Result<Tree<Content>, UpperErro
     Ok(upper.tree)
 }
 
-struct Upper<'a> {
+struct Upper<'a, B> {
     root: Arc<OwnedFd>,
-    lower: &'a View,
+    lower: &'a B,
     tree: Tree<Content>,
     /// The first name of each file that has several, by device and inode.
     names: BTreeMap<(u64, u64), LayerPath>,
 }
 
-impl Upper<'_> {
+impl<B: Below> Upper<'_, B> {
     /// `merged`: whether the lower layers show through here. Tells whether anything in it or about it changed.
     fn directory(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
         let dir = self.open(&path, OFlags::DIRECTORY)?;
         let marks = Marks::read(&dir, &path)?;
-        let below = self.lower.lookup(&path).filter(|node| merged && node.is_directory());
+        let below = match if merged { self.lower.at(&path)? } else { None } {
+            Some(Seen::Directory(below)) => Some(below),
+            Some(Seen::Other) | None => None,
+        };
         let merged = below.is_some() && !marks.opaque;
         let entry = entry(Kind::Directory, stat, marks.xattrs);
         // The root is always there, and listed only for its own sake.
-        let mut changed = below.is_none_or(|below| !below.same_owner_and_mode(&entry));
+        let mut changed = below.as_ref().is_none_or(|below| !below.same_owner_and_mode(&entry));
         let listed_for_itself = changed;
         if marks.opaque && below.is_some() {
             self.tree.opaque.insert(path.clone());
@@ -70,7 +74,7 @@ impl Upper<'_> {
         let (major, minor) = (fs::major(stat.st_rdev), fs::minor(stat.st_rdev));
         let kind = match FileType::from_raw_mode(stat.st_mode) {
             FileType::Directory => return self.directory(path, stat, merged),
-            FileType::CharacterDevice if (major, minor) == (0, 0) => return Ok(self.whiteout(path, merged)),
+            FileType::CharacterDevice if (major, minor) == (0, 0) => return self.whiteout(path, merged),
             FileType::RegularFile => return self.file(path, stat, merged),
             FileType::Symlink => Kind::Symlink { target: self.target(&path)? },
             FileType::CharacterDevice => Kind::CharDevice { major, minor },
@@ -87,7 +91,7 @@ impl Upper<'_> {
     fn file(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
         let marks = Marks::read(&self.open(&path, OFlags::NONBLOCK | OFlags::NOCTTY)?, &path)?;
         if marks.whiteout && stat.st_size == 0 {
-            return Ok(self.whiteout(path, merged));
+            return self.whiteout(path, merged);
         }
         let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone() });
         // A size is never negative.
@@ -98,12 +102,12 @@ impl Upper<'_> {
     }
 
     /// What the lower layers do not have need not be hidden: a file that was made and removed by the same step.
-    fn whiteout(&mut self, path: LayerPath, merged: bool) -> bool {
-        let hides = merged && self.lower.lookup(&path).is_some();
+    fn whiteout(&mut self, path: LayerPath, merged: bool) -> Result<bool, UpperError> {
+        let hides = merged && self.lower.at(&path)?.is_some();
         if hides {
             self.tree.whiteouts.insert(path);
         }
-        hides
+        Ok(hides)
     }
 
     /// The name under which this file was listed before.
@@ -129,14 +133,14 @@ impl Upper<'_> {
 
 /// Extended attributes: those that overlayfs leaves for itself, and those that are part of the file.
 #[derive(Default)]
-struct Marks {
-    opaque: bool,
-    whiteout: bool,
-    xattrs: BTreeMap<String, Vec<u8>>,
+pub(super) struct Marks {
+    pub opaque: bool,
+    pub whiteout: bool,
+    pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 impl Marks {
-    fn read(file: impl AsFd, path: &LayerPath) -> Result<Self, UpperError> {
+    pub fn read(file: impl AsFd, path: &LayerPath) -> Result<Self, UpperError> {
         let mut marks = Self::default();
         for name in xattr_names(&file).map_err(failed("list the extended attributes of", path))? {
             let overlay = name.strip_prefix("user.overlay.").or_else(|| name.strip_prefix("trusted.overlay."));
@@ -224,7 +228,7 @@ mod tests {
 
     use super::*;
     use crate::layer::testing::{path, tar, words};
-    use crate::layer::{Times, index, write_layer};
+    use crate::layer::{Times, View, index, write_layer};
 
     struct Dir {
         dir: tempfile::TempDir,
