@@ -87,6 +87,12 @@ pub enum Problem {
     Write(#[from] WriteError),
     #[error("{0}")]
     Tar(#[from] TarError),
+    #[error("secret {0}: not found")]
+    SecretNotFound(String),
+    #[error("ssh {0}: not found")]
+    NoAgent(String),
+    #[error("network.host is not allowed")]
+    HostNetwork,
     #[error("RUN cannot be executed here: {0}")]
     NoRung(#[from] NoRung),
     #[error("RUN failed: {0}")]
@@ -122,6 +128,11 @@ impl<P: Into<Problem>> From<P> for BuildError {
         let problem = problem.into();
         let (span, hint) = match &problem {
             Problem::Plan(plan) => (plan.span, plan.hint.clone()),
+            Problem::SecretNotFound(id) => {
+                (None, Some(format!("--secret id={id},src=FILE or --secret id={id},env=VARIABLE gives it")))
+            }
+            Problem::NoAgent(_) => (None, Some("SSH agents are not forwarded yet".to_owned())),
+            Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())
             }

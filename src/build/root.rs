@@ -24,6 +24,6 @@ pub async fn root<S: Source>(built: &Built, workshop: &Workshop<S>) -> Result<Ro
     let person = workshop.accounts(&built.snapshot).await?.person(&config.user)?;
     let lower = workshop.unpacked(&built.snapshot).await?;
     let folder = workshop.store.work_folder()?;
-    let layers = overlay(&workshop.store, &folder, lower)?;
+    let layers = overlay(&workshop.store, &folder, "", lower)?;
     Ok(Root { layers, config, user: person.ids, home: person.home, folder })
 }

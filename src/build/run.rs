@@ -4,7 +4,7 @@ use std::ffi::OsString;
 use std::path::Path;
 
 use crate::event::Event;
-use crate::graph::{Network, Run};
+use crate::graph::Run;
 use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
@@ -12,22 +12,37 @@ use crate::sandbox::{self, Exit, Layers, RunError, Sandbox, Step, host_resolv_co
 use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
+use super::mounts::{Ready, for_sandbox};
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::workshop::{Workshop, blocking};
-use super::{BuildError, Problem, Source};
-
-/// The name that BuildKit gives the machine of a RUN.
-const HOSTNAME: &str = "buildkitsandbox";
+use super::{BuildError, Problem, RunOptions, Source};
 
 impl<S: Source> Workshop<S> {
     /// Runs the command over the snapshot; the layer is what it changed.
-    pub(super) async fn run(&self, run: &Run, below: &Snapshot, epoch: i64, stage: &str) -> Result<Layer, BuildError> {
+    pub(super) async fn run(
+        &self,
+        run: &Run,
+        (options, network): (&RunOptions, sandbox::Network),
+        ready: Ready,
+        below: &Snapshot,
+        epoch: i64,
+        stage: &str,
+    ) -> Result<Layer, BuildError> {
         let person = self.accounts(below).await?.person(&run.user)?;
         let lower = self.unpacked(below).await?;
         let sandbox = self.sandbox()?.clone();
         let folder = self.store.work_folder()?;
-        let step = step(run, &person, &self.store, &folder, lower)?;
+        let Ready { mounts, variables, caches } = ready;
+        let mut step = step(run, &person, overlay(&self.store, &folder, "", lower)?);
+        step.env.retain(|(name, _)| !variables.iter().any(|(secret, _)| name == secret.as_str()));
+        step.secret_env = variables.into_iter().map(|(name, value)| (name.into(), value)).collect();
+        step.mounts = for_sandbox(mounts, &self.store, &folder)?;
+        step.hosts = hosts_file(&options.hostname, &options.hosts);
+        step.hostname.clone_from(&options.hostname);
+        step.network = network;
+        step.shm_size = options.shm_size;
+        step.limits.clone_from(&options.limits);
         let (stopper, events, stage) = (self.stopper.clone(), self.events.clone(), stage.to_owned());
         let running = sandbox.clone();
         let ran = blocking(move || {
@@ -42,6 +57,7 @@ impl<S: Source> Workshop<S> {
             }
         })
         .await;
+        drop(caches);
         let layer = match ran {
             Ok(()) => self.keep(&sandbox, &folder, below, epoch).await,
             Err(error) => Err(error),
@@ -99,8 +115,13 @@ impl<S: Source> Workshop<S> {
     }
 }
 
-/// The overlay over these layers with a throw-away upper directory in `folder`.
-pub(super) fn overlay(store: &Store, folder: &WorkFolder, mut lower: Vec<String>) -> Result<Layers, BuildError> {
+/// The overlay over these layers with a throw-away upper directory in `folder`, or in `below` in it.
+pub(super) fn overlay(
+    store: &Store,
+    folder: &WorkFolder,
+    below: &str,
+    mut lower: Vec<String>,
+) -> Result<Layers, BuildError> {
     if lower.is_empty() {
         // overlayfs wants something below; an image of no layers stands on an empty folder.
         lower.push("empty".to_owned());
@@ -108,15 +129,16 @@ pub(super) fn overlay(store: &Store, folder: &WorkFolder, mut lower: Vec<String>
         std::fs::create_dir_all(&empty).map_err(|e| super::workshop::inside("making an empty layer", e))?;
         open_to_all(&empty)?;
     }
-    let upper = folder.make("upper", 0o755)?;
+    let make = |name: &str, mode| folder.make(Path::new(below).join(name).to_string_lossy().as_ref(), mode);
+    let upper = make("upper", 0o755)?;
     // The upper directory is the root that the command sees.
     open_to_all(&upper)?;
     Ok(Layers {
         lower_parent: store.layers_path(),
         lower,
         upper,
-        work: folder.make("work", 0o700)?,
-        merged: folder.make("merged", 0o700)?,
+        work: make("work", 0o700)?,
+        merged: make("merged", 0o700)?,
     })
 }
 
@@ -126,36 +148,28 @@ fn open_to_all(directory: &Path) -> Result<(), BuildError> {
     std::fs::set_permissions(directory, mode).map_err(|e| super::workshop::inside("making a root folder", e))
 }
 
-fn step(
-    run: &Run,
-    person: &Person,
-    store: &Store,
-    folder: &WorkFolder,
-    lower: Vec<String>,
-) -> Result<Step, BuildError> {
+/// The command as the Dockerfile alone has it.
+fn step(run: &Run, person: &Person, layers: Layers) -> Step {
     let pairs = run.env.iter().chain(&run.proxies);
     let mut env: Vec<(OsString, OsString)> = pairs.map(|(name, value)| (name.into(), value.into())).collect();
     if !env.iter().any(|(name, _)| name == "HOME") {
         env.push(("HOME".into(), person.home.clone().into()));
     }
-    Ok(Step {
-        layers: overlay(store, folder, lower)?,
+    Step {
+        layers,
         argv: run.argv.iter().map(OsString::from).collect(),
         env,
         secret_env: Vec::new(),
         cwd: run.cwd.clone().into(),
         user: person.ids.clone(),
-        hostname: HOSTNAME.to_owned(),
+        hostname: String::new(),
         resolv_conf: host_resolv_conf(),
-        hosts: hosts_file(HOSTNAME, &[]),
-        network: match run.network {
-            Network::Host => sandbox::Network::Host,
-            Network::None => sandbox::Network::None,
-        },
+        hosts: Vec::new(),
+        network: sandbox::Network::Host,
         mounts: Vec::new(),
         shm_size: None,
         limits: Vec::new(),
-    })
+    }
 }
 
 fn failed(exit: Exit, last_lines: Vec<Vec<u8>>) -> BuildError {

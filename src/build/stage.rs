@@ -21,10 +21,11 @@ use super::archive::open_archives;
 use super::context::Listing;
 use super::copy::place;
 use super::draft::{Draft, Parents};
+use super::mounts::Sources;
 use super::pick::{Picked, digest, pick};
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
-use super::{BuildError, Context, Download, Epochs, Problem, Sink, Source};
+use super::{BuildError, Context, Download, Epochs, Problem, RunOptions, Sink, Source};
 
 /// How long the other stages may take to end after one has failed.
 const CLEARING: Duration = Duration::from_secs(5);
@@ -36,6 +37,7 @@ pub struct Plan {
     pub epochs: Epochs,
     /// Nothing is taken from the build cache; what is made goes into it.
     pub no_cache: bool,
+    pub run: RunOptions,
 }
 
 /// A finished image: all of its own layers are in the store, those of its base perhaps not.
@@ -47,9 +49,9 @@ pub struct Built {
 
 /// What a step gave; the build cache's record.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct StepRecord {
-    diff_id: Digest,
-    blob: Descriptor,
+pub(super) struct StepRecord {
+    pub diff_id: Digest,
+    pub blob: Descriptor,
 }
 
 /// A stage that is done.
@@ -73,6 +75,7 @@ where
         stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
         graph,
         epochs,
+        options: &plan.run,
         context: &plan.context,
         no_cache: plan.no_cache,
         workshop,
@@ -159,12 +162,13 @@ fn spine(graph: &Graph) -> BTreeSet<usize> {
     spine
 }
 
-struct Run<'a, S, K> {
-    graph: Graph,
-    epochs: Epochs,
+pub(super) struct Run<'a, S, K> {
+    pub graph: Graph,
+    pub epochs: Epochs,
+    pub options: &'a RunOptions,
     context: &'a Context,
     no_cache: bool,
-    workshop: Arc<Workshop<S>>,
+    pub workshop: Arc<Workshop<S>>,
     sink: &'a K,
     spine: BTreeSet<usize>,
     stages: Vec<OnceCell<Done>>,
@@ -283,6 +287,11 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             }
             Action::Config | Action::Run(_) | Action::Workdir { .. } => None,
         };
+        let mut sources = Sources::new();
+        if let Action::Run(run) = &step.action {
+            self.options.key(&mut key);
+            sources = self.mount_sources(run, &mut key).await?;
+        }
         let key = key.finish();
         let cell = {
             let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
@@ -299,7 +308,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             }
             told(false);
             let began = Instant::now();
-            let layer = self.make(step, files, below, stage).await?;
+            let layer = self.make(step, files, sources, below, stage).await?;
             let Layer { diff_id, blob, from: _ } = layer.clone();
             self.workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -323,13 +332,16 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         &self,
         step: &Step,
         files: Option<Files>,
+        sources: Sources,
         below: &Snapshot,
         stage: &Stage,
     ) -> Result<Layer, BuildError> {
         match &step.action {
             Action::Run(run) => {
                 let epoch = self.epochs.layers().0;
-                self.workshop.run(run, below, epoch, &stage.label()).await
+                let network = self.options.network_of(run)?;
+                let ready = self.mounts(run, sources).await?;
+                self.workshop.run(run, (self.options, network), ready, below, epoch, &stage.label()).await
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,
             Action::Workdir { path, user } => self.workdir(path, user, below).await,
@@ -352,7 +364,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     }
 
     /// Finds what a COPY names and what it holds.
-    async fn pick(&self, copy: &Copy) -> Result<Files, BuildError> {
+    pub(super) async fn pick(&self, copy: &Copy) -> Result<Files, BuildError> {
         let from: From = match &copy.from {
             CopyFrom::Context if copy.sources.iter().all(is_elsewhere) => From::Context(Arc::default()),
             CopyFrom::Context => From::Context(self.listing(None).await?),
@@ -497,9 +509,9 @@ enum From {
 }
 
 /// What a COPY found.
-struct Files {
-    picked: Vec<Picked>,
-    digest: Digest,
+pub(super) struct Files {
+    pub picked: Vec<Picked>,
+    pub digest: Digest,
     /// The layers that the files are read out of, when they are not the context's.
-    snapshot: Option<Snapshot>,
+    pub snapshot: Option<Snapshot>,
 }

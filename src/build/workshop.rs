@@ -4,6 +4,7 @@
 use std::collections::HashMap;
 use std::fs::File;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
+use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use crate::event::{Event, Events};
@@ -208,6 +209,28 @@ impl<S: Source> Workshop<S> {
             .await?;
         }
         Ok(chains.iter().rev().map(Store::layer_name).collect())
+    }
+
+    /// Unpacks one layer by itself, to be found at `place`; unless something is there.
+    pub(super) async fn unpack_into(&self, layer: &Layer, place: &Path) -> Result<(), BuildError> {
+        let blob = UnpackBlob {
+            path: self.store.blob_path(&layer.blob.digest),
+            digest: layer.blob.digest,
+            compression: compression(layer)?.into(),
+        };
+        let (sandbox, stopper, store) = (self.sandbox()?.clone(), self.stopper.clone(), self.store.clone());
+        let (tree, directory) = (self.store.tree_path(&layer.diff_id), place.to_owned());
+        blocking(move || {
+            let _lock = store.lock("unpack")?;
+            if directory.exists() {
+                return Ok(());
+            }
+            let order = UnpackOrder { layers: vec![UnpackLayer { tree, directory, blob: Some(blob) }] };
+            let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
+            let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
+            Ok(job.wait().map_err(|e| Problem::Inside { doing: "filling a mount", why: e.to_string() })?)
+        })
+        .await
     }
 
     /// Keeps the uncompressed tar of an archive; what it holds is then found by its digest, like a layer.

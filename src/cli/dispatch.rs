@@ -11,7 +11,7 @@ use super::order::{BuildOrder, Command, ImageOrder, LoaderOrder, PushOrder, Road
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
 use super::{Failure, Output, itself, runtime};
-use crate::build::{Context, Epochs};
+use crate::build::{Context, Epochs, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
 use crate::graph;
@@ -118,8 +118,10 @@ async fn build(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let BuildOrder { image, tags, outputs, iidfile, metadata_file, registry, home } = order;
+    let BuildOrder { image, tags, outputs, iidfile, metadata_file, run, registry, home } = order;
     let recipe = recipe(image, source_date)?;
+    let run = RunOptions { hostname: recipe.run.hostname.clone(), ..run };
+    let recipe = Recipe { run, ..recipe };
     let options = house(home, registry, events, interrupt);
     let places = outputs.into_iter().map(|output| match output {
         Output::OciTar { dest } => road::Output::OciTar(dest),
@@ -203,6 +205,11 @@ fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failur
     let ImageOrder { dockerfile, context, build_args, target, platform, labels, contexts, preserve_modes, no_cache } =
         image;
     let epochs = epochs(&build_args, source_date)?;
+    let mut run = RunOptions::default();
+    // BuildKit's name for it.
+    if let Some(hostname) = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") {
+        run.hostname.clone_from(hostname);
+    }
     Ok(Recipe {
         shown: dockerfile.shown,
         text: dockerfile.text,
@@ -210,6 +217,7 @@ fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failur
         options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts },
         epochs,
         no_cache,
+        run,
     })
 }
 

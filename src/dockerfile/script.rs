@@ -24,7 +24,7 @@ impl RunCommand {
         };
         let alone = matches!(Redirection::parse(text), Ok(Some(_)));
         match self.heredocs.as_slice() {
-            [only] if alone && only.body.starts_with("#!") => {
+            [only] if alone && only.content().starts_with("#!") => {
                 Script::File { name: only.name.clone(), content: only.content() }
             }
             [only] if alone => Script::Shell(only.content()),
@@ -59,6 +59,8 @@ mod tests {
     fn a_lone_heredoc_with_an_interpreter_is_a_file() {
         let content = "#!/usr/bin/env python3\nprint(1)\n".to_string();
         check("RUN <<py\n#!/usr/bin/env python3\nprint(1)\npy", Script::File { name: "py".into(), content });
+        let content = "#!/bin/awk -f\nBEGIN {}\n".to_string();
+        check("RUN <<-E\n\t#!/bin/awk -f\n\tBEGIN {}\n\tE", Script::File { name: "E".into(), content });
     }
 
     #[test]

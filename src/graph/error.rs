@@ -1,6 +1,6 @@
 //! What a Dockerfile asks for and cannot get, and where it asks.
 
-use crate::dockerfile::Span;
+use crate::dockerfile::{MountError, Span};
 use crate::image::{BadPlatform, BadReference};
 
 /// A problem and the instruction that has it.
@@ -28,6 +28,9 @@ pub enum Problem {
     Reference(#[from] BadReference),
     #[error(transparent)]
     Platform(#[from] BadPlatform),
+    #[error(transparent)]
+    /// In a box: it is large, and rare.
+    Mount(Box<MountError>),
     #[error("{0} is not supported yet")]
     NotYet(String),
     #[error("{flag} `{value}` is not valid: {rule}")]

@@ -67,7 +67,7 @@ impl Scope<'_> {
     }
 
     /// A stage by name or number, else a named context, else an image.
-    fn from(&self, from: &str, span: Span) -> Result<CopyFrom, PlanError> {
+    pub(super) fn from(&self, from: &str, span: Span) -> Result<CopyFrom, PlanError> {
         let refuse = |why| Err(Problem::From(from.to_owned(), why).at(span));
         if from.contains('$') {
             return refuse("variables are not expanded here; declare the image as a stage with FROM … AS name");

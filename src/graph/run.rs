@@ -1,18 +1,18 @@
-//! RUN: its command line, environment and network.
+//! RUN: its command line, environment, mounts and network.
 
-use crate::dockerfile::{self, Command, RunCommand, Security, Span};
+use crate::dockerfile::{self, RunCommand, Security, Span};
 
 use super::args::PROXIES;
 use super::scope::Scope;
-use super::{Action, Network, PlanError, Problem, Run};
+use super::{Action, Network, PlanError, Problem, Run, Script};
+
+/// Where BuildKit mounts a heredoc that is a script.
+const SCRIPTS: &str = "/dev/pipes";
 
 impl Scope<'_> {
     pub(super) fn run(&mut self, run: &RunCommand, span: Span) -> Result<(Action, String), PlanError> {
-        let RunCommand { command, heredocs, mounts, network, security, devices } = run;
+        let RunCommand { command: _, heredocs: _, mounts, network, security, devices } = run;
         let not_yet = |what: String| Err(Problem::NotYet(what).at(span));
-        if !mounts.is_empty() {
-            return not_yet("RUN --mount".to_owned());
-        }
         if let Some(device) = devices.first() {
             return not_yet(format!("RUN --device={device}"));
         }
@@ -21,29 +21,17 @@ impl Scope<'_> {
             Some(Security::Insecure) => return not_yet("RUN --security=insecure".to_owned()),
         }
         let network = match network {
-            None | Some(dockerfile::Network::Default) => Network::Host,
+            None | Some(dockerfile::Network::Default) => Network::Default,
             Some(dockerfile::Network::None) => Network::None,
-            // It would need an entitlement, as in BuildKit.
-            Some(dockerfile::Network::Host) => return not_yet("RUN --network=host".to_owned()),
+            Some(dockerfile::Network::Host) => Network::Host,
         };
-        let argv = match command {
-            Command::Exec(argv) => argv.clone(),
-            Command::Shell(line) => {
-                let mut argv = self.shell();
-                argv.push(match heredocs.as_slice() {
-                    [] => line.clone(),
-                    [only] if line.trim().starts_with("<<") && line.split_whitespace().count() == 1 => {
-                        let body = only.content();
-                        if body.starts_with("#!") {
-                            return not_yet("RUN with a heredoc that begins with `#!`".to_owned());
-                        }
-                        body
-                    }
-                    several => several
-                        .iter()
-                        .fold(line.clone(), |text, heredoc| format!("{text}\n{}{}", heredoc.body, heredoc.name)),
-                });
-                argv
+        let mounts = self.mounts(mounts, span)?;
+        let in_shell = |line: String| self.shell().into_iter().chain([line]).collect();
+        let (argv, script) = match run.script() {
+            dockerfile::Script::Exec(argv) => (argv, None),
+            dockerfile::Script::Shell(line) => (in_shell(line), None),
+            dockerfile::Script::File { name, content } => {
+                (in_shell(format!("{SCRIPTS}/{name}")), Some(Script { name, content }))
             }
         };
         let args = self.history_args();
@@ -56,6 +44,8 @@ impl Scope<'_> {
             cwd: self.in_workdir(""),
             user: self.config.config.user.clone(),
             network,
+            mounts,
+            script,
         };
         Ok((Action::Run(run), created_by))
     }

@@ -398,7 +398,6 @@ mod tests {
     #[test]
     fn what_cannot_be_built_yet_is_refused_by_name() {
         for (line, name) in [
-            ("RUN --mount=type=cache,target=/c x", "RUN --mount"),
             ("RUN --security=insecure x", "RUN --security=insecure"),
             ("ADD https://example.com/a.git#main /", "ADD of a git repository"),
         ] {

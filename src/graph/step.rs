@@ -3,7 +3,7 @@
 use crate::dockerfile::Span;
 use crate::image::{Digest, Hasher, History, Platform, Reference};
 
-use super::{Chmod, Origin};
+use super::{Chmod, Mount, Origin};
 
 /// One instruction, with all its variables expanded.
 #[derive(Clone, Debug)]
@@ -42,10 +42,24 @@ pub struct Run {
     /// As `USER` said: names or ids, empty for root.
     pub user: String,
     pub network: Network,
+    /// In the order of mounting.
+    pub mounts: Vec<Mount>,
+    /// A heredoc that names its interpreter.
+    pub script: Option<Script>,
+}
+
+/// A file of mode 0755 in `/dev/pipes`, which the command runs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Script {
+    pub name: String,
+    pub content: String,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
+    /// What the build's own `--network` says.
+    Default,
+    /// Only where it is allowed.
     Host,
     None,
 }
@@ -131,16 +145,20 @@ impl Action {
 
 impl Run {
     fn key(&self, key: &mut Hasher) {
-        let Self { argv, env, proxies: _, cwd, user, network } = self;
+        let Self { argv, env, proxies: _, cwd, user, network, mounts, script } = self;
         key.field(b"run");
         list(key, argv.iter().map(String::as_bytes));
         list(key, env.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
         key.field(cwd.as_bytes());
         key.field(user.as_bytes());
         key.field(match network {
+            Network::Default => b"default".as_slice(),
             Network::Host => b"host",
             Network::None => b"none",
         });
+        key.field(&(mounts.len() as u64).to_le_bytes());
+        mounts.iter().for_each(|mount| mount.key(key));
+        list(key, script.iter().flat_map(|Script { name, content }| [name.as_bytes(), content.as_bytes()]));
     }
 }
 
@@ -174,6 +192,7 @@ fn list<'a>(key: &mut Hasher, items: impl Iterator<Item = &'a [u8]>) {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{BindMount, CacheMount, SecretMount, Sharing};
     use super::*;
 
     fn run() -> Run {
@@ -184,8 +203,54 @@ mod tests {
             proxies: vec![],
             cwd: text("/"),
             user: text(""),
-            network: Network::Host,
+            network: Network::Default,
+            mounts: vec![],
+            script: None,
         }
+    }
+
+    fn secret() -> Mount {
+        let (id, target) = ("id".to_owned(), Some("/run/secrets/id".to_owned()));
+        Mount::Secret(SecretMount { id, target, variable: None, required: false, mode: 0o400, uid: 0, gid: 0 })
+    }
+
+    #[test]
+    fn every_field_of_a_mount_is_in_the_key() {
+        let of = |mount: Mount| key(&Action::Run(Run { mounts: vec![mount], ..run() }));
+        let cache = || CacheMount {
+            target: "/c".into(),
+            id: "c".into(),
+            from: None,
+            source: String::new(),
+            sharing: Sharing::Shared,
+            writable: true,
+            mode: None,
+            uid: None,
+            gid: None,
+        };
+        let bind = |source: &str, writable| {
+            let source = source.to_owned();
+            Mount::Bind(BindMount { target: "/c".into(), from: CopyFrom::Context, source, writable })
+        };
+        let keys = [
+            of(secret()),
+            of(Mount::Cache(cache())),
+            of(Mount::Cache(CacheMount { target: "/d".into(), ..cache() })),
+            of(Mount::Cache(CacheMount { id: "d".into(), ..cache() })),
+            of(Mount::Cache(CacheMount { from: Some(CopyFrom::Stage(0)), ..cache() })),
+            of(Mount::Cache(CacheMount { source: "s".into(), ..cache() })),
+            of(Mount::Cache(CacheMount { sharing: Sharing::Locked, ..cache() })),
+            of(Mount::Cache(CacheMount { writable: false, ..cache() })),
+            of(Mount::Cache(CacheMount { mode: Some(0), ..cache() })),
+            of(Mount::Cache(CacheMount { uid: Some(0), ..cache() })),
+            of(Mount::Cache(CacheMount { gid: Some(0), ..cache() })),
+            of(bind("", false)),
+            of(bind("a", false)),
+            of(bind("", true)),
+            of(Mount::Tmpfs { target: "/c".into(), size: None }),
+            of(Mount::Tmpfs { target: "/c".into(), size: Some(1) }),
+        ];
+        assert_eq!(keys.iter().collect::<std::collections::BTreeSet<_>>().len(), keys.len());
     }
 
     fn key(action: &Action) -> Digest {
@@ -198,7 +263,7 @@ mod tests {
     fn whatever_a_run_sees_is_in_its_key() {
         let same = key(&Action::Run(run()));
         assert_eq!(same, key(&Action::Run(run())));
-        let changes: [fn(&mut Run); 7] = [
+        let changes: [fn(&mut Run); 11] = [
             |run| run.argv[2].push('y'),
             |run| run.argv.push(String::new()),
             |run| run.env[0].1.push('2'),
@@ -206,6 +271,10 @@ mod tests {
             |run| run.cwd.push('a'),
             |run| run.user.push('0'),
             |run| run.network = Network::None,
+            |run| run.network = Network::Host,
+            |run| run.mounts.push(Mount::Tmpfs { target: "/t".into(), size: None }),
+            |run| run.mounts.push(secret()),
+            |run| run.script = Some(Script { name: "E".into(), content: "#!/bin/sh".into() }),
         ];
         for (number, change) in changes.into_iter().enumerate() {
             let mut changed = run();

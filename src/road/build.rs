@@ -3,7 +3,7 @@
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use crate::build::{Built, Context, Epochs};
+use crate::build::{Built, Context, Epochs, RunOptions};
 use crate::dockerfile;
 use crate::event::{Event, Events};
 use crate::graph::{self, Graph};
@@ -23,6 +23,8 @@ pub struct Recipe {
     pub options: graph::Options,
     pub epochs: Epochs,
     pub no_cache: bool,
+    /// For its RUNs.
+    pub run: RunOptions,
 }
 
 /// Where a built image goes.

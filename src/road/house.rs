@@ -69,7 +69,13 @@ impl House {
     /// Builds, until it is done or interrupted; then what runs is ended, and the store is one that the next build can
     /// use.
     pub(super) async fn build(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
-        let plan = Plan { graph, context: recipe.context.clone(), epochs: recipe.epochs, no_cache: recipe.no_cache };
+        let plan = Plan {
+            graph,
+            context: recipe.context.clone(),
+            epochs: recipe.epochs,
+            no_cache: recipe.no_cache,
+            run: recipe.run.clone(),
+        };
         let building = build::build(&plan, Arc::clone(&self.workshop), sink);
         tokio::pin!(building);
         let mut interrupt = self.interrupt.clone();

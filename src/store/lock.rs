@@ -1,6 +1,6 @@
 //! Locks that a dead process does not hold: the kernel lets go of a flock when its last descriptor closes.
 
-use std::fs::File;
+use std::fs::{File, TryLockError};
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
@@ -24,5 +24,15 @@ impl Lock {
         let file = File::options().write(true).open(path).ok()?;
         file.try_lock().ok()?;
         Some(Self { _file: file })
+    }
+
+    /// The lock, if nobody holds it in a way that stands against ours.
+    pub(super) fn try_hold(path: &Path, alone: bool) -> io::Result<Option<Self>> {
+        let file = File::options().write(true).create(true).truncate(false).mode(0o600).open(path)?;
+        match if alone { file.try_lock() } else { file.try_lock_shared() } {
+            Ok(()) => Ok(Some(Self { _file: file })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(error)) => Err(error),
+        }
     }
 }

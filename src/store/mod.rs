@@ -7,12 +7,15 @@
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
 //! | `layers/ID` | unpacked layers for RUN |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
+//! | `caches/HEX/N` | what RUN steps keep in cache mounts |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
 
 mod blobs;
+mod caches;
 mod folder;
 mod lock;
 
 pub use blobs::{BlobWriter, VerifiedReader};
+pub use caches::{CacheFolder, Hold};
 pub use folder::{Store, StoreError, WorkFolder};
 pub use lock::Lock;

@@ -41,6 +41,26 @@ pub struct BuildArgs {
     #[arg(long)]
     pub pull: bool,
 
+    /// Give RUN --mount=type=secret a secret: id=ID[,src=FILE] or id=ID,env=VARIABLE
+    // Not parsed by clap, which would print what it refuses.
+    #[arg(long, value_name = "id=ID,src=FILE", help_heading = "RUN")]
+    pub secret: Vec<String>,
+    /// Add a name to /etc/hosts
+    #[arg(long, value_name = "NAME:IP", help_heading = "RUN")]
+    pub add_host: Vec<String>,
+    /// The network of a RUN that names none: default, none or host
+    #[arg(long, value_name = "MODE", help_heading = "RUN")]
+    pub network: Option<String>,
+    /// Allow what the Dockerfile may ask for: network.host
+    #[arg(long, value_name = "RIGHT", help_heading = "RUN")]
+    pub allow: Vec<String>,
+    /// Size of /dev/shm [default: 64m]
+    #[arg(long, value_name = "BYTES", help_heading = "RUN")]
+    pub shm_size: Option<String>,
+    /// Set a limit, e.g. nofile=1024:4096; -1 is none
+    #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "RUN")]
+    pub ulimit: Vec<String>,
+
     /// Name the image: [HOST[:PORT]/]REPOSITORY[:TAG]
     #[arg(long, short, value_name = "REF", help_heading = "Result")]
     pub tag: Vec<String>,

@@ -26,8 +26,6 @@ const COMMANDS: &[&str] = &[
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
 /// for `docker build`'s sake) and of the design. `true` is a flag that takes a value.
 const BUILD: &[(&str, Option<char>, bool)] = &[
-    ("add-host", None, true),
-    ("allow", None, true),
     ("annotation", None, true),
     ("attest", None, true),
     ("builder", None, true),
@@ -49,17 +47,13 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("isolation", None, true),
     ("memory", Some('m'), true),
     ("memory-swap", None, true),
-    ("network", None, true),
     ("no-cache-filter", None, true),
     ("policy", None, true),
     ("print", None, true),
     ("rm", None, false),
-    ("secret", None, true),
     ("security-opt", None, true),
-    ("shm-size", None, true),
     ("squash", None, false),
     ("ssh", None, true),
-    ("ulimit", None, true),
 ];
 
 /// Flags of the road in the design.

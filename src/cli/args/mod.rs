@@ -224,12 +224,11 @@ mod tests {
     #[test]
     fn flags_that_buildx_has_and_we_have_not_are_refused_by_name() {
         for (line, words) in [
-            ("build --secret id=x .", "`--secret` is not supported yet"),
             ("build --ssh default .", "`--ssh` is not supported yet"),
             ("build --ssh=default .", "`--ssh` is not supported yet"),
             ("build --check .", "`--check` is not supported yet"),
             ("build --cache-from type=gha --cache-to type=gha .", "`--cache-from` is not supported yet"),
-            ("build --network host .", "`--network` is not supported yet"),
+            ("build --annotation a=b .", "`--annotation` is not supported yet"),
             ("build -m 1g .", "`--memory` is not supported yet"),
             ("build --compression zstd .", "`--compression` is not supported yet"),
             ("--compression zstd Dockerfile", "`--compression` is not supported yet"),

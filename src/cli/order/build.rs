@@ -6,6 +6,7 @@ use super::super::args::BuildArgs;
 use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings, build_args, labels, platform};
 use super::super::{Failure, files, home};
+use super::run_options::run_options;
 use super::{BuildOrder, DockerfileText, ImageOrder, context, dockerfile};
 use crate::graph::Contexts;
 use crate::image::Reference;
@@ -42,6 +43,7 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         outputs,
         iidfile: args.iidfile.clone(),
         metadata_file: args.metadata_file.clone(),
+        run: run_options(args, given)?,
         registry,
         home: home::folder(given.env)?,
     })

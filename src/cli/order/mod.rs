@@ -2,6 +2,7 @@
 
 mod build;
 mod road;
+mod run_options;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -12,6 +13,7 @@ use super::args::{Cli, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
+use crate::build::RunOptions;
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
@@ -102,6 +104,7 @@ pub struct BuildOrder {
     /// Gets the digest of the image's config.
     pub iidfile: Option<PathBuf>,
     pub metadata_file: Option<PathBuf>,
+    pub run: RunOptions,
     pub registry: RegistrySettings,
     pub home: PathBuf,
 }

@@ -1,0 +1,335 @@
+//! `RUN --mount=`: what a command finds beside its own file system.
+//!
+//! A stage or image is mounted as it is unpacked. Files of the context are first laid out as a layer of their own, so
+//! that the command sees what `.dockerignore` lets it see, and nothing that changes while it runs.
+
+use std::collections::BTreeMap;
+use std::fs::{self, DirBuilder};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Mount, SecretMount, Sharing, SshMount};
+use crate::image::{Descriptor, Digest, Hasher, MediaType};
+use crate::layer::{Content, Entry, LayerPath, Packing, Times, Tree, View, pack};
+use crate::sandbox::{self, Mounted};
+use crate::secret::Secret;
+use crate::store::{CacheFolder, Hold, Store, WorkFolder};
+
+use super::copy::place;
+use super::draft::Draft;
+use super::run::overlay;
+use super::snapshot::{Layer, Snapshot};
+use super::stage::{Files, Run, StepRecord};
+use super::workshop::{Workshop, blocking, inside};
+use super::{BuildError, Problem, Sink, Source};
+
+/// The name of what was laid out, in its layer.
+const LAID: &str = "m";
+
+/// How often it is tried again to get hold of a cache that another step holds.
+const PATIENCE: Duration = Duration::from_millis(50);
+
+/// What the mounts of a RUN take files from, looked up; by the mount's place in the list.
+pub(super) type Sources = BTreeMap<usize, Files>;
+
+/// Mounts, ready for the sandbox.
+#[derive(Default)]
+pub(super) struct Ready {
+    pub mounts: Vec<ReadyMount>,
+    pub variables: Vec<(String, Secret)>,
+    /// Held for as long as the command runs.
+    pub caches: Vec<CacheFolder>,
+}
+
+pub(super) struct ReadyMount {
+    pub target: String,
+    pub what: ReadyWhat,
+}
+
+pub(super) enum ReadyWhat {
+    /// Layers by their names, the topmost first.
+    Layers {
+        lower: Vec<String>,
+        source: PathBuf,
+        writable: bool,
+    },
+    Other(Mounted),
+}
+
+impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
+    /// Looks up what the mounts of a RUN take files from, and adds what is there to the step's key.
+    pub(super) async fn mount_sources(&self, run: &graph::Run, key: &mut Hasher) -> Result<Sources, BuildError> {
+        let mut sources = Sources::new();
+        for (at, mount) in run.mounts.iter().enumerate() {
+            let (from, source) = match mount {
+                Mount::Bind(BindMount { from, source, .. }) => (from, source),
+                Mount::Cache(CacheMount { from: Some(from), source, .. }) => (from, source),
+                Mount::Cache(_) | Mount::Tmpfs { .. } | Mount::Secret(_) | Mount::Ssh(_) => continue,
+            };
+            let files = self.pick(&whole(from, source)).await.map_err(of_a_mount)?;
+            key.field(files.digest.as_bytes());
+            sources.insert(at, files);
+        }
+        Ok(sources)
+    }
+
+    /// Makes ready what a RUN mounts.
+    pub(super) async fn mounts(&self, run: &graph::Run, mut sources: Sources) -> Result<Ready, BuildError> {
+        let mut ready = Ready::default();
+        let mut caches = BTreeMap::new();
+        for (at, mount) in run.mounts.iter().enumerate() {
+            let files = sources.remove(&at);
+            match mount {
+                Mount::Bind(bind) => {
+                    let Some(files) = files else { continue };
+                    let what = self.bind(bind, files).await?;
+                    ready.mounts.push(ReadyMount { target: bind.target.clone(), what });
+                }
+                Mount::Cache(cache) => {
+                    let wanted = Wanted::new(cache, files, self.namespace());
+                    let held = caches.entry(wanted.name).or_insert((cache.sharing, Vec::new()));
+                    // Twice in one command it is one cache, held in the stricter way.
+                    held.0 = held.0.max(cache.sharing);
+                    let place = ready.mounts.len();
+                    held.1.push((place, wanted));
+                    // Put right below, once it is known which instance it is.
+                    let what = ReadyWhat::Other(Mounted::Tmpfs { size: None });
+                    ready.mounts.push(ReadyMount { target: cache.target.clone(), what });
+                }
+                Mount::Tmpfs { target, size } => {
+                    let what = ReadyWhat::Other(Mounted::Tmpfs { size: *size });
+                    ready.mounts.push(ReadyMount { target: target.clone(), what });
+                }
+                Mount::Secret(secret) => self.secret(secret, &mut ready)?,
+                Mount::Ssh(SshMount { id, required, .. }) => {
+                    if *required {
+                        return Err(Problem::NoAgent(id.clone()).into());
+                    }
+                }
+            }
+        }
+        if let Some(graph::Script { name, content }) = &run.script {
+            let content = Secret::new(content.as_bytes());
+            let what = Mounted::File { content, mode: 0o755, uid: 0, gid: 0, executable: true };
+            ready.mounts.push(ReadyMount { target: format!("/dev/pipes/{name}"), what: ReadyWhat::Other(what) });
+        }
+        // In the order of their names, so that no two steps wait for each other.
+        for (name, (sharing, uses)) in caches {
+            let folder = self.workshop.hold_cache(name, sharing).await?;
+            for (place, wanted) in uses {
+                ready.mounts[place].what = ReadyWhat::Other(self.cache(&folder, wanted).await?);
+            }
+            ready.caches.push(folder);
+        }
+        Ok(ready)
+    }
+
+    async fn bind(&self, bind: &BindMount, files: Files) -> Result<ReadyWhat, BuildError> {
+        let (snapshot, source) = match &files.snapshot {
+            Some(snapshot) => (snapshot.clone(), PathBuf::from(&bind.source)),
+            None => {
+                let layer = self.laid_out(&whole(&bind.from, &bind.source), files).await?;
+                (Snapshot { layers: vec![layer] }, PathBuf::from(LAID))
+            }
+        };
+        let lower = self.workshop.unpacked(&snapshot).await?;
+        Ok(ReadyWhat::Layers { lower, source, writable: bind.writable })
+    }
+
+    fn secret(&self, secret: &SecretMount, ready: &mut Ready) -> Result<(), BuildError> {
+        let SecretMount { id, target, variable, required, mode, uid, gid } = secret;
+        let Some(value) = self.options.secrets.get(id) else {
+            return match required {
+                true => Err(Problem::SecretNotFound(id.clone()).into()),
+                false => Ok(()),
+            };
+        };
+        let value = || Secret::new(value.expose());
+        if let Some(variable) = variable {
+            ready.variables.push((variable.clone(), value()));
+        }
+        if let Some(target) = target {
+            let (mode, uid, gid) = (*mode, *uid, *gid);
+            let what = Mounted::File { content: value(), mode, uid, gid, executable: false };
+            ready.mounts.push(ReadyMount { target: target.clone(), what: ReadyWhat::Other(what) });
+        }
+        Ok(())
+    }
+
+    /// Fills the cache where it is new.
+    async fn cache(&self, folder: &CacheFolder, wanted: Wanted) -> Result<Mounted, BuildError> {
+        let Wanted { cache, files, name: _ } = wanted;
+        let (path, writable) = (folder.data(), cache.writable);
+        let from = cache.from.is_some();
+        let source = if from { LAID.to_owned() } else { cache.source.clone() };
+        if !path.exists() {
+            match files {
+                Some(files) => {
+                    let copy = cache.from.as_ref().map(|from| whole(from, &cache.source));
+                    let Some(copy) = copy else { return Err(Problem::Worker.into()) };
+                    let layer = self.laid_out(&copy, files).await?;
+                    self.workshop.unpack_into(&layer, &path).await?;
+                }
+                None if [cache.mode, cache.uid, cache.gid] == [None; 3] => make_empty(&path)?,
+                None => {
+                    let root = Entry {
+                        uid: cache.uid.unwrap_or(0),
+                        gid: cache.gid.unwrap_or(0),
+                        ..Entry::directory(cache.mode.unwrap_or(0o755))
+                    };
+                    let tree = Tree { entries: [(LayerPath::root(), root)].into(), ..Tree::default() };
+                    let layer = self.workshop.keep_laid(tree, self.epochs.layers()).await?;
+                    self.workshop.unpack_into(&layer, &path).await?;
+                }
+            }
+        }
+        Ok(Mounted::Folder { path, source: source.into(), writable })
+    }
+
+    /// What was picked, as a layer in which it is called [`LAID`].
+    async fn laid_out(&self, copy: &Copy, files: Files) -> Result<Layer, BuildError> {
+        let mut key = Hasher::default();
+        key.field(b"locus-push laid out 1");
+        key.field(files.digest.as_bytes());
+        let key = key.finish();
+        let store = &self.workshop.store;
+        if let Some(StepRecord { diff_id, blob }) = store.step::<StepRecord>(&key)
+            && store.blob_size(&blob.digest) == Some(blob.size)
+        {
+            return Ok(Layer { diff_id, blob, from: None });
+        }
+        if let Some(snapshot) = &files.snapshot {
+            self.workshop.tars(snapshot).await?;
+        }
+        let mut draft = Draft::over(Arc::new(View::default()));
+        place(copy, &files.picked, None, &mut draft)?;
+        let layer = self.workshop.keep_laid(draft.finish(), self.epochs.layers()).await?;
+        let Layer { diff_id, blob, .. } = layer.clone();
+        store.keep_step(&key, &StepRecord { diff_id, blob })?;
+        Ok(layer)
+    }
+
+    fn namespace(&self) -> &str {
+        self.graph.options().build_args.get("BUILDKIT_CACHE_MOUNT_NS").map_or("", String::as_str)
+    }
+}
+
+/// A use of a cache.
+struct Wanted {
+    name: Digest,
+    cache: CacheMount,
+    files: Option<Files>,
+}
+
+impl Wanted {
+    /// What makes two mounts the same cache: the id, and what the cache holds when it is new.
+    fn new(cache: &CacheMount, files: Option<Files>, namespace: &str) -> Self {
+        let CacheMount { id, mode, uid, gid, .. } = cache;
+        let mut name = Hasher::default();
+        name.field(b"locus-push cache 1");
+        name.field(namespace.as_bytes());
+        name.field(id.as_bytes());
+        match &files {
+            Some(files) => name.field(files.digest.as_bytes()),
+            None => [mode, uid, gid].into_iter().for_each(|number| name.field(format!("{number:?}").as_bytes())),
+        }
+        Self { name: name.finish(), cache: cache.clone(), files }
+    }
+}
+
+impl<S: Source> Workshop<S> {
+    /// Waits until the cache can be had in the way that is wanted.
+    async fn hold_cache(&self, name: Digest, sharing: Sharing) -> Result<CacheFolder, BuildError> {
+        let (hold, instances) = match sharing {
+            Sharing::Shared => (Hold::Shared, 1),
+            Sharing::Locked => (Hold::Exclusive, 1),
+            // Far more than steps run at the same time.
+            Sharing::Private => (Hold::Exclusive, 64),
+        };
+        let mut instance = 0;
+        loop {
+            if self.stopper.stopped() {
+                return Err(Problem::Interrupted.into());
+            }
+            let store = self.store.clone();
+            if let Some(folder) = blocking(move || Ok(store.cache(&name, instance, hold)?)).await? {
+                return Ok(folder);
+            }
+            instance = (instance + 1) % instances;
+            if instance == 0 {
+                tokio::time::sleep(PATIENCE).await;
+            }
+        }
+    }
+
+    /// Keeps a tree as a layer that is never part of an image: it is not compressed.
+    async fn keep_laid(&self, tree: Tree<Content>, epoch: crate::layer::Epoch) -> Result<Layer, BuildError> {
+        let (store, threads) = (self.store.clone(), self.threads);
+        blocking(move || {
+            let mut blob = store.blob_writer()?;
+            let tar = |diff_id: &Digest| fs::File::open(store.tar_path(diff_id));
+            let packed = pack(&tree, Times::Constant(epoch), Packing::None, threads, &tar, &mut blob)?;
+            blob.commit(Some(&packed.blob))?;
+            store.keep_tree(&packed.index.diff_id, &packed.index)?;
+            let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), packed.blob, packed.size);
+            Ok(Layer { diff_id: packed.index.diff_id, blob, from: None })
+        })
+        .await
+    }
+}
+
+/// Gives a RUN's mounts their upper directories, below `folder`.
+pub(super) fn for_sandbox(
+    ready: Vec<ReadyMount>,
+    store: &Store,
+    folder: &WorkFolder,
+) -> Result<Vec<sandbox::Mount>, BuildError> {
+    let mut mounts = Vec::new();
+    for (number, ReadyMount { target, what }) in ready.into_iter().enumerate() {
+        let what = match what {
+            ReadyWhat::Other(mounted) => mounted,
+            ReadyWhat::Layers { lower, source, writable } => {
+                let below = format!("mount-{number}");
+                folder.make(&below, 0o700)?;
+                Mounted::Layers { layers: overlay(store, folder, &below, lower)?, source, writable }
+            }
+        };
+        mounts.push(sandbox::Mount { target: target.into(), what });
+    }
+    Ok(mounts)
+}
+
+/// A COPY that takes what is mounted as it is.
+fn whole(from: &CopyFrom, source: &str) -> Copy {
+    let source = graph::Source::Path { pattern: source.to_owned(), is_pattern: false, directory_only: false };
+    Copy {
+        from: from.clone(),
+        sources: vec![source],
+        destination: format!("/{LAID}"),
+        chown: None,
+        chmod: None,
+        link: true,
+        exclude: Vec::new(),
+        unpack: false,
+    }
+}
+
+fn of_a_mount(mut error: BuildError) -> BuildError {
+    if let Problem::NotFound { verb, .. } = error.problem.as_mut() {
+        *verb = "RUN --mount";
+    }
+    error
+}
+
+/// Another step may make it at the same time, which is as well.
+fn make_empty(path: &Path) -> Result<(), BuildError> {
+    let failed = |error| inside("making a cache", error);
+    match DirBuilder::new().mode(0o755).create(path) {
+        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed),
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        Err(error) => Err(failed(error)),
+    }
+}

@@ -1,0 +1,92 @@
+//! What a build was asked for beside the Dockerfile, for its RUNs.
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use crate::graph::{Network, Run};
+use crate::image::Hasher;
+use crate::sandbox::{self, Limit};
+use crate::secret::Secret;
+
+use super::{BuildError, Problem};
+
+/// The name that BuildKit gives the machine of a RUN.
+const HOSTNAME: &str = "buildkitsandbox";
+
+/// How every RUN of a build is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// `--secret`, by id.
+    pub secrets: BTreeMap<String, Arc<Secret>>,
+    /// What a RUN's machine is called.
+    pub hostname: String,
+    /// `--add-host`: names in `/etc/hosts`.
+    pub hosts: Vec<(String, IpAddr)>,
+    /// The network of a RUN that names none.
+    pub network: Network,
+    /// `--allow network.host`.
+    pub host_network: bool,
+    /// Bytes of `/dev/shm`.
+    pub shm_size: Option<u64>,
+    pub limits: Vec<Limit>,
+}
+
+impl Default for RunOptions {
+    fn default() -> Self {
+        Self {
+            secrets: BTreeMap::new(),
+            hostname: HOSTNAME.to_owned(),
+            hosts: Vec::new(),
+            network: Network::Default,
+            host_network: false,
+            shm_size: None,
+            limits: Vec::new(),
+        }
+    }
+}
+
+impl RunOptions {
+    /// The network that a RUN gets.
+    pub(super) fn network_of(&self, run: &Run) -> Result<sandbox::Network, BuildError> {
+        let asked = match run.network {
+            Network::Default => self.network,
+            asked => asked,
+        };
+        match asked {
+            Network::None => Ok(sandbox::Network::None),
+            Network::Host if run.network == Network::Host && !self.host_network => Err(Problem::HostNetwork.into()),
+            // The host's own is what there is.
+            Network::Default | Network::Host => Ok(sandbox::Network::Host),
+        }
+    }
+
+    /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets.
+    pub(super) fn key(&self, key: &mut Hasher) {
+        let Self { secrets: _, hostname, hosts, network, host_network: _, shm_size, limits } = self;
+        key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?}").as_bytes());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::image::Digest;
+
+    fn key(options: &RunOptions) -> Digest {
+        let mut key = Hasher::default();
+        options.key(&mut key);
+        key.finish()
+    }
+
+    #[test]
+    fn what_a_command_can_see_is_in_the_key_and_a_secret_is_not() {
+        let plain = RunOptions::default();
+        let secret = BTreeMap::from([("id".to_owned(), Arc::new(Secret::new("canary")))]);
+        assert_eq!(key(&plain), key(&RunOptions { secrets: secret, ..RunOptions::default() }));
+        let hosts = vec![("db".to_owned(), [10, 0, 0, 1].into())];
+        assert_ne!(key(&plain), key(&RunOptions { hosts, ..RunOptions::default() }));
+        assert_ne!(key(&plain), key(&RunOptions { network: Network::None, ..RunOptions::default() }));
+        assert_ne!(key(&plain), key(&RunOptions { shm_size: Some(1), ..RunOptions::default() }));
+    }
+}
