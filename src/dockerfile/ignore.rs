@@ -66,6 +66,17 @@ impl Ignore {
         self.patterns.is_empty()
     }
 
+    /// Whether a pattern takes paths back in (`!`).
+    pub fn takes_back(&self) -> bool {
+        self.patterns.iter().any(|pattern| pattern.includes)
+    }
+
+    /// Whether one pattern leaves out all that a context has: `*`, `**` or `**/*`.
+    pub fn leaves_nothing(&self) -> bool {
+        let all = ["*", "**", "**/*"].map(Pattern::parse);
+        !self.takes_back() && self.patterns.iter().any(|pattern| all.contains(&Ok(pattern.clone())))
+    }
+
     /// Whether `path` (relative, slashes) is left out. The last pattern that matches it, or a folder above
     /// it, decides. The root itself always stays.
     pub fn ignored(&self, path: &str) -> bool {
@@ -313,6 +324,21 @@ mod tests {
             ("docs\n!docs", "docs", false),
         ] {
             assert_eq!(Ignore::parse(text).unwrap().may_skip_dir(dir), skip, "{text:?} {dir:?}");
+        }
+    }
+
+    #[test]
+    fn a_file_says_whether_it_takes_back_and_whether_it_leaves_nothing() {
+        for (text, takes_back, leaves_nothing) in [
+            ("", false, false),
+            ("a*\n**/*", false, true),
+            ("/*/", false, true),
+            ("**", false, true),
+            ("**/*.md", false, false),
+            ("*\n!a", true, false),
+        ] {
+            let ignore = Ignore::parse(text).unwrap();
+            assert_eq!((ignore.takes_back(), ignore.leaves_nothing()), (takes_back, leaves_nothing), "{text:?}");
         }
     }
 

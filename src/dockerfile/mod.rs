@@ -15,6 +15,7 @@ pub mod glob;
 pub mod heredoc;
 pub mod ignore;
 pub mod instruction;
+pub mod lint;
 pub mod mount;
 pub mod nearest;
 pub mod script;

@@ -1,0 +1,4 @@
+from scratch
+Copy a /
+copy b /
+ENV A=1

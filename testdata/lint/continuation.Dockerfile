@@ -1,0 +1,8 @@
+FROM scratch
+COPY a \
+
+  b /
+# fine
+COPY c \
+  # a comment is no empty line
+  d /

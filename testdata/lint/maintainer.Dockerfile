@@ -1,0 +1,3 @@
+FROM scratch
+MAINTAINER me@example.org
+LABEL org.opencontainers.image.authors="me@example.org"

@@ -1,0 +1,4 @@
+FROM scratch
+ENV A b c
+LABEL d e
+ENV F=g
