@@ -56,7 +56,7 @@ impl Context {
     }
 
     /// `<Dockerfile>.dockerignore` wins over the context's own.
-    fn ignore(&self) -> Result<Ignore, BuildError> {
+    pub fn ignore(&self) -> Result<Ignore, BuildError> {
         let beside = self.dockerfile.as_ref().map(|file| {
             let mut name = file.clone().into_os_string();
             name.push(".dockerignore");

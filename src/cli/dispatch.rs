@@ -7,10 +7,12 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::order::{BuildOrder, Command, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task};
+use super::order::{
+    BuildOrder, Call, CheckOrder, Command, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
+};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, Output, itself, runtime};
+use super::{Failure, Output, check, itself, runtime};
 use crate::build::{Context, Epochs, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -49,6 +51,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Version => Ok(itself::version()),
         Command::Road(order) => runtime::run(|interrupt| road(*order, source_date, events, interrupt)),
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
+        Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
@@ -139,6 +142,25 @@ async fn build(
         write(&path, &format!("{metadata:#}\n"))?;
     }
     Ok(Done::new(answer(&image, &pushed), metadata))
+}
+
+async fn check(
+    order: CheckOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let CheckOrder { image, call, registry, home } = order;
+    let recipe = recipe(image, source_date)?;
+    let told = match call {
+        Call::Check => {
+            let options = house(home, registry, events, interrupt);
+            road::check(&recipe, &options).await.map(|checked| check::warnings(checked, &recipe.shown, &recipe.text))
+        }
+        Call::Outline => road::outline(&recipe).map(|(target, outline)| check::outline(&target, &outline)),
+        Call::Targets => road::targets(&recipe).map(|targets| check::targets(&targets)),
+    };
+    told.map_err(|error| failure(error, &recipe.shown, &recipe.text))
 }
 
 /// What was pushed, by digest; else the image's own digest.

@@ -87,6 +87,18 @@ impl Place {
         Self { file: file.to_owned(), line: span.line, source }
     }
 
+    /// The form that a person reads, with a line feed at its end.
+    pub(super) fn words(&self) -> String {
+        let mut out = format!("  --> {}:{}\n", escape::text(&self.file), self.line);
+        for line in self.source.iter().take(SHOWN_LINES) {
+            out += &format!("   |  {}\n", escape::text(line));
+        }
+        if self.source.len() > SHOWN_LINES {
+            out += &format!("   |  … ({} more lines)\n", self.source.len() - SHOWN_LINES);
+        }
+        out
+    }
+
     /// The one line of `text` in which the byte `offset` stands.
     pub fn at_byte(file: &str, text: &str, offset: usize) -> Self {
         let before = text.get(..offset.min(text.len())).unwrap_or(text);
@@ -198,13 +210,7 @@ impl Failure {
     pub fn words(&self, paint: Paint) -> String {
         let mut out = labelled(&paint.error("error"), "error", &self.message);
         if let Some(place) = &self.place {
-            out += &format!("  --> {}:{}\n", escape::text(&place.file), place.line);
-            for line in place.source.iter().take(SHOWN_LINES) {
-                out += &format!("   |  {}\n", escape::text(line));
-            }
-            if place.source.len() > SHOWN_LINES {
-                out += &format!("   |  … ({} more lines)\n", place.source.len() - SHOWN_LINES);
-            }
+            out += &place.words();
         }
         for (index, line) in self.last_lines.iter().enumerate() {
             let label = if index == 0 { "   = last lines: " } else { "                 " };

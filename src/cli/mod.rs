@@ -5,6 +5,7 @@
 //! ```
 
 mod args;
+mod check;
 mod dispatch;
 mod duration;
 mod environment;
@@ -30,7 +31,9 @@ use std::process::ExitCode;
 pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase, Place};
-pub use order::{BuildOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, World};
+pub use order::{
+    BuildOrder, CheckOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, World,
+};
 pub use output::Output;
 pub use screen::{Paint, Progress, Screen};
 pub use settings::{RegistrySettings, Session};

@@ -11,6 +11,10 @@ use crate::road::RoadError;
 pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
     match error {
         RoadError::Parse(faults) => Failure::dockerfile(shown, text, &faults),
+        RoadError::Checks(error) => {
+            Failure::new(Kind::Build, Phase::Dockerfile, error.to_string()).hint(super::check::OPTIONS)
+        }
+        RoadError::Violations(verdict) => Failure::new(Kind::Difference, Phase::Dockerfile, verdict),
         RoadError::Plan(error) => plan(&error, shown, text),
         RoadError::Build(error) => build_failed(error, shown, text),
         RoadError::Push(error) => Failure::push(error.to_string()).hints(error.hint()),

@@ -19,7 +19,7 @@ pub(super) const PROXIES: [&str; 10] = [
 ];
 
 /// The ARGs that need no default: usable in FROM as they are, in a stage after `ARG NAME`.
-pub(super) fn predefined(target: &Platform, build: &Platform, target_stage: &str) -> BTreeMap<String, String> {
+pub fn predefined(target: &Platform, build: &Platform, target_stage: &str) -> BTreeMap<String, String> {
     let mut args = BTreeMap::new();
     for (prefix, platform) in [("TARGET", target), ("BUILD", build)] {
         args.insert(format!("{prefix}PLATFORM"), platform.to_string());

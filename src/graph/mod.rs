@@ -20,6 +20,7 @@ mod signal;
 mod source_date;
 mod step;
 
+pub use args::predefined;
 pub use chmod::Chmod;
 pub use contexts::{BadContext, Contexts, Origin};
 pub use error::{PlanError, Problem};

@@ -12,7 +12,7 @@ use crate::registry::{Pushed, Pusher};
 use crate::store::{Store, StoreError};
 
 use super::house::base_blobs;
-use super::{House, HouseOptions, RoadError};
+use super::{House, HouseOptions, RoadError, check};
 
 /// An image to be built.
 pub struct Recipe {
@@ -43,7 +43,7 @@ pub struct Outputs {
     pub tags: Vec<Reference>,
 }
 
-/// Reads and plans: nothing but the text is looked at.
+/// Reads, plans and warns: nothing but the text and `.dockerignore` is looked at.
 pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError> {
     let file = dockerfile::parse(&recipe.text)?;
     let graph = graph::plan(&file, &recipe.options)?;
@@ -52,6 +52,7 @@ pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError
         instructions: file.instructions.len(),
         stages: graph.stages(),
     });
+    check::warn(&file, &graph, recipe, events)?;
     Ok(graph)
 }
 

@@ -4,6 +4,7 @@ use crate::aws::ConnectError;
 use crate::build::BuildError;
 use crate::deploy::DeployError;
 use crate::dockerfile::ParseErrors;
+use crate::dockerfile::lint::BadOptions;
 use crate::graph::PlanError;
 use crate::image::{BadReference, LayoutError};
 use crate::registry::{PushError, SetupError};
@@ -13,6 +14,11 @@ use crate::store::StoreError;
 pub enum RoadError {
     #[error("{0}")]
     Parse(#[from] ParseErrors),
+    #[error(transparent)]
+    Checks(#[from] BadOptions),
+    /// What is wrong is only warned of, but the file says `# check=error=true`.
+    #[error("{0}")]
+    Violations(String),
     #[error(transparent)]
     Plan(#[from] PlanError),
     #[error(transparent)]

@@ -4,11 +4,13 @@
 //! images, the build. Only an image that exists changes the cloud.
 
 mod build;
+mod check;
 mod error;
 mod house;
 mod local;
 
 pub use build::{Output, Outputs, Recipe, build, push_layout, recipe_graph};
+pub use check::{Checked, check, outline, targets};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;

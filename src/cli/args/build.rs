@@ -60,6 +60,12 @@ pub struct BuildArgs {
     /// Set a limit, e.g. nofile=1024:4096; -1 is none
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "RUN")]
     pub ulimit: Vec<String>,
+    /// Build nothing; tell what BuildKit's checks say of the Dockerfile. Exit code 1 if there is something
+    #[arg(long, conflicts_with = "call")]
+    pub check: bool,
+    /// Build nothing; `check`, or list the Dockerfile's `targets`, or what a build takes: `outline`
+    #[arg(long, value_name = "METHOD")]
+    pub call: Option<String>,
 
     /// Name the image: [HOST[:PORT]/]REPOSITORY[:TAG]
     #[arg(long, short, value_name = "REF", help_heading = "Result")]
@@ -101,4 +107,5 @@ const EXAMPLES: &str = "\
 Examples:
   locus-push build -t 127.0.0.1:5000/loaders/os_opendata:1 --push .
   locus-push build -f loaders/os_opendata.Dockerfile -o type=oci,dest=image.tar .
+  locus-push build --check .
   locus-push build --target test --build-arg NODE=20 -o type=oci,dest=layout,tar=false .";

@@ -37,8 +37,8 @@ Examples:
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
-Exit codes: the task's own; 0; 1 one of several loaders failed; 2 usage; 3 build; 4 registry or cloud;
-124 --timeout; 125 the task never started; 130 interrupted.";
+Exit codes: the task's own; 0; 1 --check found something, or one of several loaders failed; 2 usage; 3 build;
+4 registry or cloud; 124 --timeout; 125 the task never started; 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub enum Sub {
@@ -226,7 +226,6 @@ mod tests {
         for (line, words) in [
             ("build --ssh default .", "`--ssh` is not supported yet"),
             ("build --ssh=default .", "`--ssh` is not supported yet"),
-            ("build --check .", "`--check` is not supported yet"),
             ("build --cache-from type=gha --cache-to type=gha .", "`--cache-from` is not supported yet"),
             ("build --annotation a=b .", "`--annotation` is not supported yet"),
             ("build -m 1g .", "`--memory` is not supported yet"),

@@ -7,11 +7,55 @@ use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings, build_args, labels, platform};
 use super::super::{Failure, files, home};
 use super::run_options::run_options;
-use super::{BuildOrder, DockerfileText, ImageOrder, context, dockerfile};
+use super::{BuildOrder, Call, CheckOrder, Command, DockerfileText, ImageOrder, context, dockerfile};
 use crate::graph::Contexts;
 use crate::image::Reference;
 
-pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
+pub(super) fn command(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<Command, Failure> {
+    Ok(match call(args)? {
+        None => Command::Build(Box::new(order(args, registry, given)?)),
+        Some(call) => {
+            builds_nothing(args)?;
+            let image = image(args, given)?;
+            Command::Check(Box::new(CheckOrder { image, call, registry, home: home::folder(given.env)? }))
+        }
+    })
+}
+
+/// What is to be told instead of a build.
+fn call(args: &BuildArgs) -> Result<Option<Call>, Failure> {
+    match args.call.as_deref() {
+        None if args.check => Ok(Some(Call::Check)),
+        None | Some("build") => Ok(None),
+        Some("check") => Ok(Some(Call::Check)),
+        Some("outline") => Ok(Some(Call::Outline)),
+        Some("targets") => Ok(Some(Call::Targets)),
+        Some(method) => {
+            Err(Failure::usage(format!("--call {method}: the methods are build, check, outline and targets"))
+                .hint("the answer as JSON is --json"))
+        }
+    }
+}
+
+/// A flag for a result that there will not be is a misunderstanding.
+fn builds_nothing(args: &BuildArgs) -> Result<(), Failure> {
+    let given = [
+        ("--tag", !args.tag.is_empty()),
+        ("--output", !args.output.is_empty()),
+        ("--push", args.push),
+        ("--iidfile", args.iidfile.is_some()),
+        ("--metadata-file", args.metadata_file.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => {
+            let told = if args.check { "--check" } else { "--call" };
+            Err(Failure::usage(format!("{flag} does not go with {told}, which builds nothing")))
+        }
+    }
+}
+
+fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
     only_false("--provenance", args.provenance.as_deref())?;
     only_false("--sbom", args.sbom.as_deref())?;
     let outputs = outputs(args)?;
@@ -23,10 +67,23 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
     if outputs.contains(&Output::Registry) && tags.is_empty() {
         return Err(Failure::usage("--push needs a name to push to").hint("-t HOST/REPOSITORY:TAG says it"));
     }
+    Ok(BuildOrder {
+        image: image(args, given)?,
+        tags,
+        outputs,
+        iidfile: args.iidfile.clone(),
+        metadata_file: args.metadata_file.clone(),
+        run: run_options(args, given)?,
+        registry,
+        home: home::folder(given.env)?,
+    })
+}
+
+fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
     let none = Default::default();
     let platform = platform(&args.platform, None)?;
     let folder = context(&args.context, given)?;
-    let image = ImageOrder {
+    Ok(ImageOrder {
         dockerfile: source(args, given)?,
         context: folder,
         build_args: build_args(&args.build_arg, &none, given)?,
@@ -36,16 +93,6 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         contexts: contexts(&args.build_context, given)?,
         preserve_modes: args.preserve_modes,
         no_cache: args.no_cache,
-    };
-    Ok(BuildOrder {
-        image,
-        tags,
-        outputs,
-        iidfile: args.iidfile.clone(),
-        metadata_file: args.metadata_file.clone(),
-        run: run_options(args, given)?,
-        registry,
-        home: home::folder(given.env)?,
     })
 }
 

@@ -23,6 +23,7 @@ use crate::image::{Platform, Reference};
 pub enum Command {
     Road(Box<RoadOrder>),
     Build(Box<BuildOrder>),
+    Check(Box<CheckOrder>),
     Push(PushOrder),
     Serve(ServeOrder),
     Completions(clap_complete::Shell),
@@ -109,6 +110,23 @@ pub struct BuildOrder {
     pub home: PathBuf,
 }
 
+/// Something to be told of a Dockerfile; nothing is built.
+#[derive(Debug)]
+pub struct CheckOrder {
+    pub image: ImageOrder,
+    pub call: Call,
+    pub registry: RegistrySettings,
+    pub home: PathBuf,
+}
+
+/// `--call`: what is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Call {
+    Check,
+    Outline,
+    Targets,
+}
+
 #[derive(Debug)]
 pub struct PushOrder {
     pub layout: PathBuf,
@@ -154,7 +172,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let given = Given { env: &world.env, file: file.as_ref(), cwd: &world.cwd };
     let registry = settings::registry(registry, given)?;
     Ok(match &cli.command {
-        Some(Sub::Build(args)) => Command::Build(Box::new(build::order(args, registry, given)?)),
+        Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
         _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
     })
@@ -200,7 +218,8 @@ fn context(path: &Path, given: Given<'_>) -> Result<PathBuf, Failure> {
 
 fn dockerfile(path: &Path, given: Given<'_>) -> Result<DockerfileText, Failure> {
     let absolute = given.cwd.join(path);
-    let shown = path.display().to_string();
+    // Shorter, and still what a person here would call it.
+    let shown = path.strip_prefix(given.cwd).unwrap_or(path).display().to_string();
     let text = files::read_text(&absolute, "Dockerfile").map_err(|mut failure| {
         failure.message = failure.message.replace(&absolute.display().to_string(), &shown);
         failure
