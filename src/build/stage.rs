@@ -128,7 +128,10 @@ async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<I
 
 /// The images from outside, each looked up once a build.
 #[derive(Default)]
-struct Images(Mutex<BTreeMap<(Reference, Platform), Arc<OnceCell<(Snapshot, ImageConfig)>>>>);
+struct Images(Once<(Reference, Platform), (Snapshot, ImageConfig)>);
+
+/// What is made once a build, by whoever asks first; the others wait for it.
+type Once<K, V> = Mutex<BTreeMap<K, Arc<OnceCell<V>>>>;
 
 impl Images {
     async fn of<S: Source>(
@@ -174,7 +177,7 @@ pub(super) struct Run<'a, S, K> {
     stages: Vec<OnceCell<Done>>,
     images: Images,
     /// The context and the named ones that are no images, once something needed them.
-    listings: Mutex<BTreeMap<Option<Origin>, Arc<OnceCell<Arc<Listing>>>>>,
+    listings: Once<Option<Origin>, Arc<Listing>>,
     /// The steps of this build, so that what two stages have in common is done once.
     steps: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
     /// A stage has failed: nothing is begun any more.

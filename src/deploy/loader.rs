@@ -86,6 +86,9 @@ pub enum LoaderError {
     ValueOfKey(String),
 }
 
+/// One repository for all loaders, told apart by their tags.
+pub const REPOSITORY: &str = "locus_data_loaders";
+
 /// `PutRetentionPolicy`'s `retentionInDays`.
 const RETENTIONS: [u32; 22] =
     [1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, 1096, 1827, 2192, 2557, 2922, 3288, 3653];
@@ -122,7 +125,7 @@ impl Loader {
         }
         let default = Size::default();
         Ok(Self {
-            repository: named(Kind::Repository, description.repository, "locus_data_loaders")?,
+            repository: named(Kind::Repository, description.repository, REPOSITORY)?,
             cluster: named(Kind::Cluster, description.cluster, "{}_cluster")?,
             log_group: named(Kind::LogGroup, description.log_group, "{}")?,
             log_retention_days: retention,

@@ -29,7 +29,7 @@ pub use apply::apply;
 pub use change::{Action, Change, RoleKind, difference, kept};
 pub use error::DeployError;
 pub use ground::Ground;
-pub use loader::{Description, Loader, LoaderError, Network};
+pub use loader::{Description, Loader, LoaderError, Network, REPOSITORY};
 pub use local::{LocalTask, local_secrets, run_local};
 pub use name::{BadName, Kind};
 pub use outcome::Outcome;

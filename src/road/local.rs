@@ -1,7 +1,7 @@
 //! The same road with nothing but this machine: an embedded registry, and the task in the sandbox.
 
 use crate::build::{self, Root};
-use crate::deploy::{Description, Limits, LocalTask, local_secrets, run_local};
+use crate::deploy::{Description, Limits, LocalTask, REPOSITORY, local_secrets, run_local};
 use crate::event::Event;
 use crate::image::Reference;
 use crate::registry::{Pusher, Server};
@@ -23,7 +23,9 @@ pub async fn ship_locally(
     let data = house.store.root().join("registry");
     let server =
         Server::start(house.store.clone(), &data, ([127, 0, 0, 1], 0).into()).await.map_err(RoadError::Serve)?;
-    let destination: Reference = format!("{}/{}", server.address(), task.name).parse()?;
+    // As in the cloud: a loader's name may have capitals, a repository's may not.
+    let repository = task.repository.as_deref().unwrap_or(REPOSITORY);
+    let destination: Reference = format!("{}/{repository}", server.address()).parse()?;
     let pusher = Some(Pusher::new(&house.registry, destination));
     let built = house.build(recipe, graph, &pusher).await?;
     let pushed = match pusher {

@@ -245,7 +245,7 @@ mod tests {
         let alive = store.work_folder().unwrap();
         let path = store.work_folder().unwrap().path().to_owned();
         let found: Vec<_> = store.abandoned().unwrap().iter().map(|folder| folder.path().to_owned()).collect();
-        assert_eq!(found, [path.clone()]);
+        assert_eq!(found, std::slice::from_ref(&path));
         fs::remove_dir(&path).unwrap();
         drop(store.abandoned().unwrap());
         assert!(store.abandoned().unwrap().is_empty());

@@ -52,7 +52,9 @@ fn archive() -> Vec<u8> {
     let mut header = tar::Header::new_gnu();
     header.set_size(4);
     header.set_mode(0o640);
-    (header.set_uid(7), header.set_gid(8), header.set_mtime(1_600_000_000));
+    header.set_uid(7);
+    header.set_gid(8);
+    header.set_mtime(1_600_000_000);
     tar.append_data(&mut header, "site/index.html", &b"<p/>"[..]).expect("in memory");
     tar.into_inner().and_then(|gzip| gzip.finish()).expect("in memory")
 }

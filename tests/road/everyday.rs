@@ -112,7 +112,9 @@ fn gzipped(files: &[(String, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o640);
-        (header.set_uid(7), header.set_gid(8), header.set_mtime(1_600_000_000));
+        header.set_uid(7);
+        header.set_gid(8);
+        header.set_mtime(1_600_000_000);
         tar.append_data(&mut header, path, text.as_bytes()).expect("in memory");
     }
     let mut gzip = tar.into_inner().expect("in memory");

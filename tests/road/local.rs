@@ -39,7 +39,7 @@ fn loader(mut place: Place) -> Place {
 fn ran_whole(ran: &Ran, code: i32) {
     let answer = ran.ended(code);
     let (name, digest) = answer.split_once("@sha256:").unwrap_or_else(|| panic!("by digest\n{ran}"));
-    assert!(name.starts_with("127.0.0.1:") && name.ends_with("/hello"), "{ran}");
+    assert!(name.starts_with("127.0.0.1:") && name.ends_with("/locus_data_loaders"), "{ran}");
     assert!(digest.len() == 64 && !digest.contains('\n'), "one line: {ran}");
     let log =
         ["starting in /loader", "hello, built by 0, FILTER is Test Loader", "the secret has 24 letters", "finished"];
@@ -199,4 +199,14 @@ pub fn found_below(folder: &Path, text: &str) -> Vec<String> {
         }
     }
     found
+}
+
+#[test]
+fn a_loader_whose_name_has_capitals_runs_too() {
+    // A repository's name may have none; the loader's is a tag.
+    let place = Place::new();
+    place.write("Greet.Dockerfile", "FROM busybox\nCMD [\"echo\", \"hi\"]\n");
+    let ran = place.run("--local Greet.Dockerfile");
+    ran.ended(0);
+    assert_eq!(ran.log(), ["hi"], "{ran}");
 }
