@@ -194,11 +194,11 @@ mod sandbox {
         let here = Here::new();
         let text = "RUN --mount=type=cache,target=/c,uid=5,gid=6,mode=0701 --mount=type=cache,target=/d stat -c '%u %g %a' /c /d > /s";
         assert_eq!(here.built(text, "").1["s"], "5 6 701\n0 0 755\n");
-        let text = "FROM base AS seed\nRUN mkdir /seed && echo seed > /seed/file\nFROM base\n\
-                    RUN --mount=type=cache,from=seed,source=/seed,target=/c cat /c/file > /s; echo changed > /c/file";
-        assert_eq!(here.built(text, "").1["s"], "seed\n");
+        let text = "FROM base AS seed\nRUN mkdir /seed && echo seed > /seed/file && chown 7:8 /seed && chmod 750 /seed\nFROM base\n\
+                    RUN --mount=type=cache,from=seed,source=/seed,target=/c cat /c/file > /s; stat -c %u:%g:%a /c >> /s; echo changed > /c/file";
+        assert_eq!(here.built(text, "").1["s"], "seed\n7:8:750\n");
         let again = text.replace("cat /c", "cat  /c");
-        assert_eq!(here.built(&again, "").1["s"], "changed\n");
+        assert_eq!(here.built(&again, "").1["s"], "changed\n7:8:750\n");
     }
 
     #[test]

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Mount, SecretMount, Sharing, SshMount};
 use crate::image::{Descriptor, Digest, Hasher, MediaType};
-use crate::layer::{Content, Entry, LayerPath, Packing, Times, Tree, View, pack};
+use crate::layer::{Content, Entry, Kind, LayerPath, Packing, Times, Tree, View, pack};
 use crate::sandbox::{self, Mounted};
 use crate::secret::Secret;
 use crate::store::{CacheFolder, Hold, Store, WorkFolder};
@@ -23,7 +23,7 @@ use super::draft::Draft;
 use super::run::overlay;
 use super::snapshot::{Layer, Snapshot};
 use super::stage::{Files, Run, StepRecord};
-use super::workshop::{Workshop, blocking, inside};
+use super::workshop::{Workshop, blocking, inside, layer_path};
 use super::{BuildError, Problem, Sink, Source};
 
 /// The name of what was laid out, in its layer.
@@ -131,7 +131,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let (snapshot, source) = match &files.snapshot {
             Some(snapshot) => (snapshot.clone(), PathBuf::from(&bind.source)),
             None => {
-                let layer = self.laid_out(&whole(&bind.from, &bind.source), files).await?;
+                let layer = self.laid_out(&bind.from, &bind.source, files).await?;
                 (Snapshot { layers: vec![layer] }, PathBuf::from(LAID))
             }
         };
@@ -166,15 +166,13 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let from = cache.from.is_some();
         let source = if from { LAID.to_owned() } else { cache.source.clone() };
         if !path.exists() {
-            match files {
-                Some(files) => {
-                    let copy = cache.from.as_ref().map(|from| whole(from, &cache.source));
-                    let Some(copy) = copy else { return Err(Problem::Worker.into()) };
-                    let layer = self.laid_out(&copy, files).await?;
+            match (files, &cache.from) {
+                (Some(files), Some(from)) => {
+                    let layer = self.laid_out(from, &cache.source, files).await?;
                     self.workshop.unpack_into(&layer, &path).await?;
                 }
-                None if [cache.mode, cache.uid, cache.gid] == [None; 3] => make_empty(&path)?,
-                None => {
+                _ if [cache.mode, cache.uid, cache.gid] == [None; 3] => make_empty(&path)?,
+                _ => {
                     let root = Entry {
                         uid: cache.uid.unwrap_or(0),
                         gid: cache.gid.unwrap_or(0),
@@ -190,7 +188,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     }
 
     /// What was picked, as a layer in which it is called [`LAID`].
-    async fn laid_out(&self, copy: &Copy, files: Files) -> Result<Layer, BuildError> {
+    async fn laid_out(&self, from: &CopyFrom, source: &str, files: Files) -> Result<Layer, BuildError> {
         let mut key = Hasher::default();
         key.field(b"locus-push laid out 1");
         key.field(files.digest.as_bytes());
@@ -205,8 +203,17 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             self.workshop.tars(snapshot).await?;
         }
         let mut draft = Draft::over(Arc::new(View::default()));
-        place(copy, &files.picked, None, &mut draft)?;
-        let layer = self.workshop.keep_laid(draft.finish(), self.epochs.layers()).await?;
+        place(&whole(from, source), &files.picked, None, &mut draft)?;
+        let mut tree = draft.finish();
+        if let Some(snapshot) = &files.snapshot
+            && let Some(directory) = self.workshop.view(snapshot)?.resolve(source.as_bytes(), true)?.node
+            && directory.is_directory()
+        {
+            // COPY makes the directory anew; here it is the directory itself.
+            let directory = Entry { kind: Kind::Directory, ..directory.clone().map(Content::InTar) };
+            tree.entries.insert(layer_path(LAID)?, directory);
+        }
+        let layer = self.workshop.keep_laid(tree, self.epochs.layers()).await?;
         let Layer { diff_id, blob, .. } = layer.clone();
         store.keep_step(&key, &StepRecord { diff_id, blob })?;
         Ok(layer)
