@@ -52,8 +52,22 @@ pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError
         instructions: file.instructions.len(),
         stages: graph.stages(),
     });
+    if let Some(syntax) = file.directives.syntax.as_deref().filter(|syntax| !is_our_language(syntax)) {
+        // A frontend is a program of somebody else's: it is never fetched, let alone run (CVE-2024-23653).
+        let note =
+            format!("`# syntax={syntax}` names a frontend that is not run: the built-in Dockerfile language is used");
+        events.emit(Event::Note(note));
+    }
     check::warn(&file, &graph, recipe, events)?;
     Ok(graph)
+}
+
+/// Docker's own frontend, in any version, is what is built in here.
+fn is_our_language(syntax: &str) -> bool {
+    let name = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
+    ["docker/dockerfile", "docker/dockerfile-upstream"]
+        .iter()
+        .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])))
 }
 
 /// Builds an image and brings it to its places. Returns what was pushed, tag by tag.
@@ -139,4 +153,24 @@ fn keep(layout: &Layout, store: &Store, digest: &crate::image::Digest) -> Result
     copied.map_err(failed)?;
     writer.commit(Some(digest))?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_our_language;
+
+    #[test]
+    fn a_frontend_of_somebody_else_is_told_from_dockers_own() {
+        for own in [
+            "docker/dockerfile",
+            "docker/dockerfile:1",
+            "docker.io/docker/dockerfile:1.7-labs",
+            "docker/dockerfile@sha256:00",
+        ] {
+            assert!(is_our_language(own), "{own}");
+        }
+        for other in ["evil/frontend", "docker/dockerfile-evil", "docker/dockerfilex:1", "r.test/docker/dockerfile:1"] {
+            assert!(!is_our_language(other), "{other}");
+        }
+    }
 }
