@@ -65,9 +65,10 @@ fn what_was_pushed_is_read_by_skopeo_and_run_by_podman() {
     again.said("(already there)");
     again.not_said("Sent").not_said("Building");
 
+    let state = podman_state();
     let pod = |args: &[&str]| {
         // A storage of its own, which ends with the test; runc, as in tests/stack/up.
-        let (root, run) = (place.beside("pod").display().to_string(), place.beside("podrun").display().to_string());
+        let (root, run) = (place.beside("pod").display().to_string(), state.path().display().to_string());
         let mut all = vec!["--root", &root, "--runroot", &run, "--storage-driver", "vfs", "--runtime", "runc"];
         all.extend(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
         all.extend(args);
@@ -81,6 +82,11 @@ fn what_was_pushed_is_read_by_skopeo_and_run_by_podman() {
     assert_eq!(pod(&run), "tool\ndata\n");
 }
 
+/// podman refuses a runroot whose path is longer than 50 characters.
+fn podman_state() -> tempfile::TempDir {
+    tempfile::Builder::new().prefix("pod").tempdir_in("/tmp").expect("a folder in /tmp")
+}
+
 #[test]
 fn the_tar_is_loaded_by_podman() {
     let place = Place::new();
@@ -88,7 +94,8 @@ fn the_tar_is_loaded_by_podman() {
     place.run("build -t example.com/loaders/x:1 -o type=oci,dest=image.tar .").ok();
     let image = Image::of_tar(&place.path("image.tar"));
     let root = place.beside("pod").display().to_string();
-    let run = place.beside("podrun").display().to_string();
+    let state = podman_state();
+    let run = state.path().display().to_string();
     let common = ["--root", root.as_str(), "--runroot", run.as_str(), "--storage-driver", "vfs"];
     let pod = |args: &[&str]| said_by("podman", &[&common[..], args].concat());
     pod(&["load", "-q", "-i", &place.path("image.tar").display().to_string()]);
