@@ -212,6 +212,12 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         })
     }
 
+    /// The stage's name for the screen; nothing where there is one stage and it has no name.
+    fn shown(&self, stage: &Stage) -> String {
+        let alone = stage.name.is_none() && self.graph.needed().len() == 1;
+        if alone { String::new() } else { stage.label() }
+    }
+
     /// A stage that is built: it is in the `needs` of the one that asks.
     fn built(&self, number: usize) -> Result<&Done, BuildError> {
         Ok(self.stages[number].get().ok_or(Problem::Worker)?)
@@ -275,7 +281,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         of: usize,
     ) -> Result<Layer, BuildError> {
         let told = |cached: bool| {
-            let (stage, text) = (stage.label(), step.text.clone());
+            let (stage, text) = (self.shown(stage), step.text.clone());
             self.workshop.events.emit(match cached {
                 true => Event::Cached { stage, number, of, text },
                 false => Event::Step { stage, number, of, text },
@@ -315,7 +321,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let Layer { diff_id, blob, from: _ } = layer.clone();
             self.workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.workshop.events.emit(Event::StepDone { stage: stage.label(), number, millis });
+            self.workshop.events.emit(Event::StepDone { stage: self.shown(stage), number, millis });
             Ok(layer)
         };
         Ok(cell.get_or_try_init(make).await?.clone())
@@ -344,7 +350,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let epoch = self.epochs.layers().0;
                 let network = self.options.network_of(run)?;
                 let ready = self.mounts(run, sources).await?;
-                self.workshop.run(run, (self.options, network), ready, below, epoch, &stage.label()).await
+                self.workshop.run(run, (self.options, network), ready, below, epoch, &self.shown(stage)).await
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,
             Action::Workdir { path, user } => self.workdir(path, user, below).await,

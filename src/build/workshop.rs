@@ -3,9 +3,12 @@
 
 use std::collections::HashMap;
 use std::fs::File;
+use std::future::Future;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+
+use futures_util::stream::{self, StreamExt, TryStreamExt};
 
 use crate::event::{Event, Events};
 use crate::image::{Compression, Digest, Hasher};
@@ -17,6 +20,9 @@ use super::inside::{UNPACK, UnpackBlob, UnpackLayer, UnpackOrder};
 use super::owner::Accounts;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::{BuildError, Problem, Source};
+
+/// How many layers are fetched and read at a time.
+const AT_A_TIME: usize = 4;
 
 /// The tools of a build; shared by all of its steps.
 pub struct Workshop<S> {
@@ -86,22 +92,29 @@ impl<S: Source> Workshop<S> {
 
     /// Sees to it that every blob of the snapshot is in the store.
     pub async fn fetch_all(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
-        for layer in &snapshot.layers {
-            self.fetch(layer).await?;
-        }
-        Ok(())
+        self.each(&snapshot.layers, |layer| self.fetch(layer)).await
+    }
+
+    /// Does something for several layers at a time: while one is on its way, another is read.
+    async fn each<'a, F>(&'a self, layers: &'a [Layer], work: impl Fn(&'a Layer) -> F) -> Result<(), BuildError>
+    where
+        F: Future<Output = Result<(), BuildError>>,
+    {
+        stream::iter(layers.iter().map(work)).buffer_unordered(AT_A_TIME).try_collect().await
     }
 
     /// Sees to it that the paths of every layer are on record; what is missing is fetched and read once.
     pub(super) async fn index_all(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
-        for layer in &snapshot.layers {
-            if !self.store.tree_path(&layer.diff_id).exists() {
+        let known = |layer: &Layer| self.store.tree_path(&layer.diff_id).exists();
+        let work = async |layer: &Layer| {
+            if !known(layer) {
                 self.fetch(layer).await?;
                 let (store, layer) = (self.store.clone(), layer.clone());
                 blocking(move || index_blob(&store, &layer)).await?;
             }
-        }
-        Ok(())
+            Ok(())
+        };
+        self.each(&snapshot.layers, work).await
     }
 
     /// What the stack of layers shows. Its trees must be on record: [`Workshop::index_all`].

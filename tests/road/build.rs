@@ -215,8 +215,8 @@ fn one_changed_file_builds_what_follows_it_and_nothing_before() {
     };
     let (_, one) = build("a\n");
     let (ran, two) = build("aaa\n");
-    ran.said("Cached [stage-0 1/3] RUN echo first > /first");
-    ran.said("Building [stage-0 2/3] COPY a.txt /");
+    ran.said("Cached [1/3] RUN echo first > /first");
+    ran.said("Building [2/3] COPY a.txt /");
     assert_eq!(two.files(1)["/size"].content, b"4\n");
     assert_eq!(one.layers[..2], two.layers[..2]);
     let (ran, three) = build("a\n");

@@ -79,7 +79,7 @@ fn a_failing_run_is_told_with_its_last_lines_its_line_and_what_is_kept() {
          hint: no image was pushed; the layers above this line are cached\n",
     );
     let again = place.run("build -f loaders/x.Dockerfile .");
-    again.said("Cached [stage-0 1/2] RUN echo kept > /kept");
+    again.said("Cached [1/2] RUN echo kept > /kept");
     assert_eq!(again.code, Some(3));
 }
 
