@@ -1,6 +1,6 @@
 //! Where COPY takes files from: the context or the file system of an image, asked in the same way.
 
-use crate::layer::{Content, Entry, InTar, Kind, LayerPath, View};
+use crate::layer::{At, Content, Entry, InTar, Kind, LayerPath, Stopped, View, resolve};
 
 use super::{BuildError, Problem};
 
@@ -48,46 +48,24 @@ fn found(node: &Entry<InTar>) -> Found {
     Found { entry: node.clone().map(Content::InTar), identity }
 }
 
-/// How many links one path may lead through: Linux's own limit.
-const LINKS: usize = 40;
-
-/// Follows a path, links included, without leaving the root: an absolute link begins at the root, and `..` stops
-/// there. What does not exist is taken as it is written.
+/// Follows a path, links included, without leaving the root. What does not exist is taken as it is written, and so is
+/// what is below a file: whoever puts something there says what is in the way.
 pub(super) fn follow(
     path: &[u8],
     entry: impl Fn(&LayerPath) -> Option<Entry<Content>>,
 ) -> Result<LayerPath, BuildError> {
-    let parts = |path: &[u8]| path.split(|&b| b == b'/').rev().map(<[u8]>::to_vec).collect::<Vec<_>>();
-    let mut rest = parts(path);
-    let mut done = LayerPath::root();
-    let mut links = 0;
-    while let Some(part) = rest.pop() {
-        match part.as_slice() {
-            b"" | b"." => continue,
-            b".." => {
-                done = done.parent().unwrap_or_else(LayerPath::root);
-                continue;
-            }
-            _ => {}
+    let at = |path: &LayerPath| match entry(path).map(|entry| entry.kind) {
+        Some(Kind::Symlink { target }) => At::Symlink(target.into()),
+        _ => At::Open,
+    };
+    resolve(path, true, at).map_err(|stopped| match stopped {
+        Stopped::Loop => {
+            let path = String::from_utf8_lossy(path).into_owned();
+            Problem::NotFound { verb: "COPY", path, place: "a loop of links".to_owned() }.into()
         }
-        let next = done.join(&part)?;
-        match entry(&next).map(|entry| entry.kind) {
-            Some(Kind::Symlink { target }) => {
-                links += 1;
-                if links > LINKS {
-                    let place = "a loop of links".to_owned();
-                    let path = String::from_utf8_lossy(path).into_owned();
-                    return Err(Problem::NotFound { verb: "COPY", path, place }.into());
-                }
-                if target.starts_with(b"/") {
-                    done = LayerPath::root();
-                }
-                rest.extend(parts(&target));
-            }
-            _ => done = next,
-        }
-    }
-    Ok(done)
+        Stopped::NotADirectory(path) => Problem::NotADirectory(path).into(),
+        Stopped::Path(error) => error.into(),
+    })
 }
 
 #[cfg(test)]

@@ -102,7 +102,7 @@ impl Layer {
         let refused = |why| TarError::Refused { path: path.clone(), why };
         let at = |path: &LayerPath| match self.tree.entries.get(path).map(|entry| &entry.kind) {
             None | Some(Kind::Directory) => At::Open,
-            Some(Kind::Symlink { target }) => At::Symlink(target),
+            Some(Kind::Symlink { target }) => At::Symlink(target.into()),
             Some(Kind::File { .. } | Kind::HardLink { .. } | Kind::Fifo) => At::Closed,
             Some(Kind::CharDevice { .. } | Kind::BlockDevice { .. }) => At::Closed,
         };

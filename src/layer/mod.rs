@@ -37,6 +37,7 @@ pub use index::index;
 pub use pack::{PackError, Packed, pack, pack_stream};
 pub use path::{LayerPath, PathError};
 pub use read::{Entries, Item, TarError};
+pub use resolve::{At, Stopped, resolve};
 pub use sniff::ArchiveKind;
 pub use tree::{Content, Entry, HostFile, InTar, Index, Kind, Offset, Tree};
 pub use unpack::{OverlayXattrs, UnpackError, Unpacked, Whiteouts, unpack};

@@ -1,21 +1,23 @@
 //! Following symlinks by hand, inside a root that is a value.
 
+use std::borrow::Cow;
+
 use super::{LayerPath, PathError};
 
 /// As Linux has it.
 const SYMLINKS: u32 = 40;
 
 /// What stands at a path, as far as a walk needs to know.
-pub(super) enum At<'a> {
+pub enum At<'a> {
     /// A directory, or nothing yet.
     Open,
-    Symlink(&'a [u8]),
+    Symlink(Cow<'a, [u8]>),
     /// What nothing can be below of.
     Closed,
 }
 
 #[derive(Debug)]
-pub(super) enum Stopped {
+pub enum Stopped {
     Loop,
     NotADirectory(LayerPath),
     Path(PathError),
@@ -23,11 +25,7 @@ pub(super) enum Stopped {
 
 /// Walks a path from the root: absolute symlinks start at the root again, and `..` stops there. The last component is
 /// followed only with `follow_last`.
-pub(super) fn resolve<'a>(
-    path: &[u8],
-    follow_last: bool,
-    at: impl Fn(&LayerPath) -> At<'a>,
-) -> Result<LayerPath, Stopped> {
+pub fn resolve<'a>(path: &[u8], follow_last: bool, at: impl Fn(&LayerPath) -> At<'a>) -> Result<LayerPath, Stopped> {
     let mut here = LayerPath::root();
     // What is still to walk, the next component last.
     let mut ahead: Vec<Vec<u8>> = names(path);
@@ -49,7 +47,7 @@ pub(super) fn resolve<'a>(
                 if target.starts_with(b"/") {
                     here = LayerPath::root();
                 }
-                ahead.extend(names(target));
+                ahead.extend(names(&target));
             }
             At::Closed if !last => return Err(Stopped::NotADirectory(next)),
             At::Open | At::Symlink(_) | At::Closed => here = next,

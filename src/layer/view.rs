@@ -214,7 +214,7 @@ impl View {
     fn at(&self, path: &LayerPath) -> At<'_> {
         match self.lookup(path).map(|node| &node.kind) {
             None | Some(Kind::Directory) => At::Open,
-            Some(Kind::Symlink { target }) => At::Symlink(target),
+            Some(Kind::Symlink { target }) => At::Symlink(target.into()),
             Some(Kind::File { .. } | Kind::HardLink { .. } | Kind::Fifo) => At::Closed,
             Some(Kind::CharDevice { .. } | Kind::BlockDevice { .. }) => At::Closed,
         }
