@@ -1,5 +1,7 @@
 //! The client against the embedded registry.
 
+use std::io::{Read, Write};
+
 use locus_push::build::{Sink, Source};
 use locus_push::event::{BlobOutcome, Event};
 use locus_push::image::{Digest, MediaType, Platform};
@@ -221,6 +223,24 @@ async fn the_server_takes_nothing_on_trust() {
     .await;
     let rebound = plain().get(format!("{base}/")).header("host", "evil.com").send().await;
     refused(rebound, 421, "UNSUPPORTED").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_sends_to_the_end_of_a_refused_body_still_reads_why() {
+    let there = Place::new();
+    let server = there.serve().await;
+    let address = server.address();
+    let asked = move || -> std::io::Result<String> {
+        let mut stream = std::net::TcpStream::connect(address)?;
+        let size = 24 << 20;
+        write!(stream, "PUT /v2/a/manifests/x HTTP/1.1\r\nHost: {address}\r\nContent-Length: {size}\r\n\r\n")?;
+        stream.write_all(&vec![b' '; size])?;
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer)?;
+        Ok(answer)
+    };
+    let answer = tokio::task::spawn_blocking(asked).await.unwrap().unwrap();
+    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("MANIFEST_INVALID"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

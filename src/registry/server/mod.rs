@@ -24,6 +24,7 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinHandle, JoinSet};
@@ -40,6 +41,10 @@ const CONNECTIONS: usize = 64;
 
 /// The longest a client may take for the head of its request.
 const HEAD: Duration = Duration::from_secs(30);
+
+/// How long, and for how many bytes, a client that was refused may go on sending before the connection is cut.
+const LINGER: Duration = Duration::from_secs(5);
+const LINGER_BYTES: u64 = 64 << 20;
 
 /// A registry that runs until it is dropped.
 pub struct Server {
@@ -112,13 +117,28 @@ async fn serve(stream: TcpStream, state: Arc<State>) {
         let state = state.clone();
         async move { Ok::<_, std::convert::Infallible>(answer(&state, request).await) }
     });
-    // A client that went away is no fault of ours, and all others were answered.
-    let _ = http1::Builder::new()
+    let served = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD)
         .max_buf_size(64 << 10)
         .serve_connection(TokioIo::new(stream), service)
+        .without_shutdown()
         .await;
+    // Otherwise the client went away, which is no fault of ours, or was answered.
+    if let Ok(parts) = served {
+        linger(parts.io.into_inner()).await;
+    }
+}
+
+/// Lets the client finish a body that was refused before its end.
+///
+/// To close a socket with bytes unread resets the connection, and the reset may overtake the answer: the client would
+/// see a broken pipe and never why (RFC 9112, section 9.6).
+async fn linger(mut stream: TcpStream) {
+    if stream.shutdown().await.is_ok() {
+        let mut rest = stream.take(LINGER_BYTES);
+        let _ = tokio::time::timeout(LINGER, tokio::io::copy(&mut rest, &mut tokio::io::sink())).await;
+    }
 }
 
 async fn answer(state: &State, request: Request<Incoming>) -> Reply {
