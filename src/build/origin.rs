@@ -98,7 +98,7 @@ impl<S: Source> Workshop<S> {
         platform: &Platform,
     ) -> Result<(Snapshot, ImageConfig), BuildError> {
         let base = self.source.image(reference, platform).await.map_err(Problem::Base)?;
-        let (manifest, config) = (base.image.manifest, base.image.config);
+        let (manifest, mut config) = (base.image.manifest, base.image.config);
         let offered = config.platform();
         if !offered.serves(platform) {
             let (offered, wanted) = (offered.to_string(), platform.to_string());
@@ -108,6 +108,7 @@ impl<S: Source> Workshop<S> {
         if layers != diff_ids {
             return Err(Problem::LayersDisagree { image: reference.to_string(), layers, diff_ids }.into());
         }
+        config.settle_history();
         self.events.emit(Event::Base { reference: reference.to_string(), digest: base.digest });
         let layers = manifest.layers.into_iter().zip(&config.rootfs.diff_ids).map(|(blob, diff_id)| Layer {
             diff_id: *diff_id,
@@ -123,11 +124,12 @@ impl<S: Source> Workshop<S> {
         blocking(move || {
             let failed = |source| Problem::Layout { path: path.clone(), source };
             let layout = Layout::open(&path).map_err(failed)?;
-            let image = layout.image(&platform).map_err(failed)?;
+            let mut image = layout.image(&platform).map_err(failed)?;
             let (layers, diff_ids) = (image.manifest.layers.len(), image.config.rootfs.diff_ids.len());
             if layers != diff_ids {
                 return Err(Problem::LayersDisagree { image: path.display().to_string(), layers, diff_ids }.into());
             }
+            image.config.settle_history();
             let mut snapshot = Snapshot::default();
             for (blob, diff_id) in image.manifest.layers.iter().zip(&image.config.rootfs.diff_ids) {
                 if store.blob_size(&blob.digest).is_none() {

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Value;
 
-use super::{Digest, Platform, canonical_json};
+use super::{Digest, Platform, canonical_json, unambiguous};
 
 /// The largest config that is read, in bytes; those of real images are below 100 KiB.
 const LIMIT: usize = 4 << 20;
@@ -135,7 +135,7 @@ impl ImageConfig {
         if bytes.len() > LIMIT {
             return Err(ConfigError::TooLarge(bytes.len()));
         }
-        Ok(serde_json::from_slice(bytes)?)
+        Ok(serde_json::from_value(unambiguous(bytes)?)?)
     }
 
     /// The config in its one order of keys.
@@ -145,6 +145,18 @@ impl ImageConfig {
 
     pub fn platform(&self) -> Platform {
         Platform::new(&self.os, &self.architecture, self.variant.as_deref())
+    }
+
+    /// Makes the history tell of as many layers as there are, as BuildKit's exporter does: lines too many tell of none
+    /// (`docker history` fails on them), and those that are missing say nothing.
+    pub fn settle_history(&mut self) {
+        let layers = self.rootfs.diff_ids.len();
+        let tells = |history: &[History]| history.iter().filter(|line| !line.empty_layer).count();
+        if tells(&self.history) > layers {
+            self.history.iter_mut().for_each(|line| line.empty_layer = true);
+        }
+        let missing = layers - tells(&self.history);
+        self.history.extend(std::iter::repeat_n(History::default(), missing));
     }
 
     /// The value of an environment variable of the image.

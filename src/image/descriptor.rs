@@ -66,6 +66,7 @@ impl MediaType {
     pub const DOCKER_LIST: &'static str = "application/vnd.docker.distribution.manifest.list.v2+json";
     pub const DOCKER_CONFIG: &'static str = "application/vnd.docker.container.image.v1+json";
     pub const DOCKER_LAYER_GZIP: &'static str = "application/vnd.docker.image.rootfs.diff.tar.gzip";
+    pub const DOCKER_LAYER_ZSTD: &'static str = "application/vnd.docker.image.rootfs.diff.tar.zstd";
     pub const DOCKER_LAYER: &'static str = "application/vnd.docker.image.rootfs.diff.tar";
 
     /// The `Accept` header's value for "any manifest that we can read".
@@ -87,7 +88,7 @@ impl MediaType {
         match self.as_str() {
             Self::OCI_LAYER | Self::DOCKER_LAYER => Some(Compression::None),
             Self::OCI_LAYER_GZIP | Self::DOCKER_LAYER_GZIP => Some(Compression::Gzip),
-            Self::OCI_LAYER_ZSTD => Some(Compression::Zstd),
+            Self::OCI_LAYER_ZSTD | Self::DOCKER_LAYER_ZSTD => Some(Compression::Zstd),
             _ => None,
         }
     }

@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{
-    Descriptor, Digest, Document, Image, ImageConfig, Manifest, ManifestError, MediaType, Platform, canonical_json,
+    Descriptor, Digest, Document, Image, ImageConfig, Manifest, ManifestError, MediaType, Platform, Written,
+    canonical_json,
 };
 
 const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
@@ -166,21 +167,27 @@ impl Layout {
 
     /// The image for a platform: its manifest and config, verified.
     pub fn image(&self, wanted: &Platform) -> Result<Image, LayoutError> {
+        Ok(self.image_as_written(wanted)?.0)
+    }
+
+    /// The image for a platform, and its manifest as it lies here. One that leaves out its own type is none that
+    /// every registry takes as it is (ECR answers 405: containers/image#584).
+    pub fn image_as_written(&self, wanted: &Platform) -> Result<(Image, Option<Written>), LayoutError> {
         let mut document = self.document(&self.small("index.json")?, None)?;
+        let mut written = None;
         for _ in 0..DEPTH {
             let index = match document {
-                Document::Manifest(manifest) => return self.with_config(manifest),
+                Document::Manifest(manifest) => return Ok((self.with_config(manifest)?, written)),
                 Document::Index(index) => index,
             };
-            // A layout of one image needs to say nothing of its platform.
-            let only = || index.entries.first().filter(|entry| index.entries.len() == 1 && entry.platform.is_none());
-            let entry = index.select(wanted).or_else(only).ok_or_else(|| LayoutError::NoSuchPlatform {
+            let entry = index.select(wanted).ok_or_else(|| LayoutError::NoSuchPlatform {
                 path: self.path.clone(),
                 wanted: wanted.clone(),
                 offered: index.platforms().iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
             })?;
             let bytes = self.verified(&entry.descriptor)?;
             document = self.document(&bytes, Some(entry.descriptor.media_type.as_str()))?;
+            written = Document::own_type(&bytes).map(|media_type| Written { media_type, json: bytes });
         }
         let source = ManifestError::Unsupported("index of indexes".to_owned());
         Err(LayoutError::Manifest { path: self.path.clone(), source })

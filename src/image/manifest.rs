@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use oci_spec::image as oci;
 use serde_json::Value;
 
-use super::{BadDigest, Descriptor, Digest, ImageConfig, MediaType, Platform, canonical_json};
+use super::{BadDigest, Descriptor, Digest, ImageConfig, MediaType, Platform, canonical_json, unambiguous};
 
 /// The largest manifest or index that is read: 4 MiB, the limit that the distribution spec suggests.
 const LIMIT: usize = 4 << 20;
@@ -23,6 +23,13 @@ pub struct Manifest {
     pub config: Descriptor,
     pub layers: Vec<Descriptor>,
     pub annotations: BTreeMap<String, String>,
+}
+
+/// A manifest as bytes, and the type that it is sent with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    pub media_type: MediaType,
+    pub json: Vec<u8>,
 }
 
 /// Images by platform.
@@ -59,6 +66,8 @@ pub enum ManifestError {
     Ambiguous,
     #[error("manifests of the type `{0}` are not supported; OCI and Docker schema 2 are")]
     Unsupported(String),
+    #[error("manifests of schema {0} are not supported; OCI and Docker schema 2 are")]
+    Schema(String),
     #[error("in the manifest, {0}")]
     Digest(#[source] BadDigest),
     #[error("the manifest is not one: {0}")]
@@ -71,11 +80,15 @@ impl Document {
         if bytes.len() > LIMIT {
             return Err(ManifestError::TooLarge(bytes.len()));
         }
-        let mut value: Value = serde_json::from_slice(bytes)?;
+        let mut value = unambiguous(bytes)?;
+        // Schema 1 has no type in its body, and no config.
+        if let Some(version) = value.get("schemaVersion").filter(|version| version.as_u64() != Some(2)) {
+            return Err(ManifestError::Schema(version.to_string().chars().take(20).collect()));
+        }
         let header = header
             .map(|h| h.split(';').next().unwrap_or(h).trim())
             .filter(|h| h.contains("manifest") || h.contains("image.index"));
-        let body = value.get("mediaType").and_then(Value::as_str).map(str::to_owned);
+        let body = media_type(&value);
         if let (Some(body), Some(header)) = (&body, header)
             && body != header
         {
@@ -116,6 +129,15 @@ impl Document {
             other => Err(ManifestError::Unsupported(other.chars().take(200).collect())),
         }
     }
+
+    /// The type that a document gives itself.
+    pub fn own_type(bytes: &[u8]) -> Option<MediaType> {
+        media_type(&serde_json::from_slice(bytes).ok()?).map(MediaType)
+    }
+}
+
+fn media_type(document: &Value) -> Option<String> {
+    document.get("mediaType").and_then(Value::as_str).map(str::to_owned)
 }
 
 impl Manifest {
@@ -136,6 +158,11 @@ impl Manifest {
         canonical_json(&made).expect("strings, numbers and maps with string keys are always JSON")
     }
 
+    /// The manifest as we write it.
+    pub fn written(&self) -> Written {
+        Written { media_type: MediaType::new(MediaType::OCI_MANIFEST), json: self.to_json() }
+    }
+
     /// What points at this manifest.
     pub fn descriptor(&self) -> Descriptor {
         let json = self.to_json();
@@ -145,11 +172,12 @@ impl Manifest {
 
 impl Index {
     /// The image for a platform: an exact variant first, then one that serves it. Entries of `unknown/unknown`
-    /// (attestations) serve nobody.
+    /// (attestations) serve nobody; an only entry needs to say nothing of its platform.
     pub fn select(&self, wanted: &Platform) -> Option<&IndexEntry> {
         let exact = |entry: &&IndexEntry| entry.platform.as_ref() == Some(wanted);
         let serves = |entry: &&IndexEntry| entry.platform.as_ref().is_some_and(|p| p.serves(wanted));
-        self.entries.iter().find(exact).or_else(|| self.entries.iter().find(serves))
+        let only = || self.entries.first().filter(|entry| self.entries.len() == 1 && entry.platform.is_none());
+        self.entries.iter().find(exact).or_else(|| self.entries.iter().find(serves)).or_else(only)
     }
 
     pub fn platforms(&self) -> Vec<Platform> {
@@ -223,6 +251,33 @@ mod tests {
         let json =
             text(MediaType::OCI_MANIFEST, &format!(r#"{},"layers":[]"#, config().replace("sha256:", "sha256:../../")));
         assert!(Document::parse(json.as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn f6_a_document_that_readers_may_read_differently_is_refused() {
+        let image = |fields: &str| text(MediaType::OCI_MANIFEST, &format!(r#"{},"layers":[]{fields}"#, config()));
+        for fields in [
+            r#","layers":[]"#,
+            // Go's reader does not mind case, and takes the last.
+            r#","Layers":[]"#,
+            r#","annotations":{"a":"1","a":"2"}"#,
+            &format!(r#","x":{}{}"#, "[".repeat(200), "]".repeat(200)),
+            r#","x":1e999999"#,
+        ] {
+            let read = Document::parse(image(fields).as_bytes(), None);
+            assert!(matches!(read, Err(ManifestError::Json(_))), "{fields}: {read:?}");
+        }
+        assert!(Document::parse(image(r#","annotations":{"a":"1","A":"2"}"#).as_bytes(), None).is_ok());
+        let huge = image("").replace(r#""size":2"#, r#""size":99999999999999999999"#);
+        assert!(Document::parse(huge.as_bytes(), None).is_err());
+    }
+
+    #[test]
+    fn f4_schema_1_is_refused_by_name() {
+        let old = br#"{"schemaVersion":1,"name":"a","fsLayers":[],"history":[]}"#;
+        let said = |header| Document::parse(old, header).unwrap_err().to_string();
+        assert_eq!(said(None), "manifests of schema 1 are not supported; OCI and Docker schema 2 are");
+        assert_eq!(said(Some("application/vnd.docker.distribution.manifest.v1+prettyjws")), said(None));
     }
 
     #[test]

@@ -11,12 +11,14 @@ mod layout;
 mod manifest;
 mod platform;
 mod reference;
+mod unambiguous;
 
 pub use canonical::canonical_json;
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::{Compression, Descriptor, MediaType};
 pub use digest::{BadDigest, Digest, Hasher, HashingWriter};
 pub use layout::{Layout, LayoutError, write_folder, write_tar};
-pub use manifest::{Document, Image, Index, IndexEntry, Manifest, ManifestError};
+pub use manifest::{Document, Image, Index, IndexEntry, Manifest, ManifestError, Written};
 pub use platform::{BadPlatform, Platform};
 pub use reference::{BadReference, Reference};
+use unambiguous::unambiguous;
