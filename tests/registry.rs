@@ -1,15 +1,21 @@
 //! The registry room against our own registry, against a registry that misbehaves by script, and against the
 //! registries and clients that other people made.
 
+#[path = "registry/misbehaving.rs"]
+mod misbehaving;
 #[path = "registry/place.rs"]
 mod place;
 #[path = "registry/scripted.rs"]
 mod scripted;
 
+#[path = "registry/faults.rs"]
+mod faults;
 #[path = "registry/hostile.rs"]
 mod hostile;
 #[path = "registry/interop.rs"]
 mod interop;
+#[path = "registry/logins.rs"]
+mod logins;
 #[path = "registry/ours.rs"]
 mod ours;
 #[path = "registry/quirks.rs"]

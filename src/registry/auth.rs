@@ -12,7 +12,7 @@ use zeroize::Zeroizing;
 use super::challenge::Challenge;
 use super::client::Registry;
 use super::credential::{Credential, CredentialError};
-use super::endpoint::Endpoint;
+use super::endpoint::{Endpoint, same_origin};
 use super::error::ExchangeError;
 use super::{http, realm};
 use crate::event::Event;
@@ -165,7 +165,11 @@ impl Registry {
             Some(Credential::IdentityToken(token)) => refresh(&realm, service, scope, token.expose_str().unwrap_or("")),
             basic => fetch(&realm, service, scope, basic.as_ref().and_then(Credential::basic)),
         };
-        let answer = self.steadily(http::line_to(&realm), request).await?;
+        let line = match same_origin(&realm, endpoint.base()) {
+            true => http::line_to(&realm),
+            false => self.line_away(endpoint, &realm).await,
+        };
+        let answer = self.steadily(line, Some(TOKEN_LIMIT), request).await?;
         let url = http::shown(&realm);
         let bad = |what: String| ExchangeError::Token { url: url.clone(), what };
         if answer.status().is_redirection() {
@@ -175,7 +179,7 @@ impl Registry {
             return Err(answer.refusal());
         }
         let asked = Instant::now();
-        let body = Zeroizing::new(answer.document(TOKEN_LIMIT).await?);
+        let body = Zeroizing::new(answer.body);
         let found: TokenAnswer =
             serde_json::from_slice(&body).map_err(|_| bad("something else than a token".to_owned()))?;
         let token = found.token.or(found.access_token).filter(|token| !token.is_empty());

@@ -9,6 +9,7 @@ use super::endpoint::Endpoints;
 use super::error::SetupError;
 use super::http::Http;
 use super::pull::Fetching;
+use super::reach::PrivateHosts;
 use super::retry::Retries;
 use crate::event::Events;
 use crate::store::Store;
@@ -21,6 +22,8 @@ pub struct Options {
     pub credentials: Credentials,
     /// More certificate authorities than the system's, in PEM form.
     pub ca_file: Option<PathBuf>,
+    /// The private networks' hosts that registries may send us to.
+    pub allow_private: PrivateHosts,
     pub retries: Retries,
 }
 
@@ -44,6 +47,7 @@ impl Options {
             endpoints: Endpoints::default(),
             credentials: Credentials::of_docker(),
             ca_file: None,
+            allow_private: PrivateHosts::default(),
             retries: Retries::default(),
         }
     }
@@ -51,7 +55,8 @@ impl Options {
 
 impl Registry {
     pub fn new(options: Options) -> Result<Self, SetupError> {
-        let http = Http::new(options.ca_file.as_deref())?;
+        let allowed = options.allow_private.clone();
+        let http = Http::new(options.ca_file.as_deref(), allowed, options.retries.silence)?;
         Ok(Self(Arc::new(Inner { options, http, passes: Passes::default(), fetching: Fetching::default() })))
     }
 }

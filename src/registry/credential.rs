@@ -14,6 +14,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 
+use super::ecr::EcrHost;
 use crate::secret::Secret;
 
 /// What is shown to a registry or its token server.
@@ -33,10 +34,15 @@ pub enum Credential {
 /// no longer takes what it gave.
 pub type CredentialSource = Arc<dyn Fn() -> BoxFuture<'static, Result<Credential, CredentialError>> + Send + Sync>;
 
-/// Which credential each registry gets: one handed in for exactly this host, else what `docker login` left.
+/// Asks AWS for a credential for the registry of an account in a region.
+pub type EcrLogin = Arc<dyn Fn(EcrHost) -> BoxFuture<'static, Result<Credential, CredentialError>> + Send + Sync>;
+
+/// Which credential each registry gets: one handed in for exactly this host, else AWS's own for the hosts of ECR, else
+/// what `docker login` left.
 #[derive(Clone, Default)]
 pub struct Credentials {
     sources: BTreeMap<String, CredentialSource>,
+    ecr: Option<EcrLogin>,
     docker_config: Option<PathBuf>,
 }
 
@@ -76,11 +82,31 @@ impl Credentials {
         self
     }
 
+    /// Asks AWS for the registries of ECR.
+    pub fn with_ecr(mut self, login: EcrLogin) -> Self {
+        self.ecr = Some(login);
+        self
+    }
+
     /// The credential for exactly this registry. `None`: it is asked as anybody would.
     pub(super) async fn of(&self, registry: &str) -> Result<Option<Credential>, CredentialError> {
         if let Some(source) = self.sources.get(registry) {
             return source().await.map(Some);
         }
+        if let (Some(login), Ok(host)) = (&self.ecr, registry.parse()) {
+            return match login(host).await {
+                Ok(found) => Ok(Some(found)),
+                // Whoever has no keys may have a login; whoever has neither is told of the keys.
+                Err(error) => match self.of_docker_login(registry).await {
+                    Ok(Some(found)) => Ok(Some(found)),
+                    _ => Err(error),
+                },
+            };
+        }
+        self.of_docker_login(registry).await
+    }
+
+    async fn of_docker_login(&self, registry: &str) -> Result<Option<Credential>, CredentialError> {
         let Some(path) = self.docker_config.clone() else { return Ok(None) };
         let registry = registry.to_owned();
         // A helper is a program that may ask a keyring, or a person.
@@ -94,6 +120,7 @@ impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Credentials")
             .field("sources", &self.sources.keys())
+            .field("ecr", &self.ecr.is_some())
             .field("docker_config", &self.docker_config)
             .finish()
     }
@@ -133,6 +160,9 @@ fn of_docker(path: &Path, registry: &str) -> Result<Option<Credential>, Credenti
     };
     for name in names {
         match docker_credential::get_credential_from_reader(Cursor::new(&**text), name) {
+            // What some helpers answer instead of saying that they know of none.
+            Ok(DockerCredential::UsernamePassword(username, password))
+                if username.is_empty() && password.is_empty() => {}
             Ok(DockerCredential::UsernamePassword(username, password)) => {
                 return Ok(Some(Credential::Basic { username, password: Secret::new(password) }));
             }
@@ -214,6 +244,31 @@ mod tests {
         assert_eq!((header.to_str().unwrap(), header.is_sensitive()), ("Basic QVdTOnQ=", true));
         assert!(credentials.of("1.test.evil.com").await.unwrap().is_none());
         assert!(!format!("{credentials:?} {header:?}").contains("QVdT"));
+    }
+
+    #[tokio::test]
+    async fn the_hosts_of_ecr_are_asked_for_at_aws_and_those_without_keys_may_have_a_login() {
+        const HOST: &str = "123456789012.dkr.ecr.eu-west-1.amazonaws.com";
+        let keys: EcrLogin = Arc::new(|host| {
+            assert_eq!((host.account.as_str(), host.region.as_str()), ("123456789012", "eu-west-1"));
+            Box::pin(async { Ok(Credential::EncodedBasic(Secret::new("QVdTOnQ="))) })
+        });
+        let none: EcrLogin = Arc::new(|host| {
+            let why = format!("no keys for {}", host.region);
+            Box::pin(async move { Err(CredentialError::Source { registry: HOST.to_owned(), why }) })
+        });
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!(r#"{{"auths":{{"{HOST}":{{"auth":"dTpw"}}}}}}"#)).unwrap();
+        let shown = async |credentials: Credentials, host: &str| {
+            let found = credentials.of(host).await.map_err(|error| error.to_string())?;
+            Ok::<_, String>(found.map(|found| found.basic().unwrap().to_str().unwrap().to_owned()))
+        };
+        let docker = || Credentials::of_docker_config(file.path());
+        assert_eq!(shown(docker().with_ecr(keys.clone()), HOST).await, Ok(Some("Basic QVdTOnQ=".to_owned())));
+        assert_eq!(shown(docker().with_ecr(none.clone()), HOST).await, Ok(Some("Basic dTpw".to_owned())));
+        let error = shown(Credentials::none().with_ecr(none), HOST).await.unwrap_err();
+        assert!(error.ends_with("no keys for eu-west-1"), "{error}");
+        assert_eq!(shown(docker().with_ecr(keys), &format!("{HOST}.evil.com")).await, Ok(None));
     }
 
     #[tokio::test]

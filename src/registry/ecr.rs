@@ -1,5 +1,6 @@
 //! The host names of Amazon ECR, told exactly: a credential for AWS hangs on it.
 
+use std::fmt;
 use std::str::FromStr;
 
 /// `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, with `ecr-fips` and `.cn` where AWS has them.
@@ -7,6 +8,7 @@ use std::str::FromStr;
 pub struct EcrHost {
     pub account: String,
     pub region: String,
+    name: String,
 }
 
 /// The host is not one of ECR's.
@@ -28,7 +30,13 @@ impl FromStr for EcrHost {
         if !is_account || !is_region(region) || region.starts_with("cn-") != china {
             return Err(NotEcr);
         }
-        Ok(Self { account: account.to_owned(), region: region.to_owned() })
+        Ok(Self { account: account.to_owned(), region: region.to_owned(), name: host.to_owned() })
+    }
+}
+
+impl fmt::Display for EcrHost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
     }
 }
 
@@ -53,8 +61,9 @@ mod tests {
             ("123456789012.dkr.ecr-fips.us-gov-east-1.amazonaws.com", "us-gov-east-1"),
             ("123456789012.dkr.ecr.cn-north-1.amazonaws.com.cn", "cn-north-1"),
         ] {
-            let wanted = EcrHost { account: "123456789012".into(), region: region.into() };
-            assert_eq!(host.parse(), Ok(wanted), "{host}");
+            let found: EcrHost = host.parse().unwrap();
+            assert_eq!((found.account.as_str(), found.region.as_str()), ("123456789012", region));
+            assert_eq!(found.to_string(), host);
         }
     }
 

@@ -5,8 +5,9 @@ use std::path::PathBuf;
 use reqwest::{StatusCode, Url};
 
 use super::credential::CredentialError;
+use super::reach::PRIVATE;
 use super::said::Said;
-use crate::image::{BadReference, ConfigError, Digest, ManifestError, Platform, Reference};
+use crate::image::{BadReference, ConfigError, Digest, LayoutError, ManifestError, MediaType, Platform, Reference};
 use crate::store::StoreError;
 
 /// A client could not be made from what the user gave.
@@ -72,6 +73,9 @@ impl ExchangeError {
                 "a credential and its token request stay with the registry's own host; name the registry by the host \
                  that its token server is on"
             }
+            Self::Redirect { why: PRIVATE, .. } => {
+                "`--allow-private HOST` lets registries send us there, if you trust this one to"
+            }
             Self::Credential(_) => "`docker login` writes it anew",
             Self::Broken { .. }
             | Self::Stalled { .. }
@@ -100,8 +104,14 @@ pub enum PullError {
         "`{reference}` is not an image that can be built on: its config tells of {diff_ids} layers, its manifest of {layers}"
     )]
     LayerCount { reference: Reference, diff_ids: usize, layers: usize },
-    #[error("`{reference}` is an index within an index, which is not an image")]
+    #[error("`{reference}` is an index of indexes of indexes, without an end that is an image")]
     Nested { reference: Reference },
+    /// Encrypted, foreign, or of a kind that is not known.
+    #[error(
+        "`{reference}` is not an image that can be built on: its layer {digest} is of the type `{}`",
+        media_type.as_str().escape_debug()
+    )]
+    LayerType { reference: Reference, digest: Digest, media_type: MediaType },
     /// The registry answered with bytes whose digest is not the one asked for.
     #[error("{asked_of} answered with bytes of the digest {got}, not {asked}")]
     DigestMismatch { asked_of: String, asked: Digest, got: Digest },
@@ -137,6 +147,7 @@ impl PullError {
             | Self::Config { .. }
             | Self::LayerCount { .. }
             | Self::Nested { .. }
+            | Self::LayerType { .. }
             | Self::NoBlob { .. }
             | Self::Store(_) => None,
         }
@@ -161,8 +172,14 @@ pub enum PushError {
     UploadElsewhere { url: String, location: String },
     #[error("{url} took an upload without saying where to send it")]
     NoLocation { url: String },
-    #[error("the blob {digest} in the store is damaged; it was removed")]
+    #[error("the blob {digest} is damaged: its bytes have another digest")]
     Damaged { digest: Digest },
+    #[error("the blob {digest} has {got} bytes; its manifest says {promised}")]
+    WrongSize { digest: Digest, promised: u64, got: u64 },
+    #[error("cannot read the blob {digest}: {source}")]
+    Unread { digest: Digest, source: std::io::Error },
+    #[error(transparent)]
+    Layout(#[from] LayoutError),
     #[error("the registry already has a manifest {asked} whose digest it says is {got}")]
     OtherManifest { asked: Digest, got: Digest },
     #[error("while fetching a layer of the base: {0}")]
@@ -185,13 +202,17 @@ impl PushError {
             Self::TagTaken { .. } => {
                 Some("the image is there by digest; use another tag, or a repository whose tags can move".to_owned())
             }
-            Self::Damaged { .. } => Some("build again: the layer is made or fetched anew".to_owned()),
+            Self::Damaged { .. } | Self::WrongSize { .. } => {
+                Some("make the image again: a layer of a build is made or fetched anew".to_owned())
+            }
             Self::Base(error) => error.hint(),
             Self::Exchange { source, .. } => source.hint(),
             Self::BadTag(_)
             | Self::UploadElsewhere { .. }
             | Self::NoLocation { .. }
             | Self::OtherManifest { .. }
+            | Self::Unread { .. }
+            | Self::Layout(_)
             | Self::Store(_) => None,
         }
     }

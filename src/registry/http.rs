@@ -1,20 +1,18 @@
 //! The one dialer: TLS, proxies, time limits, and which addresses may be reached over which line.
 
+use std::collections::BTreeMap;
+use std::env;
 use std::error::Error;
-use std::net::{IpAddr, SocketAddr};
 use std::path::Path;
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
-use reqwest::dns::{Addrs, Name, Resolve, Resolving};
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, Request, Response, Url};
 
 use super::endpoint::{address, is_loopback};
 use super::error::{ExchangeError, SetupError};
-
-/// The longest wait for an answer's head, and for each piece of its body.
-pub(super) const SILENCE: Duration = Duration::from_secs(60);
+use super::reach::{self, Lookup, Outward, PrivateHosts};
 
 const CONNECT: Duration = Duration::from_secs(15);
 
@@ -28,27 +26,69 @@ pub(super) enum Line {
     Near,
     /// To an address that the user named, by whatever proxy the environment sets.
     Far,
-    /// To where a registry sent us: never to this machine, nor to its link-local neighbours.
-    Away,
+    /// To where a registry sent us: never to this machine, nor to its link-local neighbours; into private networks
+    /// where the registry is in one itself.
+    Away { private: bool },
 }
 
 pub(super) struct Http {
     authorities: Vec<Certificate>,
-    lines: [OnceLock<Result<Client, String>>; 3],
+    allowed: PrivateHosts,
+    silence: Duration,
+    lookup: Lookup,
+    lines: [OnceLock<Result<Client, String>>; 4],
+    /// Which names stand for private addresses.
+    private: Mutex<BTreeMap<String, bool>>,
 }
 
 impl Http {
-    pub(super) fn new(ca_file: Option<&Path>) -> Result<Self, SetupError> {
+    pub(super) fn new(ca_file: Option<&Path>, allowed: PrivateHosts, silence: Duration) -> Result<Self, SetupError> {
         // Another room may have installed it already, and that it is the same is the house's rule.
         let _ = rustls::crypto::ring::default_provider().install_default();
         let authorities = ca_file.map(read_authorities).transpose()?.unwrap_or_default();
-        Ok(Self { authorities, lines: Default::default() })
+        let (lines, private) = (Default::default(), Mutex::default());
+        Ok(Self { authorities, allowed, silence, lookup: reach::system, lines, private })
+    }
+
+    /// The longest wait for an answer's head, and for each piece of its body.
+    pub(super) fn silence(&self) -> Duration {
+        self.silence
+    }
+
+    /// Why a place that a registry at `from` names may not be gone to, as far as its text tells.
+    pub(super) async fn refusal(&self, to: &Url, from: &Url) -> Option<&'static str> {
+        reach::refusal_of(to, self.is_private(from).await, &self.allowed)
+    }
+
+    /// Whether a host that the user named is in a private network, as this machine is. It is looked up once: a name server that changes
+    /// its mind does not change what the registry is.
+    pub(super) async fn is_private(&self, url: &Url) -> bool {
+        if is_loopback(url) {
+            return true;
+        }
+        if let Some(address) = address(url) {
+            return reach::is_private(address);
+        }
+        let Some(name) = url.host_str().map(str::to_owned) else { return false };
+        let known = || self.private.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = known().get(&name) {
+            return *known;
+        }
+        let found = (self.lookup)(name.clone()).await.unwrap_or_default();
+        let private = found.iter().any(|found| reach::is_private(found.ip()));
+        known().insert(name, private);
+        private
     }
 
     /// The client of a line, made when it is first needed: reading the system's roots takes a while, and a machine
     /// that has none may still speak to itself in clear text.
     pub(super) fn client(&self, line: Line, url: &Url) -> Result<&Client, ExchangeError> {
-        let made = self.lines[line as usize].get_or_init(|| self.make(line).map_err(|error| deepest(&error)));
+        let place = match line {
+            Line::Near => 0,
+            Line::Far => 1,
+            Line::Away { private } => 2 + usize::from(private),
+        };
+        let made = self.lines[place].get_or_init(|| self.make(line).map_err(|error| deepest(&error)));
         made.as_ref().map_err(|why| ExchangeError::Tls { url: shown(url), why: why.clone() })
     }
 
@@ -60,7 +100,11 @@ impl Http {
                 made => return made,
             },
             Line::Far => shared(),
-            Line::Away => shared().dns_resolver(Arc::new(Outward)),
+            Line::Away { private } => {
+                let proxies = reach::proxies(|name| env::var(name).ok());
+                let (allowed, lookup) = (self.allowed.clone(), self.lookup);
+                shared().dns_resolver(Arc::new(Outward { private, allowed, proxies, lookup }))
+            }
         };
         builder.tls_certs_merge(self.authorities.clone()).build()
     }
@@ -69,9 +113,9 @@ impl Http {
     pub(super) async fn send(&self, line: Line, request: Request) -> Result<Response, ExchangeError> {
         let url = request.url().clone();
         let client = self.client(line, &url)?;
-        match tokio::time::timeout(SILENCE, client.execute(request)).await {
+        match tokio::time::timeout(self.silence, client.execute(request)).await {
             Ok(answer) => answer.map_err(|error| broken(&url, &error)),
-            Err(_) => Err(ExchangeError::Stalled { url: shown(&url), seconds: SILENCE.as_secs() }),
+            Err(_) => Err(ExchangeError::Stalled { url: shown(&url), seconds: self.silence.as_secs() }),
         }
     }
 }
@@ -100,47 +144,6 @@ fn read_authorities(path: &Path) -> Result<Vec<Certificate>, SetupError> {
 /// The line to an address that the user named.
 pub(super) fn line_to(url: &Url) -> Line {
     if is_loopback(url) { Line::Near } else { Line::Far }
-}
-
-/// Whether an address is one that a registry has no business to send us to: this machine, or the link-local
-/// neighbours that cloud machines get their credentials from (169.254.169.254, fd00:ec2::254).
-pub(super) fn is_inward(address: IpAddr) -> bool {
-    match address.to_canonical() {
-        IpAddr::V4(v4) => {
-            v4.is_loopback() || v4.is_link_local() || v4.is_unspecified() || v4.is_multicast() || v4.is_broadcast()
-        }
-        IpAddr::V6(v6) => {
-            v6.is_loopback()
-                || v6.is_unicast_link_local()
-                || v6.is_unspecified()
-                || v6.is_multicast()
-                || v6.segments()[..2] == [0xfd00, 0xec2]
-        }
-    }
-}
-
-/// Whether a URL names such an address by its digits or as `localhost`.
-pub(super) fn names_inward(url: &Url) -> bool {
-    is_loopback(url) || address(url).is_some_and(is_inward)
-}
-
-/// Resolves names, leaving out inward addresses. It is asked by the connector itself, so that no second answer of
-/// the name server can come between check and connection (DNS rebinding).
-struct Outward;
-
-impl Resolve for Outward {
-    fn resolve(&self, name: Name) -> Resolving {
-        Box::pin(async move {
-            let found = tokio::net::lookup_host((name.as_str(), 0)).await?;
-            // No URL on this line names `localhost`; a proxy's may.
-            let kept: Vec<SocketAddr> =
-                found.filter(|found| name.as_str() == "localhost" || !is_inward(found.ip())).collect();
-            if kept.is_empty() {
-                return Err("the name stands for addresses of this machine or of its link only".into());
-            }
-            Ok(Box::new(kept.into_iter()) as Addrs)
-        })
-    }
 }
 
 /// A URL as errors show it: where signatures and tokens are, it ends.
@@ -199,39 +202,37 @@ fn mentions_tls(error: &reqwest::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::net::SocketAddr;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use futures_util::future::BoxFuture;
+
     use super::*;
 
-    #[test]
-    fn inward_addresses_are_known_in_every_spelling() {
-        for url in [
-            "http://169.254.169.254/",
-            "http://127.1/",
-            "http://0x7f.1/",
-            "http://2130706433/",
-            "http://[::1]/",
-            "http://[::ffff:169.254.169.254]/",
-            "http://[fd00:ec2::254]/",
-            "http://[fe80::1]/",
-            "http://0.0.0.0/",
-            "http://localhost/",
-        ] {
-            assert!(names_inward(&url.parse().unwrap()), "{url}");
-        }
-        for url in ["http://10.0.0.1/", "http://s3.eu-west-1.amazonaws.com/", "http://[2001:db8::1]/"] {
-            assert!(!names_inward(&url.parse().unwrap()), "{url}");
-        }
+    /// Looks up a name that stands for a machine of the internet when it is first asked, and for this one then.
+    fn rebound(_: String) -> BoxFuture<'static, std::io::Result<Vec<SocketAddr>>> {
+        static ASKED: AtomicUsize = AtomicUsize::new(0);
+        let address = if ASKED.fetch_add(1, Ordering::Relaxed) == 0 { [192, 0, 2, 1] } else { [127, 0, 0, 1] };
+        Box::pin(async move { Ok(vec![SocketAddr::from((address, 0))]) })
     }
 
     #[tokio::test]
-    async fn a_name_that_stands_for_this_machine_is_not_reached_by_redirect() {
-        let own = gethostname();
-        let found = Outward.resolve(own.parse().unwrap()).await;
-        let inward = tokio::net::lookup_host((own.as_str(), 0)).await.map(|mut all| all.all(|a| is_inward(a.ip())));
-        assert_eq!(found.is_err(), inward.unwrap_or(true));
-    }
-
-    fn gethostname() -> String {
-        std::fs::read_to_string("/proc/sys/kernel/hostname").unwrap().trim().to_owned()
+    async fn e3_a_name_that_comes_to_stand_for_this_machine_is_not_connected_to() {
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let mut http = Http::new(None, PrivateHosts::default(), Duration::from_secs(5)).unwrap();
+        http.lookup = rebound;
+        let url: Url = format!("http://rebound.test:{}/", listener.local_addr().unwrap().port()).parse().unwrap();
+        let from = "http://192.0.2.7/".parse().unwrap();
+        assert_eq!(http.refusal(&url, &from).await, None);
+        let inside = "http://10.0.0.1/".parse().unwrap();
+        assert_eq!(http.refusal(&inside, &from).await, Some(reach::PRIVATE));
+        assert_eq!(http.refusal(&inside, &"http://10.9.9.9/".parse().unwrap()).await, None);
+        assert!(!http.is_private(&url).await, "the first answer is of the internet");
+        let request = || Request::new(reqwest::Method::GET, url.clone());
+        let error = http.send(Line::Away { private: false }, request()).await.unwrap_err();
+        assert!(matches!(&error, ExchangeError::Connect { why, .. } if why.contains(reach::INWARD)), "{error}");
+        let nobody = tokio::time::timeout(Duration::from_millis(50), listener.accept()).await;
+        assert!(nobody.is_err(), "nothing reached this machine");
     }
 
     #[test]

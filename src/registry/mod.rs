@@ -4,11 +4,13 @@
 //! |---|---|
 //! | `endpoint`, `ecr` | which URL a registry is reached at, and which hosts are ECR's |
 //! | `credential`, `challenge`, `realm`, `auth` | who we are, what the registry asks, whom we tell, and what we answer |
-//! | `http`, `retry`, `exchange` | one connection, one pause, one question until it is answered |
-//! | `pull`, `push`, `upload` | images in, images out, blobs out |
+//! | `http`, `reach`, `retry`, `exchange` | one connection, where it may lead, one pause, one question until it is answered |
+//! | `pull`, `arrival`, `download` | images in, blobs in, files of the network in |
+//! | `push`, `upload`, `outgoing` | images out, blobs out, the bytes of one |
 //! | `error`, `said` | what a user is told, and what of a registry's words |
 //! | `server` | the embedded registry |
 
+mod arrival;
 mod auth;
 mod challenge;
 mod client;
@@ -19,8 +21,10 @@ mod endpoint;
 mod error;
 mod exchange;
 mod http;
+mod outgoing;
 mod pull;
 mod push;
+mod reach;
 mod realm;
 mod retry;
 mod said;
@@ -28,11 +32,12 @@ pub mod server;
 mod upload;
 
 pub use client::{Options, Registry};
-pub use credential::{Credential, CredentialError, CredentialSource, Credentials};
+pub use credential::{Credential, CredentialError, CredentialSource, Credentials, EcrLogin};
 pub use ecr::{EcrHost, NotEcr};
 pub use endpoint::{BadEndpoint, Endpoint, Endpoints};
 pub use error::{ExchangeError, PullError, PushError, SetupError};
 pub use push::{Presence, Pushed, Pusher};
+pub use reach::{BadHost, PrivateHosts};
 pub use retry::Retries;
 pub use said::Said;
 pub use server::Server;

@@ -6,20 +6,24 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Method, StatusCode};
 
+use super::arrival::Arrival;
 use super::client::Registry;
 use super::endpoint::Endpoint;
-use super::error::{ExchangeError, PullError};
+use super::error::PullError;
 use super::exchange::{Answer, Question};
 use crate::build::{BaseImage, Download, FetchError, Source};
 use crate::event::{BlobOutcome, Direction, Event};
-use crate::image::{Descriptor, Digest, Document, Image, ImageConfig, Index, Manifest, MediaType, Platform, Reference};
+use crate::image::{Descriptor, Digest, Document, Image, ImageConfig, Manifest, MediaType, Platform, Reference};
 use crate::store::StoreError;
 
 /// The largest manifest and the largest config that are read, in bytes.
 pub(super) const DOCUMENT_LIMIT: usize = 4 << 20;
 
-/// After how many bytes the next [`Event::Transfer`] is due.
-const TELL_EVERY: u64 = 1 << 20;
+/// How often bytes of a wrong digest are asked for.
+pub(super) const LOOKS: u32 = 3;
+
+/// How deep indexes may point at indexes.
+const DEPTH: u32 = 4;
 
 /// One lock for each blob that is being fetched, so that stages on one base fetch it once.
 pub(super) type Fetching = Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>;
@@ -65,11 +69,7 @@ impl Registry {
 
     /// The image for a platform: its manifest and config, no layers.
     pub async fn pull_image(&self, reference: &Reference, platform: &Platform) -> Result<BaseImage, PullError> {
-        let found = self.document(reference).await?;
-        let (digest, manifest) = match found.document {
-            Document::Manifest(manifest) => (found.digest, manifest),
-            Document::Index(index) => self.of_index(reference, &index, platform).await?,
-        };
+        let (digest, manifest) = self.manifest_for(reference, platform).await?;
         let image = self.image_of(reference, manifest).await?;
         let offered = image.config.platform();
         // An image may leave its platform out; then there is nothing to compare.
@@ -80,22 +80,22 @@ impl Registry {
         Ok(BaseImage { reference: reference.clone(), digest, image })
     }
 
-    async fn of_index(
-        &self,
-        reference: &Reference,
-        index: &Index,
-        platform: &Platform,
-    ) -> Result<(Digest, Manifest), PullError> {
-        let entry = index.select(platform).ok_or_else(|| PullError::NoSuchPlatform {
-            reference: reference.clone(),
-            wanted: platform.clone(),
-            offered: index.platforms(),
-        })?;
-        let found = self.document(&reference.at(entry.descriptor.digest)).await?;
-        match found.document {
-            Document::Manifest(manifest) => Ok((found.digest, manifest)),
-            Document::Index(_) => Err(PullError::Nested { reference: reference.clone() }),
+    /// The platform's manifest, through as many indexes as may lie above it.
+    async fn manifest_for(&self, reference: &Reference, platform: &Platform) -> Result<(Digest, Manifest), PullError> {
+        let mut found = self.document(reference).await?;
+        for _ in 0..DEPTH {
+            let index = match found.document {
+                Document::Manifest(manifest) => return Ok((found.digest, manifest)),
+                Document::Index(index) => index,
+            };
+            let entry = index.select(platform).ok_or_else(|| PullError::NoSuchPlatform {
+                reference: reference.clone(),
+                wanted: platform.clone(),
+                offered: index.platforms(),
+            })?;
+            found = self.document(&reference.at(entry.descriptor.digest)).await?;
         }
+        Err(PullError::Nested { reference: reference.clone() })
     }
 
     async fn image_of(&self, reference: &Reference, manifest: Manifest) -> Result<Image, PullError> {
@@ -108,6 +108,10 @@ impl Registry {
         let config_json = self.0.options.store.read_blob(&blob.digest, blob.size)?;
         let config = ImageConfig::from_json(&config_json)
             .map_err(|source| PullError::Config { reference: reference.clone(), source })?;
+        if let Some(layer) = manifest.layers.iter().find(|layer| layer.media_type.layer_compression().is_none()) {
+            let (digest, media_type) = (layer.digest, layer.media_type.clone());
+            return Err(PullError::LayerType { reference: reference.clone(), digest, media_type });
+        }
         let (diff_ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers.len());
         if diff_ids != layers {
             return Err(PullError::LayerCount { reference: reference.clone(), diff_ids, layers });
@@ -135,34 +139,33 @@ impl Registry {
         let endpoint = self.endpoint(reference);
         let scope = pull_scope(reference);
         let failed = |source| PullError::Exchange { reference: reference.clone(), source };
-        let question = manifest_question(&endpoint, reference, &scope, Method::GET);
-        let asked = question.url.clone();
-        let answer = self.ask(&question).await.map_err(failed)?;
-        if !answer.status().is_success() {
-            return Err(match is_no_image(&endpoint, &answer) {
-                true => PullError::NoImage { reference: reference.clone(), asked: asked.into(), said: answer.said },
-                false => failed(answer.refusal()),
-            });
-        }
-        let header = answer.header("content-type").map(str::to_owned);
-        let promised = answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
-        let bytes = answer.document(DOCUMENT_LIMIT).await.map_err(failed)?;
-        let got = Digest::of(&bytes);
-        match reference.digest().copied().or(promised) {
-            Some(asked) if asked != got => {
-                Err(PullError::DigestMismatch { asked_of: endpoint.to_string(), asked, got })
+        let question = manifest_question(&endpoint, reference, &scope, Method::GET).whole(DOCUMENT_LIMIT);
+        let mut attempt = 1;
+        loop {
+            let answer = self.ask(&question).await.map_err(failed)?;
+            if !answer.status().is_success() {
+                let asked = question.url.to_string();
+                return Err(match is_no_image(&endpoint, &answer) {
+                    true => PullError::NoImage { reference: reference.clone(), asked, said: answer.said },
+                    false => failed(answer.refusal()),
+                });
             }
-            _ => Ok((got, bytes, header)),
+            let header = answer.header("content-type").map(str::to_owned);
+            let promised = answer.header("docker-content-digest").and_then(|digest| digest.parse().ok());
+            let got = Digest::of(&answer.body);
+            match reference.digest().copied().or(promised) {
+                Some(asked) if asked != got && attempt < LOOKS => attempt += 1,
+                Some(asked) if asked != got => {
+                    return Err(PullError::DigestMismatch { asked_of: endpoint.to_string(), asked, got });
+                }
+                _ => return Ok((got, answer.body, header)),
+            }
         }
     }
 
     /// Sees to it that a blob is in the store, verified.
     pub async fn pull_blob(&self, from: &Reference, blob: &Descriptor) -> Result<(), PullError> {
-        let lock = {
-            let mut fetching = self.0.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-            fetching.entry(blob.digest).or_default().clone()
-        };
-        let _only_one = lock.lock().await;
+        let _alone = self.alone_with(&blob.digest).await;
         let done = |outcome| {
             let (digest, bytes) = (blob.digest, blob.size);
             self.0.options.events.emit(Event::Blob { direction: Direction::Pull, digest, bytes, outcome });
@@ -178,61 +181,38 @@ impl Registry {
         }
         let mut attempt = 1;
         loop {
-            match self.pull_blob_once(from, blob).await {
-                Ok(()) => break,
-                Err(error) if is_cut(&error) => match self.0.options.retries.pause(attempt) {
-                    Some(pause) => tokio::time::sleep(pause).await,
-                    None => return Err(error),
-                },
-                Err(error) => return Err(error),
+            match self.take_in(from, blob).await {
+                // A bit that turned on the way; one that turns each time is somebody's doing.
+                Err(PullError::DigestMismatch { .. }) if attempt < LOOKS => attempt += 1,
+                result => break result?,
             }
-            attempt += 1;
         }
         done(BlobOutcome::Fetched);
         Ok(())
     }
 
-    async fn pull_blob_once(&self, from: &Reference, blob: &Descriptor) -> Result<(), PullError> {
-        let endpoint = self.endpoint(from);
-        let scope = pull_scope(from);
-        let failed = |source| PullError::Exchange { reference: from.clone(), source };
-        let path = format!("{}/blobs/{}", from.repository(), blob.digest);
-        let question = Question::new(&endpoint, Method::GET, &path, &scope);
-        let asked = question.url.to_string();
-        let mut answer = self.ask(&question).await.map_err(failed)?;
-        match answer.status() {
-            StatusCode::OK => {}
-            StatusCode::NOT_FOUND => {
-                return Err(PullError::NoBlob { reference: from.clone(), digest: blob.digest, asked });
-            }
-            _ => return Err(failed(answer.refusal())),
-        }
-        let wrong_size =
-            |got| PullError::Size { asked_of: endpoint.to_string(), digest: blob.digest, promised: blob.size, got };
+    /// Waits until nobody else is fetching this blob.
+    pub(super) async fn alone_with(&self, digest: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
+        let lock = {
+            let mut fetching = self.0.fetching.lock().unwrap_or_else(PoisonError::into_inner);
+            fetching.entry(*digest).or_default().clone()
+        };
+        lock.lock_owned().await
+    }
+
+    /// Brings a blob into the store.
+    async fn take_in(&self, from: &Reference, blob: &Descriptor) -> Result<(), PullError> {
+        let mut arrival = Arrival::new(self, from, blob).telling();
         let mut writer = self.0.options.store.blob_writer()?;
-        let mut told = 0;
-        while let Some(piece) = answer.piece().await.map_err(failed)? {
-            if writer.bytes() + piece.len() as u64 > blob.size {
-                return Err(wrong_size(writer.bytes() + piece.len() as u64));
-            }
+        while let Some(piece) = arrival.piece().await? {
             writer.write_all(&piece).map_err(|error| self.unwritten(&blob.digest, error))?;
-            if writer.bytes() - told >= TELL_EVERY || writer.bytes() == blob.size {
-                told = writer.bytes();
-                let (digest, done, total) = (blob.digest, told, blob.size);
-                self.0.options.events.emit(Event::Transfer { direction: Direction::Pull, digest, done, total });
-            }
-        }
-        if writer.bytes() != blob.size {
-            return Err(wrong_size(writer.bytes()));
         }
         let wanted = blob.digest;
         // Committing waits for the disk.
         let kept = tokio::task::spawn_blocking(move || writer.commit(Some(&wanted))).await;
         match kept.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
             Ok(_) => Ok(()),
-            Err(StoreError::Mismatch { wanted, got }) => {
-                Err(PullError::DigestMismatch { asked_of: endpoint.to_string(), asked: wanted, got })
-            }
+            Err(StoreError::Mismatch { wanted: _, got }) => Err(arrival.mismatch(got)),
             Err(error) => Err(error.into()),
         }
     }
@@ -269,17 +249,6 @@ fn is_no_image(endpoint: &Endpoint, answer: &Answer) -> bool {
     match answer.status() {
         StatusCode::NOT_FOUND => true,
         StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => endpoint.registry() == "docker.io",
-        _ => false,
-    }
-}
-
-/// A transfer that ended early may end well the next time; wrong bytes come again.
-fn is_cut(error: &PullError) -> bool {
-    match error {
-        PullError::Exchange { source, .. } => {
-            matches!(source, ExchangeError::Broken { .. } | ExchangeError::Stalled { .. })
-        }
-        PullError::Size { promised, got, .. } => got < promised,
         _ => false,
     }
 }

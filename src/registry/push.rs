@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures_util::StreamExt;
-use futures_util::future::BoxFuture;
+use futures_util::future::{BoxFuture, try_join, try_join_all};
 use futures_util::stream::FuturesUnordered;
 use reqwest::{Method, StatusCode};
 use tokio::runtime::Handle;
@@ -13,15 +13,20 @@ use tokio::task::JoinHandle;
 
 use super::client::Registry;
 use super::error::PushError;
-use super::exchange::Question;
+use super::outgoing::Origin;
 use super::pull::manifest_question;
 use super::upload::{Opened, Target};
 use crate::build::Sink;
 use crate::event::{BlobOutcome, Direction, Event};
-use crate::image::{Descriptor, Digest, Image, MediaType, Reference};
+use crate::image::{Descriptor, Digest, Image, Layout, Reference, Written};
 
 /// How many blobs go out at a time.
-const UPLOADS: usize = 4;
+const UPLOADS: usize = 6;
+
+/// How many blobs are asked about at a time.
+const QUESTIONS: usize = 16;
+
+const NEVER_CLOSED: &str = "the semaphore is never closed";
 
 /// A faster way to ask which blobs a repository has, where there is one; `None` when it cannot say.
 pub type Presence = Arc<dyn Fn(Vec<Digest>) -> BoxFuture<'static, Option<BTreeSet<Digest>>> + Send + Sync>;
@@ -31,6 +36,9 @@ pub type Presence = Arc<dyn Fn(Vec<Digest>) -> BoxFuture<'static, Option<BTreeSe
 pub struct Pusher {
     work: Arc<Work>,
     presence: Option<Presence>,
+    /// Where the layers are, if they are not in the store.
+    layout: Option<Arc<Layout>>,
+    written: Option<Written>,
     runtime: Handle,
     under_way: Mutex<BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>>,
 }
@@ -39,7 +47,9 @@ struct Work {
     registry: Registry,
     destination: Reference,
     target: Target,
-    slots: Semaphore,
+    keeps_base: bool,
+    questions: Semaphore,
+    uploads: Semaphore,
 }
 
 /// The image is where it should be.
@@ -57,17 +67,20 @@ pub struct Pushed {
 
 impl Sink for Pusher {
     fn layer(&self, layer: &Descriptor) {
-        self.begin(layer, None, false);
+        self.begin(layer, Origin::Store, false);
     }
 }
 
 impl Pusher {
     pub fn new(registry: &Registry, destination: Reference) -> Self {
         let target = Target::new(registry.endpoint(&destination), &destination);
-        let slots = Semaphore::new(UPLOADS);
+        let (questions, uploads) = (Semaphore::new(QUESTIONS), Semaphore::new(UPLOADS));
+        let registry = registry.clone();
         Self {
-            work: Arc::new(Work { registry: registry.clone(), destination, target, slots }),
+            work: Arc::new(Work { registry, destination, target, keeps_base: false, questions, uploads }),
             presence: None,
+            layout: None,
+            written: None,
             runtime: Handle::current(),
             under_way: Mutex::default(),
         }
@@ -76,6 +89,23 @@ impl Pusher {
     /// Asks for many blobs at once where it can.
     pub fn with_presence(mut self, presence: Presence) -> Self {
         self.presence = Some(presence);
+        self
+    }
+
+    /// Keeps the layers that are fetched for the push alone, as somebody else will want them too. To be said before
+    /// the first layer.
+    pub fn keeping_base_layers(mut self) -> Self {
+        if let Some(work) = Arc::get_mut(&mut self.work) {
+            work.keeps_base = true;
+        }
+        self
+    }
+
+    /// Takes the layers from a layout, where they are and as they are; and the manifest too, if it is given as it was
+    /// written there.
+    pub fn from_layout(mut self, layout: Layout, written: Option<Written>) -> Self {
+        self.layout = Some(Arc::new(layout));
+        self.written = written;
         self
     }
 
@@ -88,20 +118,21 @@ impl Pusher {
         tags: &[String],
     ) -> Result<Pushed, PushError> {
         let work = self.work.clone();
-        let digest = image.digest();
+        let written = self.written.clone().unwrap_or_else(|| image.manifest.written());
+        let digest = Digest::of(&written.json);
         let tags: Vec<Reference> = tags.iter().map(|tag| work.destination.tagged(tag)).collect::<Result<_, _>>()?;
-        let already_there = work.has_manifest(&digest).await?;
-        let manifest = image.manifest.to_json();
+        let tagged = try_join_all(tags.iter().map(|tag| work.digest_at(tag)));
+        let (already_there, tagged) = try_join(work.has_manifest(&digest), tagged).await?;
         let mut sent = BTreeMap::new();
         if already_there {
             // Whoever has the manifest has its blobs.
             self.stop();
         } else {
             sent = self.bring_blobs(image, base).await?;
-            work.put_manifest(&work.destination.at(digest), &manifest, &digest).await?;
+            work.put_manifest(&work.destination.at(digest), &written, &digest).await?;
         }
-        for tag in &tags {
-            work.tag(tag, &manifest, &digest).await?;
+        for (tag, there) in tags.iter().zip(tagged) {
+            work.tag(tag, there.flatten(), &written, &digest).await?;
         }
         let reference = work.destination.at(digest);
         work.registry.0.options.events.emit(Event::Pushed { reference: reference.to_string(), already_there });
@@ -117,13 +148,18 @@ impl Pusher {
         self.work.registry.0.options.store.keep_blob(&image.config_json)?;
         let blobs: BTreeMap<Digest, &Descriptor> =
             image.manifest.layers.iter().chain([&image.manifest.config]).map(|blob| (blob.digest, blob)).collect();
-        let sources: BTreeMap<Digest, &Reference> = base.iter().map(|(from, blob)| (blob.digest, from)).collect();
+        let layers = || image.manifest.layers.iter().map(|layer| layer.digest);
+        let mut origins: BTreeMap<Digest, Origin> = BTreeMap::new();
+        if let Some(layout) = &self.layout {
+            origins.extend(layers().map(|layer| (layer, Origin::Layout(layout.clone()))));
+        }
+        origins.extend(base.iter().map(|(from, blob)| (blob.digest, Origin::Registry(from.clone()))));
         let present = match &self.presence {
             Some(presence) => presence(blobs.keys().copied().collect()).await.unwrap_or_default(),
             None => BTreeSet::new(),
         };
         for (digest, blob) in &blobs {
-            self.begin(blob, sources.get(digest).copied(), present.contains(digest));
+            self.begin(blob, origins.remove(digest).unwrap_or(Origin::Store), present.contains(digest));
         }
         let mut tasks: FuturesUnordered<_> = std::mem::take(&mut *self.under_way())
             .into_iter()
@@ -140,10 +176,10 @@ impl Pusher {
     }
 
     /// Starts a blob on its way, unless it is on it.
-    fn begin(&self, blob: &Descriptor, source: Option<&Reference>, present: bool) {
+    fn begin(&self, blob: &Descriptor, origin: Origin, present: bool) {
         self.under_way().entry(blob.digest).or_insert_with(|| {
-            let (work, blob, source) = (self.work.clone(), blob.clone(), source.cloned());
-            self.runtime.spawn(async move { work.bring(&blob, source.as_ref(), present).await })
+            let (work, blob) = (self.work.clone(), blob.clone());
+            self.runtime.spawn(async move { work.bring(&blob, &origin, present).await })
         });
     }
 
@@ -180,29 +216,30 @@ impl Drop for Task {
 
 impl Work {
     /// Sees to it that the repository has the blob, by the cheapest way there is.
-    async fn bring(
-        &self,
-        blob: &Descriptor,
-        source: Option<&Reference>,
-        present: bool,
-    ) -> Result<BlobOutcome, PushError> {
-        let _slot = self.slots.acquire().await.expect("the semaphore is never closed");
+    async fn bring(&self, blob: &Descriptor, origin: &Origin, present: bool) -> Result<BlobOutcome, PushError> {
         let outcome = if present || self.has_blob(&blob.digest).await? {
             BlobOutcome::AlreadyThere
         } else {
-            self.mount_or_send(blob, source).await?
+            let _turn = self.uploads.acquire().await.expect(NEVER_CLOSED);
+            self.mount_or_send(blob, origin).await.inspect_err(|error| self.forget_damaged(error, origin))?
         };
         let (digest, bytes) = (blob.digest, blob.size);
         self.registry.0.options.events.emit(Event::Blob { direction: Direction::Push, digest, bytes, outcome });
         Ok(outcome)
     }
 
-    async fn mount_or_send(&self, blob: &Descriptor, source: Option<&Reference>) -> Result<BlobOutcome, PushError> {
-        let neighbour = source.filter(|source| {
-            source.registry() == self.destination.registry() && source.repository() != self.destination.repository()
-        });
+    async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
+        let _turn = self.questions.acquire().await.expect(NEVER_CLOSED);
+        self.registry.has_blob(&self.target, digest).await
+    }
+
+    async fn mount_or_send(&self, blob: &Descriptor, origin: &Origin) -> Result<BlobOutcome, PushError> {
+        let Origin::Registry(from) = origin else {
+            self.registry.upload(&self.target, blob, origin, None).await?;
+            return Ok(BlobOutcome::Sent);
+        };
         let mut opened = None;
-        if let Some(from) = neighbour {
+        if from.registry() == self.destination.registry() && from.repository() != self.destination.repository() {
             match self.registry.open_upload(&self.target, Some((&blob.digest, from))).await {
                 Ok(Opened::Mounted) => return Ok(BlobOutcome::Mounted),
                 Ok(Opened::At(location)) => opened = Some(location),
@@ -211,21 +248,25 @@ impl Work {
                 Err(error) => return Err(error),
             }
         }
-        if let Some(from) = source {
+        if self.keeps_base {
             self.registry.pull_blob(from, blob).await.map_err(Box::new)?;
         }
-        self.registry.upload(&self.target, blob, opened).await?;
+        // Somebody may be fetching it for its files, and then it is had once.
+        let _alone = self.registry.alone_with(&blob.digest).await;
+        let here = self.registry.0.options.store.blob_size(&blob.digest) == Some(blob.size);
+        let origin = if here { &Origin::Store } else { origin };
+        self.registry.upload(&self.target, blob, origin, opened).await?;
         Ok(BlobOutcome::Sent)
     }
 
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
-        let path = format!("{}/blobs/{digest}", self.target.repository);
-        let question = Question::new(&self.target.endpoint, Method::HEAD, &path, &self.target.scope);
-        let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
-        match answer.status() {
-            StatusCode::OK => Ok(true),
-            StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(self.target.refused(answer)),
+    /// A blob of the store that is not what it should be is made or fetched anew by the next build.
+    fn forget_damaged(&self, error: &PushError, origin: &Origin) {
+        if let (
+            PushError::Damaged { digest } | PushError::WrongSize { digest, .. },
+            Origin::Store | Origin::Registry(_),
+        ) = (error, origin)
+        {
+            self.registry.0.options.store.forget_blob(digest);
         }
     }
 
@@ -249,29 +290,33 @@ impl Work {
 
     /// Lets a tag stand for the manifest. One that does already is left alone: ECR's immutable tags refuse even the
     /// same digest (moby/buildkit#3776).
-    async fn tag(&self, tag: &Reference, manifest: &[u8], ours: &Digest) -> Result<(), PushError> {
-        let there = self.digest_at(tag).await?.flatten();
+    async fn tag(
+        &self,
+        tag: &Reference,
+        mut there: Option<Digest>,
+        manifest: &Written,
+        ours: &Digest,
+    ) -> Result<(), PushError> {
         if there == Some(*ours) {
             return Ok(());
         }
         match self.put_manifest(tag, manifest, ours).await {
             Err(PushError::Exchange { source: super::ExchangeError::Answer { said, .. }, .. })
-                if said.code() == "TAG_INVALID" && said.message().contains("immutable") =>
-            {
-                Err(PushError::TagTaken {
-                    repository: self.target.name.clone(),
-                    tag: tag.tag().unwrap_or_default().to_owned(),
-                    there,
-                    ours: *ours,
-                })
-            }
-            result => result,
+                if said.code() == "TAG_INVALID" && said.message().contains("immutable") => {}
+            result => return result,
         }
+        // It may be we who moved it, with an answer that was lost.
+        there = self.digest_at(tag).await?.flatten().or(there);
+        if there == Some(*ours) {
+            return Ok(());
+        }
+        let (repository, tag) = (self.target.name.clone(), tag.tag().unwrap_or_default().to_owned());
+        Err(PushError::TagTaken { repository, tag, there, ours: *ours })
     }
 
-    async fn put_manifest(&self, at: &Reference, manifest: &[u8], digest: &Digest) -> Result<(), PushError> {
+    async fn put_manifest(&self, at: &Reference, manifest: &Written, digest: &Digest) -> Result<(), PushError> {
         let question = manifest_question(&self.target.endpoint, at, &self.target.scope, Method::PUT)
-            .document(MediaType::OCI_MANIFEST, manifest.to_vec());
+            .document(manifest.media_type.as_str(), manifest.json.clone());
         let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
         if !answer.status().is_success() {
             return Err(self.target.refused(answer));

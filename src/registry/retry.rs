@@ -1,7 +1,7 @@
 //! How often, and after which pause, a question is asked again.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
 use reqwest::header::{HeaderMap, RETRY_AFTER};
@@ -18,6 +18,8 @@ pub struct Retries {
     pub longest: Duration,
     /// A registry that asks for a longer pause than this is not waited for.
     pub patience: Duration,
+    /// The longest wait for an answer, and for each piece of it.
+    pub silence: Duration,
 }
 
 impl Default for Retries {
@@ -27,6 +29,7 @@ impl Default for Retries {
             first: Duration::from_millis(500),
             longest: Duration::from_secs(15),
             patience: Duration::from_secs(120),
+            silence: Duration::from_secs(60),
         }
     }
 }
@@ -36,6 +39,27 @@ impl Retries {
     pub(super) fn pause(&self, attempt: u32) -> Option<Duration> {
         let most = self.first.saturating_mul(1 << attempt.saturating_sub(1).min(16)).min(self.longest);
         (attempt < self.attempts).then(|| most.mul_f64(fraction()))
+    }
+}
+
+/// Fewer bytes than this within the time that a server may be silent are as good as none: a drop now and then keeps a
+/// connection open for ever, and is not a transfer.
+const CRAWL: u64 = 16 << 10;
+
+/// When, and at which byte, a transfer was last seen to be quick enough.
+pub(super) struct Pace(Instant, u64);
+
+impl Pace {
+    pub(super) fn from(bytes: u64) -> Self {
+        Self(Instant::now(), bytes)
+    }
+
+    /// Whether it is not worth waiting for any more, now that it is at so many bytes.
+    pub(super) fn crawls(&mut self, bytes: u64, silence: Duration) -> bool {
+        if bytes - self.1 >= CRAWL {
+            *self = Self::from(bytes);
+        }
+        self.0.elapsed() > silence
     }
 }
 

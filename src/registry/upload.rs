@@ -4,32 +4,25 @@
 //! specification says 202 (aws/containers-roadmap#2831), so there is one request with a body, and an upload that
 //! failed begins anew.
 
-use std::fs::File;
-use std::io::{self, Read};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
-use futures_util::stream::{self, Stream};
 use reqwest::header::{AUTHORIZATION, CONTENT_LENGTH, CONTENT_TYPE, HeaderValue, LOCATION};
 use reqwest::{Body, Method, Request, StatusCode, Url};
 
 use super::client::Registry;
 use super::endpoint::Endpoint;
-use super::error::{ExchangeError, PushError};
-use super::exchange::{Answer, Question};
+use super::error::{ExchangeError, PullError, PushError};
+use super::exchange::{Answer, Question, wants_another_pass};
 use super::http;
+use super::outgoing::{Fate, Origin, Outgoing};
 use super::retry::{is_passing, retry_after};
-use crate::event::{Direction, Event, Events};
 use crate::image::{Descriptor, Digest, Reference};
-use crate::store::VerifiedReader;
 
-/// The bytes that are read from the disk at a time.
-const PIECE: usize = 256 << 10;
+/// A registry that checks the whole of what it has got may be silent for this many times what it may be otherwise.
+const CHECKING: u32 = 5;
 
-/// How long a registry may take to take the next piece, or to check the whole once it has it.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// How often it is looked whether bytes still go out.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Where a repository is, and what it takes to write there.
 pub(super) struct Target {
@@ -105,15 +98,26 @@ impl Registry {
         let _ = self.ask(&question).await;
     }
 
-    /// Sends a blob of the store, anew from its first byte after each passing failure.
+    pub(super) async fn has_blob(&self, target: &Target, digest: &Digest) -> Result<bool, PushError> {
+        let path = format!("{}/blobs/{digest}", target.repository);
+        let question = Question::new(&target.endpoint, Method::HEAD, &path, &target.scope);
+        let answer = self.ask(&question).await.map_err(|source| target.failed(source))?;
+        match answer.status() {
+            StatusCode::OK => Ok(true),
+            StatusCode::NOT_FOUND => Ok(false),
+            _ => Err(target.refused(answer)),
+        }
+    }
+
+    /// Sends a blob, anew from its first byte after each passing failure.
     pub(super) async fn upload(
         &self,
         target: &Target,
         blob: &Descriptor,
+        origin: &Origin,
         mut opened: Option<Url>,
     ) -> Result<(), PushError> {
         let mut attempt = 1;
-        let mut renewed = false;
         loop {
             let location = match opened.take() {
                 Some(location) => location,
@@ -122,76 +126,80 @@ impl Registry {
                     Opened::Mounted => return Ok(()),
                 },
             };
-            let (pause, asked) = match self.put(target, blob, location).await {
+            let pass = self.0.passes.of(&target.endpoint, &target.scope);
+            let (asked, error) = match self.put(target, blob, origin, location, pass.clone()).await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
-                // The token ran out on the way: the next POST gets a new one.
-                Ok(answer) if answer.status() == StatusCode::UNAUTHORIZED && !renewed => {
-                    renewed = true;
-                    (Some(Duration::ZERO), None)
-                }
-                Ok(answer) if is_passing(answer.status()) => {
-                    let asked = retry_after(answer.response.headers()).map(|pause| (pause, answer.url.clone()));
-                    match self.0.options.retries.pause(attempt) {
-                        Some(pause) => (Some(pause), asked),
-                        None => return Err(target.refused(answer)),
-                    }
-                }
+                Ok(answer) if is_refused(&answer, pass.is_some()) => return Err(target.refused(answer)),
                 Ok(answer) => {
-                    self.check_own(blob).await?;
-                    return Err(target.refused(answer));
+                    let asked = retry_after(answer.response.headers()).map(|pause| (pause, answer.url.clone()));
+                    (asked, target.refused(answer))
                 }
-                Err(error @ (ExchangeError::Broken { .. } | ExchangeError::Stalled { .. })) => {
-                    self.check_own(blob).await?;
-                    match self.0.options.retries.pause(attempt) {
-                        Some(pause) => (Some(pause), None),
-                        None => return Err(target.failed(error)),
-                    }
-                }
-                Err(error) => return Err(target.failed(error)),
+                Err(error) if is_passing_failure(&error) => (None, error),
+                Err(error) => return Err(error),
             };
-            self.wait(pause.unwrap_or_default(), asked).await.map_err(|source| target.failed(source))?;
+            let Some(pause) = self.0.options.retries.pause(attempt) else { return Err(error) };
+            self.wait(pause, asked).await.map_err(|source| target.failed(source))?;
+            // The answer may have been lost and not the blob.
+            if self.has_blob(target, &blob.digest).await? {
+                return Ok(());
+            }
             attempt += 1;
         }
     }
 
     /// One PUT of the whole blob to where the registry wants it.
-    async fn put(&self, target: &Target, blob: &Descriptor, mut location: Url) -> Result<Answer, ExchangeError> {
+    async fn put(
+        &self,
+        target: &Target,
+        blob: &Descriptor,
+        origin: &Origin,
+        mut location: Url,
+        pass: Option<HeaderValue>,
+    ) -> Result<Answer, PushError> {
+        let bytes = Outgoing::open(self, blob, origin)?;
+        let fate = bytes.fate();
         location.query_pairs_mut().append_pair("digest", &blob.digest.to_string());
-        let progress = Arc::new(AtomicU64::new(0));
         let mut request = Request::new(Method::PUT, location.clone());
         let headers = request.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
         headers.insert(CONTENT_LENGTH, blob.size.into());
-        if let Some(pass) = self.0.passes.of(&target.endpoint, &target.scope) {
+        pass.into_iter().for_each(|pass| {
             headers.insert(AUTHORIZATION, pass);
-        }
-        let reader = self.0.options.store.open_blob(&blob.digest);
-        let reader =
-            reader.map_err(|error| ExchangeError::Broken { url: target.name.clone(), why: error.to_string() })?;
-        *request.body_mut() =
-            Some(Body::wrap_stream(pieces(reader, blob, progress.clone(), self.0.options.events.clone())));
-        let client = self.0.http.client(http::line_to(&location), &location)?;
-        let sent = unless_stalled(&progress, client.execute(request)).await;
-        match sent {
-            Some(Ok(response)) => Answer::read(&location, response).await,
-            Some(Err(error)) => Err(http::broken(&location, &error)),
-            None => Err(ExchangeError::Stalled { url: http::shown(&location), seconds: PATIENCE.as_secs() }),
-        }
-    }
-
-    /// After a refusal: whether it was the blob of ours that is not what it should be.
-    async fn check_own(&self, blob: &Descriptor) -> Result<(), PushError> {
-        let (store, digest) = (self.0.options.store.clone(), blob.digest);
-        let read = tokio::task::spawn_blocking(move || {
-            io::copy(&mut store.open_blob(&digest).map_err(io::Error::other)?, &mut io::sink())
         });
-        match read.await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic())) {
-            Ok(bytes) if bytes == blob.size => Ok(()),
-            _ => {
-                self.0.options.store.forget_blob(&blob.digest);
-                Err(PushError::Damaged { digest: blob.digest })
+        *request.body_mut() = Some(Body::wrap_stream(bytes.pieces()));
+        let silence = self.0.http.silence();
+        let sent = async {
+            let client = self.0.http.client(http::line_to(&location), &location)?;
+            match unless_stalled(&fate, silence * CHECKING, client.execute(request)).await {
+                Some(Ok(response)) => Answer::read(&location, response, silence).await,
+                Some(Err(error)) => Err(http::broken(&location, &error)),
+                None => {
+                    let seconds = (silence * CHECKING).as_secs();
+                    Err(ExchangeError::Stalled { url: http::shown(&location), seconds })
+                }
             }
-        }
+        };
+        sent.await.map_err(|error| fate.failure().unwrap_or_else(|| target.failed(error)))
+    }
+}
+
+/// Whether sending it again would be no use. What was sent was right, or it would not have gone: a registry that saw
+/// another digest saw a bit that turned on the way. An upload that it has forgotten can be begun anew, and so can one
+/// whose token ran out meanwhile.
+fn is_refused(answer: &Answer, had_pass: bool) -> bool {
+    let passes = is_passing(answer.status()) || wants_another_pass(&Method::PUT, answer, had_pass);
+    let anew = ["DIGEST_INVALID", "SIZE_INVALID", "BLOB_UPLOAD_UNKNOWN", "BLOB_UPLOAD_INVALID"];
+    !passes && !anew.contains(&answer.said.code())
+}
+
+fn is_passing_failure(error: &PushError) -> bool {
+    match error {
+        PushError::Exchange { source, .. } => matches!(
+            source,
+            ExchangeError::Broken { .. } | ExchangeError::Stalled { .. } | ExchangeError::Connect { .. }
+        ),
+        PushError::Base(error) => matches!(**error, PullError::DigestMismatch { .. }),
+        _ => false,
     }
 }
 
@@ -207,48 +215,17 @@ fn own_location(target: &Target, path: &str, answer: &Answer) -> Result<Url, Pus
     })
 }
 
-/// The blob in pieces, read off the async threads; what has gone out is told as it goes.
-fn pieces(
-    reader: VerifiedReader<File>,
-    blob: &Descriptor,
-    progress: Arc<AtomicU64>,
-    events: Events,
-) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
-    let (digest, total) = (blob.digest, blob.size);
-    stream::try_unfold((reader, 0, 0), move |(mut reader, done, told)| {
-        let (progress, events) = (progress.clone(), events.clone());
-        async move {
-            let read = tokio::task::spawn_blocking(move || {
-                let mut piece = Vec::with_capacity(PIECE);
-                let read = reader.by_ref().take(PIECE as u64).read_to_end(&mut piece);
-                read.map(|_| (piece, reader))
-            });
-            let (piece, reader) = read.await.map_err(io::Error::other)??;
-            if piece.is_empty() {
-                return Ok(None);
-            }
-            let done = done + piece.len() as u64;
-            progress.store(done, Ordering::Relaxed);
-            let due = done - told >= 1 << 20 || done == total;
-            if due {
-                events.emit(Event::Transfer { direction: Direction::Push, digest, done, total });
-            }
-            Ok(Some((Bytes::from(piece), (reader, done, if due { done } else { told }))))
-        }
-    })
-}
-
-/// Waits for an answer as long as bytes go out; `None` when neither came for [`PATIENCE`].
-async fn unless_stalled<T>(progress: &AtomicU64, answer: impl Future<Output = T>) -> Option<T> {
+/// Waits for an answer as long as bytes go out; `None` when neither came for so long.
+async fn unless_stalled<T>(fate: &Fate, patience: Duration, answer: impl Future<Output = T>) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     let (mut seen, mut since) = (0, Instant::now());
     loop {
-        if let Ok(answer) = tokio::time::timeout(Duration::from_secs(1), &mut answer).await {
+        if let Ok(answer) = tokio::time::timeout((patience / 10).min(LOOK_EVERY), &mut answer).await {
             return Some(answer);
         }
-        match progress.load(Ordering::Relaxed) {
+        match fate.sent() {
             now if now != seen => (seen, since) = (now, Instant::now()),
-            _ if since.elapsed() > PATIENCE => return None,
+            _ if since.elapsed() > patience => return None,
             _ => {}
         }
     }

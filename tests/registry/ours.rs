@@ -82,7 +82,7 @@ async fn layers_go_out_before_the_image_is_whole() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_base_layer_is_mounted_where_it_can_be_and_fetched_where_it_must() {
+async fn a_base_layer_is_mounted_where_it_can_be_and_passed_on_where_it_must() {
     let (maker, here, there, base_place) = (Place::new(), Place::new(), Place::new(), Place::new());
     let (server, bases) = (there.serve().await, base_place.serve().await);
     let base = maker.image(&["base"]);
@@ -95,7 +95,16 @@ async fn a_base_layer_is_mounted_where_it_can_be_and_fetched_where_it_must() {
     let destination = reference(server.address(), "loader");
     let pushed = Pusher::new(&here.client(), destination.clone()).finish(&image, &sources, &[]).await.unwrap();
     assert_eq!(pushed.uploaded, 3);
-    assert!(here.store.blob_size(&base.manifest.layers[0].digest).is_some());
+    // It went from one registry to the other and touched no disk of ours.
+    let layer = &base.manifest.layers[0];
+    assert_eq!(there.store.blob_size(&layer.digest), Some(layer.size));
+    assert_eq!(here.store.blob_size(&layer.digest), None);
+    // Where another place will want it too, it is kept.
+    let next = Place::new();
+    let server_of_next = next.serve().await;
+    let pusher = Pusher::new(&here.client(), reference(server_of_next.address(), "loader")).keeping_base_layers();
+    assert_eq!(pusher.finish(&image, &sources, &[]).await.unwrap().uploaded, 3);
+    assert_eq!(here.store.blob_size(&layer.digest), Some(layer.size));
     // A layer that the registry has is never downloaded for the sake of a push.
     let third = Place::new();
     let mut other = third.image(&["other"]);

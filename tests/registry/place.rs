@@ -3,12 +3,17 @@
 use std::collections::BTreeMap;
 use std::io::Write;
 use std::net::SocketAddr;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use locus_push::build::{self, BuildError, Built, Context, Epochs, Plan, RunOptions, Sink, Workshop};
+use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
+use locus_push::graph;
 use locus_push::image::{Descriptor, Digest, Image, ImageConfig, MediaType, Platform, Reference};
 use locus_push::registry::{Credential, CredentialSource, Credentials, Endpoints, Options, Registry, Retries, Server};
+use locus_push::sandbox::Stopper;
 use locus_push::secret::Secret;
 use locus_push::store::Store;
 
@@ -36,6 +41,7 @@ impl Place {
             first: Duration::from_millis(1),
             longest: Duration::from_millis(5),
             patience: Duration::from_secs(5),
+            silence: Duration::from_secs(5),
         };
         options
     }
@@ -85,6 +91,30 @@ impl Place {
         let (layers, diff_ids) = texts.iter().map(|text| self.layer(text)).unzip();
         config.rootfs.diff_ids = diff_ids;
         Image::new(config, layers, BTreeMap::new())
+    }
+
+    /// Builds a Dockerfile with what a client fetches.
+    pub async fn build(
+        &self,
+        client: &Registry,
+        context: &Path,
+        text: &str,
+        sink: &impl Sink,
+    ) -> Result<Built, BuildError> {
+        let options = graph::Options {
+            platform: Platform::linux_amd64(),
+            build_platform: Platform::linux_amd64(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            contexts: graph::Contexts::default(),
+        };
+        let graph = graph::plan(&dockerfile::parse(text).unwrap(), &options).unwrap();
+        let context = Context { directory: context.to_owned(), dockerfile: None, preserve_modes: false };
+        let run = RunOptions::default();
+        let plan = Plan { graph, context, epochs: Epochs::default(), no_cache: false, run };
+        let workshop = Workshop::new(self.store.clone(), client.clone(), Events::silent(), Stopper::new());
+        build::build(&plan, Arc::new(workshop), sink).await
     }
 
     pub fn heard(&self, wanted: impl Fn(&Event) -> bool) -> usize {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
@@ -26,6 +27,10 @@ pub struct Says {
     body: Vec<u8>,
     /// The `Content-Length` that is told, where it is a lie.
     length: Option<usize>,
+    /// Whether, once all is said, the connection stays open and silent.
+    stalls: bool,
+    /// Whether the body comes a byte at a time.
+    drips: bool,
 }
 
 pub struct Scripted {
@@ -56,6 +61,18 @@ impl Says {
 
     pub fn promising(mut self, length: usize) -> Self {
         self.length = Some(length);
+        self
+    }
+
+    /// Then says nothing more, and does not hang up.
+    pub fn and_stalls(mut self) -> Self {
+        self.stalls = true;
+        self
+    }
+
+    /// Gives the body a byte at a time, fifty in a second.
+    pub fn dripping(mut self) -> Self {
+        self.drips = true;
         self
     }
 
@@ -117,6 +134,7 @@ async fn converse(
         script(&asked)
     };
     if said.status == 0 {
+        stall(said.stalls).await;
         return None;
     }
     let mut head = format!("HTTP/1.1 {} Said\r\nConnection: close\r\n", said.status);
@@ -128,9 +146,23 @@ async fn converse(
     }
     stream.write_all(format!("{head}\r\n").as_bytes()).await.ok()?;
     if asked.method != "HEAD" {
-        stream.write_all(&said.body).await.ok()?;
+        let step = if said.drips { 1 } else { said.body.len().max(1) };
+        for piece in said.body.chunks(step) {
+            stream.write_all(piece).await.ok()?;
+            if said.drips {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
     }
+    stall(said.stalls).await;
     stream.shutdown().await.ok()
+}
+
+/// Longer than any test waits.
+async fn stall(stalls: bool) {
+    if stalls {
+        tokio::time::sleep(Duration::from_secs(600)).await;
+    }
 }
 
 async fn read(stream: &mut TcpStream) -> Option<Asked> {
