@@ -19,7 +19,7 @@ use super::{AwsError, Caller, Ecr, Ecs, Iam, Logs, Secrets, sts};
 const HOUSE_PROFILE: &str = "locus";
 
 /// What the user asked for: flags beat the environment, the environment beats the file.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct CloudOptions {
     /// `--profile`.
     pub profile: Option<String>,

@@ -219,8 +219,8 @@ fn house(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> HouseOptions {
-    let RegistrySettings { endpoints, ca_file } = registry;
-    HouseOptions { home, endpoints, ca_file, events: events.clone(), interrupt }
+    let RegistrySettings { endpoints, allow_private, ca_file, cloud } = registry;
+    HouseOptions { home, endpoints, allow_private, ca_file, cloud, events: events.clone(), interrupt }
 }
 
 fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failure> {

@@ -9,7 +9,6 @@ use crate::event::{Event, Events};
 use crate::graph::{self, Graph};
 use crate::image::{Image, Layout, Platform, Reference, write_folder, write_tar};
 use crate::registry::{Pushed, Pusher};
-use crate::store::{Store, StoreError};
 
 use super::house::base_blobs;
 use super::{House, HouseOptions, RoadError, check};
@@ -83,7 +82,13 @@ pub async fn build(
     for destination in destinations {
         house.registry.may_push(destination).await?;
     }
-    let early = destinations.first().map(|first| Pusher::new(&house.registry, first.clone()));
+    // What one place fetches, the next one needs as well.
+    let shared = destinations.len() + outputs.places.len() > 2;
+    let pusher = |destination: &Reference| match Pusher::new(&house.registry, destination.clone()) {
+        pusher if shared => pusher.keeping_base_layers(),
+        pusher => pusher,
+    };
+    let early = destinations.first().map(pusher);
     let built = house.build(recipe, graph, &early).await?;
     let mut early = early;
     let mut pushed = Vec::new();
@@ -91,8 +96,7 @@ pub async fn build(
         match place {
             Output::Registry => {
                 for destination in destinations {
-                    let new = || Pusher::new(&house.registry, destination.clone());
-                    let pusher = early.take().unwrap_or_else(new);
+                    let pusher = early.take().unwrap_or_else(|| pusher(destination));
                     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
                     pushed.push(pusher.finish(&built.image, &base_blobs(&built), &tags).await?);
                 }
@@ -135,24 +139,11 @@ pub async fn push_layout(
     options: &HouseOptions,
 ) -> Result<Pushed, RoadError> {
     let layout = Layout::open(layout)?;
-    let image = layout.image(platform)?;
+    let (image, written) = layout.image_as_written(platform)?;
     let house = House::open(options, None)?;
-    for layer in &image.manifest.layers {
-        if house.store.blob_size(&layer.digest).is_none() {
-            keep(&layout, &house.store, &layer.digest)?;
-        }
-    }
     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
-    Ok(Pusher::new(&house.registry, destination.clone()).finish(&image, &[], &tags).await?)
-}
-
-fn keep(layout: &Layout, store: &Store, digest: &crate::image::Digest) -> Result<(), RoadError> {
-    let mut writer = store.blob_writer()?;
-    let copied = std::io::copy(&mut layout.blob(digest)?, &mut writer);
-    let failed = |source| StoreError::Io { doing: "copy a layer to", path: store.blob_path(digest), source };
-    copied.map_err(failed)?;
-    writer.commit(Some(digest))?;
-    Ok(())
+    let pusher = Pusher::new(&house.registry, destination.clone()).from_layout(layout, written);
+    Ok(pusher.finish(&image, &[], &tags).await?)
 }
 
 #[cfg(test)]

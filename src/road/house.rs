@@ -6,11 +6,14 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
+use crate::aws::{Cloud, CloudOptions};
 use crate::build::{self, Built, Plan, Sink, Workshop};
 use crate::event::Events;
 use crate::graph::Graph;
 use crate::image::{Descriptor, Reference};
-use crate::registry::{CredentialSource, Endpoints, Options, Registry};
+use crate::registry::{
+    Credential, CredentialError, CredentialSource, EcrLogin, Endpoints, Options, PrivateHosts, Registry,
+};
 use crate::sandbox::Stopper;
 use crate::store::Store;
 
@@ -21,7 +24,10 @@ pub struct HouseOptions {
     /// Everything on disk lies below it.
     pub home: PathBuf,
     pub endpoints: Endpoints,
+    pub allow_private: PrivateHosts,
     pub ca_file: Option<PathBuf>,
+    /// Who asks AWS for the tokens of ECR's registries.
+    pub cloud: CloudOptions,
     pub events: Events,
     /// Becomes true when the user wants it to end.
     pub interrupt: watch::Receiver<bool>,
@@ -42,7 +48,9 @@ impl House {
         let store = Store::open(&options.home)?;
         let mut registry = Options::new(store.clone(), options.events.clone());
         registry.endpoints = options.endpoints.clone();
+        registry.allow_private = options.allow_private.clone();
         registry.ca_file = options.ca_file.clone();
+        registry.credentials = registry.credentials.with_ecr(ecr_login(options.cloud.clone()));
         if let Some((host, source)) = login {
             registry.credentials = registry.credentials.with_source(&host, source);
         }
@@ -89,6 +97,19 @@ impl House {
         drop(clearing);
         Err(RoadError::Interrupted)
     }
+}
+
+/// A token of the region that the registry is in, whatever region the task is for.
+fn ecr_login(cloud: CloudOptions) -> EcrLogin {
+    Arc::new(move |host| {
+        let cloud = CloudOptions { region: Some(host.region.clone()), ..cloud.clone() };
+        Box::pin(async move {
+            let failed = |why: String| CredentialError::Source { registry: host.to_string(), why };
+            let cloud = Cloud::connect(&cloud).await.map_err(|error| failed(error.to_string()))?;
+            let login = cloud.ecr.login().await.map_err(|error| failed(error.to_string()))?;
+            Ok(Credential::EncodedBasic(login.basic))
+        })
+    })
 }
 
 /// The layers that come from elsewhere, and where they can be had.

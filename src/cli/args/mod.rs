@@ -95,6 +95,9 @@ pub struct RegistryArgs {
     /// Reach a registry's host at another address, e.g. docker.io=http://127.0.0.1:5000 [env: LOCUS_REGISTRY_ENDPOINTS, comma-separated]
     #[arg(long, value_name = "HOST=URL")]
     pub registry_endpoint: Vec<String>,
+    /// Let registries and downloads send us to this host in a private network
+    #[arg(long, value_name = "HOST")]
+    pub allow_private: Vec<String>,
     /// Trust the certificates in this PEM file too
     #[arg(long, value_name = "FILE")]
     pub ca_file: Option<PathBuf>,

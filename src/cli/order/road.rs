@@ -28,7 +28,9 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
     if stdin.count() > 1 {
         return Err(Failure::usage("--secret: stdin can be read once, for one secret of one loader"));
     }
-    Ok(RoadOrder { loaders, session: settings::session(&args.cloud, given)?, registry, home: home::folder(given.env)? })
+    let session = settings::session(&args.cloud, given)?;
+    let registry = RegistrySettings { cloud: session.cloud.clone(), ..registry };
+    Ok(RoadOrder { loaders, session, registry, home: home::folder(given.env)? })
 }
 
 fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder, Failure> {

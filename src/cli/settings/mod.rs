@@ -12,7 +12,7 @@ use super::locus_toml::LocusToml;
 use super::{Environment, Failure};
 use crate::aws::CloudOptions;
 use crate::image::{Platform, Reference};
-use crate::registry::Endpoints;
+use crate::registry::{Endpoints, PrivateHosts};
 
 pub use loader::{LoaderSettings, loader};
 pub use pairs::{build_args, labels};
@@ -30,7 +30,10 @@ pub struct Given<'a> {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RegistrySettings {
     pub endpoints: Endpoints,
+    pub allow_private: PrivateHosts,
     pub ca_file: Option<PathBuf>,
+    /// Who asks AWS for the tokens of ECR's registries.
+    pub cloud: CloudOptions,
 }
 
 /// Who calls AWS, and where.
@@ -63,26 +66,36 @@ pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySetting
     for text in &args.registry_endpoint {
         endpoints.add(text).map_err(|error| Failure::usage(format!("--registry-endpoint: {error}")))?;
     }
-    Ok(RegistrySettings { endpoints, ca_file: args.ca_file.clone().or(ca_file) })
+    let mut allow_private = PrivateHosts::default();
+    for host in &args.allow_private {
+        allow_private.add(host).map_err(|error| Failure::usage(format!("--allow-private: {error}")))?;
+    }
+    let cloud = cloud(&CloudArgs::default(), given)?;
+    Ok(RegistrySettings { endpoints, allow_private, ca_file: args.ca_file.clone().or(ca_file), cloud })
 }
 
 pub fn session(args: &CloudArgs, given: Given<'_>) -> Result<Session, Failure> {
-    let Given { env, file, .. } = given;
-    let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
-        file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
-    };
-    let cloud = CloudOptions {
-        profile: args.profile.clone(),
-        region: args.region.clone(),
-        file_profile: from_file(|file| file.profile.as_ref())?,
-        file_region: from_file(|file| file.region.as_ref())?,
-    };
+    let Given { env, .. } = given;
+    let cloud = cloud(args, given)?;
     let account = env.set("AWSACCOUNT").map(account).transpose()?;
     let repository_uri = match &args.repository {
         Some(_) => None,
         None => env.set("REPOSITORYURI").map(repository_uri).transpose()?,
     };
     Ok(Session { cloud, account, repository_uri })
+}
+
+fn cloud(args: &CloudArgs, given: Given<'_>) -> Result<CloudOptions, Failure> {
+    let Given { env, file, .. } = given;
+    let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
+        file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
+    };
+    Ok(CloudOptions {
+        profile: args.profile.clone(),
+        region: args.region.clone(),
+        file_profile: from_file(|file| file.profile.as_ref())?,
+        file_region: from_file(|file| file.region.as_ref())?,
+    })
 }
 
 /// One platform; a list is refused.
@@ -169,6 +182,17 @@ mod tests {
         };
         assert!(message(&[("LOCUS_REGISTRY_ENDPOINTS", "x")], "").starts_with("LOCUS_REGISTRY_ENDPOINTS: `x` "));
         assert!(message(&[], "x").starts_with("--registry-endpoint: `x` "));
+    }
+
+    #[test]
+    fn what_is_allowed_of_private_networks_is_a_host() {
+        let allow = |host: &str| {
+            let args = RegistryArgs { allow_private: vec![host.to_owned()], ..RegistryArgs::default() };
+            registry(&args, given(&Environment::of(&[]), None))
+        };
+        assert!(allow("minio.corp").is_ok());
+        let error = allow("10.0.0.0/8").expect_err("a network is no host").message;
+        assert!(error.starts_with("--allow-private: `10.0.0.0/8` is not a host"), "{error}");
     }
 
     #[test]
