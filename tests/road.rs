@@ -18,6 +18,8 @@ mod bytes;
 mod everyday;
 #[path = "road/local.rs"]
 mod local;
+#[path = "road/outputs.rs"]
+mod outputs;
 #[path = "road/stack.rs"]
 mod stack;
 #[path = "road/words.rs"]

@@ -30,9 +30,9 @@ pub use error::{BuildError, Problem};
 pub use inside::JOBS;
 pub use options::RunOptions;
 pub use place::{BaseImage, Download, FetchError, Sink, Source};
-pub use root::{Root, root};
+pub use root::{Root, flattened, root};
 pub use snapshot::{Layer, Snapshot};
-pub use stage::{Built, Plan, build};
+pub use stage::{Built, NoCache, Plan, build};
 pub use workshop::Workshop;
 
 pub use crate::sandbox::{Limit, Resource};

@@ -1,6 +1,7 @@
 //! An image's file system, ready for a container to run in.
 
 use crate::image::ContainerConfig;
+use crate::layer::{Content, Tree};
 use crate::sandbox::{Ids, Layers};
 use crate::store::WorkFolder;
 
@@ -16,6 +17,14 @@ pub struct Root {
     pub home: String,
     /// What the container writes; to be removed by the sandbox afterwards.
     pub folder: WorkFolder,
+}
+
+/// All that an image shows, as one tree. Nothing is unpacked: its files are in the layers' tars, which are in the store
+/// then.
+pub async fn flattened<S: Source>(built: &Built, workshop: &Workshop<S>) -> Result<Tree<Content>, BuildError> {
+    workshop.index_all(&built.snapshot).await?;
+    workshop.tars(&built.snapshot).await?;
+    Ok(workshop.view(&built.snapshot)?.flattened())
 }
 
 /// Unpacks an image, with a throw-away layer on top.

@@ -35,9 +35,20 @@ pub struct Plan {
     pub graph: Graph,
     pub context: Context,
     pub epochs: Epochs,
-    /// Nothing is taken from the build cache; what is made goes into it.
-    pub no_cache: bool,
+    pub no_cache: NoCache,
     pub run: RunOptions,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
+}
+
+/// Which steps take nothing from the build cache; what they make goes into it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum NoCache {
+    #[default]
+    None,
+    All,
+    /// Those of the stages with these names.
+    Stages(BTreeSet<String>),
 }
 
 /// A finished image: all of its own layers are in the store, those of its base perhaps not.
@@ -72,12 +83,13 @@ where
     let images = bases(&mut graph, &workshop).await?;
     let run = Run {
         spine: spine(&graph),
+        anew: anew(&graph, &plan.no_cache)?,
         stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
         graph,
         epochs,
         options: &plan.run,
         context: &plan.context,
-        no_cache: plan.no_cache,
+        annotations: &plan.annotations,
         workshop,
         sink,
         images,
@@ -165,12 +177,24 @@ fn spine(graph: &Graph) -> BTreeSet<usize> {
     spine
 }
 
+fn anew(graph: &Graph, no_cache: &NoCache) -> Result<BTreeSet<usize>, BuildError> {
+    match no_cache {
+        NoCache::None => Ok(BTreeSet::new()),
+        NoCache::All => Ok((0..graph.stages()).collect()),
+        NoCache::Stages(names) => {
+            Ok(names.iter().map(|name| graph.named("--no-cache-filter: stage", name)).collect::<Result<_, _>>()?)
+        }
+    }
+}
+
 pub(super) struct Run<'a, S, K> {
     pub graph: Graph,
     pub epochs: Epochs,
     pub options: &'a RunOptions,
     context: &'a Context,
-    no_cache: bool,
+    annotations: &'a BTreeMap<String, String>,
+    /// The stages that take nothing from the build cache.
+    anew: BTreeSet<usize>,
     pub workshop: Arc<Workshop<S>>,
     sink: &'a K,
     spine: BTreeSet<usize>,
@@ -311,7 +335,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             return Ok(layer.clone());
         }
         let make = || async {
-            if let Some(layer) = self.recorded(&key) {
+            if !self.anew.contains(&stage.number)
+                && let Some(layer) = self.recorded(&key)
+            {
                 told(true);
                 return Ok::<_, BuildError>(layer);
             }
@@ -329,9 +355,6 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
 
     /// The layer of a step that an earlier build did.
     fn recorded(&self, key: &Digest) -> Option<Layer> {
-        if self.no_cache {
-            return None;
-        }
         let store = &self.workshop.store;
         let StepRecord { diff_id, blob } = store.step(key)?;
         (store.blob_size(&blob.digest) == Some(blob.size)).then_some(Layer { diff_id, blob, from: None })
@@ -501,7 +524,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     fn finish(self) -> Result<Built, BuildError> {
         let Done { snapshot, ground } = self.built(self.graph.target())?.clone();
         let layers: Vec<Descriptor> = snapshot.layers.iter().map(|layer| layer.blob.clone()).collect();
-        let image = Image::new(ground.config, layers, BTreeMap::new());
+        let image = Image::new(ground.config, layers, self.annotations.clone());
         self.workshop.store.keep_blob(&image.config_json)?;
         self.workshop.store.keep_blob(&image.manifest.to_json())?;
         let bytes = snapshot.layers.iter().map(|layer| layer.blob.size).sum();

@@ -10,16 +10,17 @@ use tokio::sync::watch;
 use super::order::{
     BuildOrder, Call, CheckOrder, Command, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
 };
+use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, Output, check, itself, runtime};
+use super::{Failure, check, itself, runtime};
 use crate::build::{Context, Epochs, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
 use crate::registry::{Pushed, Server};
-use crate::road::{self, HouseOptions, Recipe, Shipped};
+use crate::road::{self, HouseOptions, Recipe, Shipped, Target};
 use crate::store::Store;
 
 /// What a command came to.
@@ -126,22 +127,36 @@ async fn build(
     let run = RunOptions { hostname: recipe.run.hostname.clone(), ..run };
     let recipe = Recipe { run, ..recipe };
     let options = house(home, registry, events, interrupt);
-    let places = outputs.into_iter().map(|output| match output {
-        Output::OciTar { dest } => road::Output::OciTar(dest),
-        Output::OciFolder { dest } => road::Output::OciFolder(dest),
-        Output::Registry => road::Output::Registry,
-    });
-    let outputs = road::Outputs { places: places.collect(), tags };
-    let built = road::build(&recipe, &outputs, &options).await;
+    let on_stdout = outputs.iter().any(Output::is_stdout);
+    let names = tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+    let outputs = road::Outputs { places: outputs.into_iter().filter_map(place).collect(), tags };
+    let built = road::build(&recipe, outputs, &options).await;
     let (image, pushed) = built.map_err(|error| failure(error, &recipe.shown, &recipe.text))?;
-    let metadata = metadata(&image, &outputs);
+    let metadata = metadata(&image, &names);
     if let Some(path) = iidfile {
         write(&path, &image.manifest.config.digest.to_string())?;
     }
     if let Some(path) = metadata_file {
         write(&path, &format!("{metadata:#}\n"))?;
     }
-    Ok(Done::new(answer(&image, &pushed), metadata))
+    let answer = if on_stdout { String::new() } else { answer(&image, &pushed) };
+    Ok(Done::new(answer, metadata))
+}
+
+/// The place that an output means; none for what only fills the build cache.
+fn place(output: Output) -> Option<road::Output> {
+    let target = |dest| match dest {
+        Dest::File(path) => Target::File(path),
+        Dest::Stdout => Target::Stream(Box::new(std::io::stdout())),
+    };
+    Some(match output {
+        Output::Archive { flavor, dest } => road::Output::Archive(target(dest), flavor),
+        Output::Folder { flavor, dest } => road::Output::Folder(dest, flavor),
+        Output::Files { dest } => road::Output::Files(target(dest)),
+        Output::Directory { dest } => road::Output::Directory(dest),
+        Output::Registry => road::Output::Registry,
+        Output::Nowhere => return None,
+    })
 }
 
 async fn check(
@@ -172,7 +187,7 @@ fn answer(image: &Image, pushed: &[Pushed]) -> String {
 }
 
 /// buildx's own keys.
-fn metadata(image: &Image, outputs: &road::Outputs) -> Value {
+fn metadata(image: &Image, names: &str) -> Value {
     let descriptor = image.manifest.descriptor();
     let mut metadata = json!({
         "containerimage.config.digest": image.manifest.config.digest,
@@ -183,9 +198,8 @@ fn metadata(image: &Image, outputs: &road::Outputs) -> Value {
             "size": descriptor.size,
         },
     });
-    if !outputs.tags.is_empty() {
-        let names: Vec<String> = outputs.tags.iter().map(ToString::to_string).collect();
-        metadata["image.name"] = json!(names.join(","));
+    if !names.is_empty() {
+        metadata["image.name"] = json!(names);
     }
     metadata
 }
@@ -224,8 +238,18 @@ fn house(
 }
 
 fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failure> {
-    let ImageOrder { dockerfile, context, build_args, target, platform, labels, contexts, preserve_modes, no_cache } =
-        image;
+    let ImageOrder {
+        dockerfile,
+        context,
+        build_args,
+        target,
+        platform,
+        labels,
+        contexts,
+        preserve_modes,
+        no_cache,
+        annotations,
+    } = image;
     let epochs = epochs(&build_args, source_date)?;
     let mut run = RunOptions::default();
     // BuildKit's name for it.
@@ -239,6 +263,7 @@ fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failur
         options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts },
         epochs,
         no_cache,
+        annotations,
         run,
     })
 }

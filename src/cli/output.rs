@@ -1,18 +1,32 @@
 //! `-o`: where an image goes.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Failure;
+use crate::image::Flavor;
 
 /// Where a built image goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Output {
     /// An OCI layout in a tar.
-    OciTar { dest: PathBuf },
+    Archive { flavor: Flavor, dest: Dest },
     /// An OCI layout in a folder.
-    OciFolder { dest: PathBuf },
+    Folder { flavor: Flavor, dest: PathBuf },
+    /// What a container would see, in a tar.
+    Files { dest: Dest },
+    /// What a container would see, in a folder.
+    Directory { dest: PathBuf },
     /// The registry that the image's tags name.
     Registry,
+    /// Nowhere: the build cache is what is wanted.
+    Nowhere,
+}
+
+/// Where a tar goes.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Dest {
+    File(PathBuf),
+    Stdout,
 }
 
 impl Output {
@@ -24,12 +38,15 @@ impl Output {
         if let [path] = &fields[..]
             && !path.contains('=')
         {
-            let kind = if path == "-" { "type=tar" } else { "type=local" };
-            return Err(not_yet(text, kind));
+            return match path.as_str() {
+                "" => Err(bad("it names no place".into())),
+                "-" => Ok(Self::Files { dest: Dest::Stdout }),
+                path => Ok(Self::Directory { dest: path.into() }),
+            };
         }
         let mut kind = None;
         let mut dest = None;
-        let mut tar = true;
+        let mut tar = None;
         let mut pushed = None;
         for field in &fields {
             let (key, value) =
@@ -42,40 +59,68 @@ impl Output {
             // buildx takes keys in any case.
             match key.to_lowercase().as_str() {
                 "type" => kind = Some(value),
-                "dest" => dest = Some(PathBuf::from(value)),
-                "tar" => tar = flag()?,
+                "dest" if value.is_empty() => return Err(bad("`dest` is empty".into())),
+                "dest" => dest = Some(value),
+                "tar" => tar = Some(flag()?),
                 "push" => pushed = Some(flag()?),
                 "oci-mediatypes" if flag()? => {}
                 key => return Err(bad(format!("`{key}` is not supported yet")).hint("`type`, `dest`, `tar` are")),
             }
         }
-        let without_dest = |output| match &dest {
-            Some(_) => Err(bad("`dest` is for what is written to this machine".into())),
-            None => Ok(output),
+        let Some(kind) = kind else {
+            return Err(bad("`type` is missing".into()).hint("write type=oci,dest=image.tar or type=registry"));
         };
+        let is_layout = matches!(kind, "oci" | "docker");
+        if tar.is_some() && !is_layout {
+            return Err(bad("`tar` is for type=oci and type=docker".into()));
+        }
+        if pushed.is_some() && !matches!(kind, "image" | "registry") {
+            return Err(bad("`push` does not go with this type".into()));
+        }
+        if dest.is_some() && matches!(kind, "image" | "registry" | "cacheonly") {
+            return Err(bad("`dest` is for what is written to this machine".into()));
+        }
+        let missing = || bad("`dest` is missing".into()).hint(format!("write type={kind},dest=image.tar"));
+        let file = || match dest {
+            // As in buildx: what is one file goes to stdout by itself.
+            None | Some("-") => Dest::Stdout,
+            Some(path) => Dest::File(path.into()),
+        };
+        let folder = || match dest {
+            None => Err(missing()),
+            Some("-") => Err(bad("a folder does not go to stdout".into())),
+            Some(path) => Ok(PathBuf::from(path)),
+        };
+        let flavor = if kind == "docker" { Flavor::Docker } else { Flavor::Oci };
         match (kind, pushed) {
-            (Some("oci"), None) => match dest {
-                Some(dest) if dest.as_os_str() == "-" => Err(bad("an image on stdout is not supported yet".into())),
-                Some(dest) if dest.as_os_str().is_empty() => Err(bad("`dest` is empty".into())),
-                Some(dest) if tar => Ok(Self::OciTar { dest }),
-                Some(dest) => Ok(Self::OciFolder { dest }),
-                None => Err(bad("`dest` is missing".into()).hint("write type=oci,dest=image.tar")),
-            },
-            (Some("registry"), None | Some(true)) | (Some("image"), Some(true)) => without_dest(Self::Registry),
-            (Some("image"), _) => Err(bad("without push=true the image would go nowhere".into())),
-            (Some("docker" | "tar" | "local" | "cacheonly"), _) => {
-                Err(not_yet(text, &format!("type={}", kind.unwrap_or_default())))
+            ("oci" | "docker", _) if tar == Some(false) => Ok(Self::Folder { flavor, dest: folder()? }),
+            ("docker", _) if dest.is_none() => {
+                Err(missing().hint("without `dest` buildx hands the image to a Docker daemon, and there is none here"))
             }
-            (Some("oci" | "registry"), Some(_)) => Err(bad("`push` does not go with this type".into())),
-            (Some(kind), _) => Err(bad(format!("there is no type `{kind}`")).hint("write type=oci or type=registry")),
-            (None, _) => Err(bad("`type` is missing".into()).hint("write type=oci,dest=image.tar or type=registry")),
+            ("oci" | "docker", _) => Ok(Self::Archive { flavor, dest: file() }),
+            ("tar", _) => Ok(Self::Files { dest: file() }),
+            ("local", _) => Ok(Self::Directory { dest: folder()? }),
+            ("cacheonly", _) => Ok(Self::Nowhere),
+            ("registry", None | Some(true)) | ("image", Some(true)) => Ok(Self::Registry),
+            ("image" | "registry", _) => Err(bad("without push=true the image would go nowhere".into())),
+            (kind, _) => Err(bad(format!("there is no type `{kind}`"))
+                .hint("the types are oci, docker, tar, local, registry, image and cacheonly")),
         }
     }
-}
 
-fn not_yet(text: &str, kind: &str) -> Failure {
-    Failure::usage(format!("-o {text}: {kind} is not supported yet"))
-        .hint("type=oci,dest=image.tar, type=oci,dest=folder,tar=false and type=registry are")
+    /// Whether it is written to stdout, which then holds no answer.
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Self::Archive { dest: Dest::Stdout, .. } | Self::Files { dest: Dest::Stdout })
+    }
+
+    /// The path that is written, of those that are.
+    pub fn path(&self) -> Option<&Path> {
+        match self {
+            Self::Archive { dest: Dest::File(dest), .. } | Self::Files { dest: Dest::File(dest) } => Some(dest),
+            Self::Folder { dest, .. } | Self::Directory { dest } => Some(dest),
+            Self::Archive { .. } | Self::Files { .. } | Self::Registry | Self::Nowhere => None,
+        }
+    }
 }
 
 /// The fields of one CSV line, as buildx splits it: a field in double quotes may hold commas, `""` in it is a quote.
@@ -118,15 +163,25 @@ mod tests {
     use super::*;
 
     #[test]
-    fn layouts_and_registries_are_taken() {
-        let tar = |dest: &str| Output::OciTar { dest: dest.into() };
+    fn every_type_goes_where_buildx_would_put_it() {
+        let tar = |flavor, dest: &str| Output::Archive { flavor, dest: Dest::File(dest.into()) };
         for (text, output) in [
-            ("type=oci,dest=x.tar", tar("x.tar")),
-            ("dest=x.tar,TYPE=oci", tar("x.tar")),
-            ("type=oci,tar=true,dest=x.tar", tar("x.tar")),
-            ("type=oci,\"dest=a,b \"\"c\"\".tar\"", tar("a,b \"c\".tar")),
-            ("type=oci,dest=dir,tar=false", Output::OciFolder { dest: "dir".into() }),
-            ("type=oci,dest=x.tar,oci-mediatypes=true", tar("x.tar")),
+            ("type=oci,dest=x.tar", tar(Flavor::Oci, "x.tar")),
+            ("dest=x.tar,TYPE=oci", tar(Flavor::Oci, "x.tar")),
+            ("type=oci,tar=true,dest=x.tar", tar(Flavor::Oci, "x.tar")),
+            ("type=oci,\"dest=a,b \"\"c\"\".tar\"", tar(Flavor::Oci, "a,b \"c\".tar")),
+            ("type=oci,dest=dir,tar=false", Output::Folder { flavor: Flavor::Oci, dest: "dir".into() }),
+            ("type=oci,dest=x.tar,oci-mediatypes=true", tar(Flavor::Oci, "x.tar")),
+            ("type=oci", Output::Archive { flavor: Flavor::Oci, dest: Dest::Stdout }),
+            ("type=docker,dest=x.tar", tar(Flavor::Docker, "x.tar")),
+            ("type=docker,dest=-", Output::Archive { flavor: Flavor::Docker, dest: Dest::Stdout }),
+            ("type=docker,dest=dir,tar=false", Output::Folder { flavor: Flavor::Docker, dest: "dir".into() }),
+            ("type=tar,dest=x.tar", Output::Files { dest: Dest::File("x.tar".into()) }),
+            ("type=tar", Output::Files { dest: Dest::Stdout }),
+            ("-", Output::Files { dest: Dest::Stdout }),
+            ("type=local,dest=out", Output::Directory { dest: "out".into() }),
+            ("out", Output::Directory { dest: "out".into() }),
+            ("type=cacheonly", Output::Nowhere),
             ("type=registry", Output::Registry),
             ("type=image,push=true", Output::Registry),
         ] {
@@ -137,29 +192,25 @@ mod tests {
     #[test]
     fn the_rest_is_refused_with_its_reason() {
         for (text, words) in [
-            ("out", "-o out: type=local is not supported yet"),
-            ("-", "-o -: type=tar is not supported yet"),
-            ("type=local,dest=out", "-o type=local,dest=out: type=local is not supported yet"),
-            ("type=docker,dest=x", "-o type=docker,dest=x: type=docker is not supported yet"),
-            ("type=oci", "-o type=oci: `dest` is missing"),
-            ("type=oci,dest=-", "-o type=oci,dest=-: an image on stdout is not supported yet"),
-            ("type=oci,dest=x,tar=maybe", "-o type=oci,dest=x,tar=maybe: `tar` is true or false, not `maybe`"),
-            (
-                "type=oci,dest=x,compression=zstd",
-                "-o type=oci,dest=x,compression=zstd: `compression` is not supported yet",
-            ),
-            (
-                "type=oci,dest=x,oci-mediatypes=false",
-                "-o type=oci,dest=x,oci-mediatypes=false: `oci-mediatypes` is not supported yet",
-            ),
-            ("type=registry,dest=x", "-o type=registry,dest=x: `dest` is for what is written to this machine"),
-            ("type=image", "-o type=image: without push=true the image would go nowhere"),
-            ("type=moon", "-o type=moon: there is no type `moon`"),
-            ("dest=x", "-o dest=x: `type` is missing"),
-            ("type=oci,\"dest=x", "-o type=oci,\"dest=x: a quote is not closed, or stands inside a field"),
-            ("", "-o : type=local is not supported yet"),
+            ("type=docker", "`dest` is missing"),
+            ("type=local", "`dest` is missing"),
+            ("type=local,dest=-", "a folder does not go to stdout"),
+            ("type=oci,tar=false,dest=-", "a folder does not go to stdout"),
+            ("type=oci,dest=", "`dest` is empty"),
+            ("type=oci,dest=x,tar=maybe", "`tar` is true or false, not `maybe`"),
+            ("type=local,dest=x,tar=true", "`tar` is for type=oci and type=docker"),
+            ("type=oci,dest=x,push=true", "`push` does not go with this type"),
+            ("type=oci,dest=x,compression=zstd", "`compression` is not supported yet"),
+            ("type=oci,dest=x,oci-mediatypes=false", "`oci-mediatypes` is not supported yet"),
+            ("type=registry,dest=x", "`dest` is for what is written to this machine"),
+            ("type=image", "without push=true the image would go nowhere"),
+            ("type=registry,push=false", "without push=true the image would go nowhere"),
+            ("type=moon", "there is no type `moon`"),
+            ("dest=x", "`type` is missing"),
+            ("type=oci,\"dest=x", "a quote is not closed, or stands inside a field"),
+            ("", "it names no place"),
         ] {
-            assert_eq!(Output::parse(text).map_err(|f| f.message), Err(words.to_owned()), "{text}");
+            assert_eq!(Output::parse(text).map_err(|f| f.message), Err(format!("-o {text}: {words}")), "{text}");
         }
     }
 }

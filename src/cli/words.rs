@@ -20,6 +20,7 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Push(error) => Failure::push(error.to_string()).hints(error.hint()),
         RoadError::Registry(error) => Failure::configuration(error.to_string()),
         RoadError::Layout(error) => Failure::new(Kind::Usage, Phase::Build, error.to_string()),
+        RoadError::Output(error) => Failure::build(error.to_string()),
         RoadError::Store(error) => Failure::build(error.to_string()),
         RoadError::Connect(error) => connect(&error),
         RoadError::Deploy(error) => {

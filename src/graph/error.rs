@@ -18,8 +18,8 @@ pub struct PlanError {
 pub enum Problem {
     #[error("dockerfile contains no stages to build")]
     NoStages,
-    #[error("target stage `{0}` could not be found")]
-    NoSuchTarget(String),
+    #[error("{what} `{name}` could not be found")]
+    NoSuchStage { what: &'static str, name: String },
     #[error("cannot expand `{word}`: {why}")]
     Expand { word: String, why: String },
     #[error("base name (`{0}`) should not be blank")]

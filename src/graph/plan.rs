@@ -109,7 +109,7 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
     let last = stages.len().checked_sub(1).ok_or(PlanError { span: None, problem: Problem::NoStages, hint: None })?;
     let target = match &options.target {
         None => last,
-        Some(name) => find_target(name, &stages)?,
+        Some(name) => find_stage("target stage", name, &stages)?,
     };
     let mut graph = Graph { stages, target, options: options.clone(), escape: file.directives.escape, globals };
     for number in 0..graph.stages.len() {
@@ -126,6 +126,11 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
 impl Graph {
     pub fn stage(&self, number: usize) -> &Stage {
         &self.stages[number]
+    }
+
+    /// The stage of this name, in any case of its letters; `what` is what an error calls it.
+    pub fn named(&self, what: &'static str, name: &str) -> Result<usize, PlanError> {
+        find_stage(what, name, &self.stages)
     }
 
     pub fn target(&self) -> usize {
@@ -251,12 +256,12 @@ fn trigger(instruction: &Instruction) -> Option<String> {
     }
 }
 
-fn find_target(name: &str, stages: &[Stage]) -> Result<usize, PlanError> {
+fn find_stage(what: &'static str, name: &str, stages: &[Stage]) -> Result<usize, PlanError> {
     let lower = name.to_lowercase();
     let named = stages.iter().rev().find(|stage| stage.name.as_deref() == Some(&lower));
     named.map(|stage| stage.number).ok_or_else(|| PlanError {
         span: None,
-        problem: Problem::NoSuchTarget(name.to_owned()),
+        problem: Problem::NoSuchStage { what, name: name.to_owned() },
         hint: nearest(&lower, stages.iter().filter_map(|stage| stage.name.as_deref()))
             .map(|near| format!("did you mean `{near}`?")),
     })

@@ -17,7 +17,7 @@ pub use canonical::canonical_json;
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig, RootFs};
 pub use descriptor::{Compression, Descriptor, MediaType};
 pub use digest::{BadDigest, Digest, Hasher, HashingWriter};
-pub use layout::{Layout, LayoutError, write_folder, write_tar};
+pub use layout::{Flavor, Layout, LayoutError, OpenBlob, stream_tar, write_folder, write_tar};
 pub use manifest::{Document, Image, Index, IndexEntry, Manifest, ManifestError, Written};
 pub use platform::{BadPlatform, Platform};
 pub use reference::{BadReference, Reference};

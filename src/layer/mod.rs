@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! Tree<Content> ─ pack ─▶ blob + Index        tar ─ index ─▶ Index        [Index] ─ View::apply ─▶ View
+//!                         View::flattened ─ export ─▶ a folder of the user's
 //!                         tar + View ─ unpack ─▶ a directory for overlayfs ─ RUN ─▶ read_upper ─▶ Tree<Content>
 //! ```
 //!
@@ -12,6 +13,8 @@ mod below;
 mod beneath;
 mod decompress;
 mod escape;
+mod export;
+mod flatten;
 mod gzip;
 mod index;
 mod pack;
@@ -32,6 +35,7 @@ mod zstd;
 
 pub use below::{Below, LayerDirs, Seen};
 pub use decompress::{DecompressError, Decompressed, Limits, decompress};
+pub use export::{ExportError, Exported, export};
 pub use gzip::{Level, NoSuchPacking, Packing};
 pub use index::index;
 pub use pack::{PackError, Packed, pack, pack_stream};

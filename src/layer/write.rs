@@ -65,7 +65,7 @@ pub fn write_layer(
     out: &mut impl Write,
 ) -> Result<Tree<Offset>, WriteError> {
     let files = first_names(tree)?;
-    let mut writer = Writer { out, at: 0, times, tars: Tars { open, opened: BTreeMap::new() } };
+    let mut writer = Writer { out, at: 0, times, tars: Tars::new(open) };
     let mut written = Tree { entries: BTreeMap::new(), whiteouts: tree.whiteouts.clone(), opaque: tree.opaque.clone() };
     for ((path, _), part) in in_order(tree) {
         match part {
@@ -308,13 +308,17 @@ fn whiteout(path: &LayerPath) -> Result<Vec<u8>, WriteError> {
 }
 
 /// The tars that files are taken from, each opened once.
-struct Tars<'a> {
+pub(super) struct Tars<'a> {
     open: &'a OpenTar<'a>,
     opened: BTreeMap<Digest, File>,
 }
 
-impl Tars<'_> {
-    fn open(&mut self, diff_id: &Digest) -> io::Result<&File> {
+impl<'a> Tars<'a> {
+    pub(super) fn new(open: &'a OpenTar<'a>) -> Self {
+        Self { open, opened: BTreeMap::new() }
+    }
+
+    pub(super) fn open(&mut self, diff_id: &Digest) -> io::Result<&File> {
         if !self.opened.contains_key(diff_id) {
             self.opened.insert(*diff_id, (self.open)(diff_id)?);
         }

@@ -1,16 +1,17 @@
 //! Text to image, and the image to where it is wanted.
 
-use std::io::Read;
-use std::path::{Path, PathBuf};
+use std::collections::BTreeMap;
+use std::path::Path;
 
-use crate::build::{Built, Context, Epochs, RunOptions};
+use crate::build::{Context, Epochs, NoCache, RunOptions};
 use crate::dockerfile;
 use crate::event::{Event, Events};
 use crate::graph::{self, Graph};
-use crate::image::{Image, Layout, Platform, Reference, write_folder, write_tar};
+use crate::image::{Image, Layout, Platform, Reference};
 use crate::registry::{Pushed, Pusher};
 
 use super::house::base_blobs;
+use super::output::{self, Output, Outputs};
 use super::{House, HouseOptions, RoadError, check};
 
 /// An image to be built.
@@ -21,25 +22,10 @@ pub struct Recipe {
     pub context: Context,
     pub options: graph::Options,
     pub epochs: Epochs,
-    pub no_cache: bool,
+    pub no_cache: NoCache,
+    pub annotations: BTreeMap<String, String>,
     /// For its RUNs.
     pub run: RunOptions,
-}
-
-/// Where a built image goes.
-#[derive(Clone, Debug)]
-pub enum Output {
-    OciTar(PathBuf),
-    OciFolder(PathBuf),
-    /// To what its tags name.
-    Registry,
-}
-
-/// All places of one image, under these names.
-#[derive(Clone, Debug, Default)]
-pub struct Outputs {
-    pub places: Vec<Output>,
-    pub tags: Vec<Reference>,
 }
 
 /// Reads, plans and warns: nothing but the text and `.dockerignore` is looked at.
@@ -72,13 +58,14 @@ fn is_our_language(syntax: &str) -> bool {
 /// Builds an image and brings it to its places. Returns what was pushed, tag by tag.
 pub async fn build(
     recipe: &Recipe,
-    outputs: &Outputs,
+    outputs: Outputs,
     options: &HouseOptions,
 ) -> Result<(Image, Vec<Pushed>), RoadError> {
     let graph = recipe_graph(recipe, &options.events)?;
     let house = House::open(options, None)?;
-    let push = outputs.places.iter().any(|place| matches!(place, Output::Registry));
-    let destinations = if push { outputs.tags.as_slice() } else { &[] };
+    let Outputs { places, tags } = outputs;
+    let push = places.iter().any(|place| matches!(place, Output::Registry));
+    let destinations = if push { tags.as_slice() } else { &[] };
     for destination in destinations {
         house.registry.may_push(destination).await?;
     }
@@ -92,7 +79,7 @@ pub async fn build(
     let built = house.build(recipe, graph, &early).await?;
     let mut early = early;
     let mut pushed = Vec::new();
-    for place in &outputs.places {
+    for place in places {
         match place {
             Output::Registry => {
                 for destination in destinations {
@@ -101,34 +88,10 @@ pub async fn build(
                     pushed.push(pusher.finish(&built.image, &base_blobs(&built), &tags).await?);
                 }
             }
-            Output::OciTar(path) => write(&built, &house, &outputs.tags, path, true, options).await?,
-            Output::OciFolder(path) => write(&built, &house, &outputs.tags, path, false, options).await?,
+            place => output::write(place, &built, &tags, &house, &options.events).await?,
         }
     }
     Ok((built.image, pushed))
-}
-
-async fn write(
-    built: &Built,
-    house: &House,
-    tags: &[Reference],
-    path: &Path,
-    tar: bool,
-    options: &HouseOptions,
-) -> Result<(), RoadError> {
-    house.workshop.fetch_all(&built.snapshot).await?;
-    let names: Vec<String> = tags.iter().map(Reference::to_string).collect();
-    let store = &house.store;
-    let open = |digest: &crate::image::Digest| {
-        let blob = store.open_blob(digest).map_err(std::io::Error::other)?;
-        Ok(Box::new(blob) as Box<dyn Read>)
-    };
-    match tar {
-        true => write_tar(path, &built.image, &names, &open)?,
-        false => write_folder(path, &built.image, &names, &open)?,
-    }
-    options.events.emit(Event::Wrote { path: path.display().to_string() });
-    Ok(())
 }
 
 /// Pushes the image of a layout, a folder or a tar.

@@ -10,6 +10,8 @@ use crate::image::{BadReference, LayoutError};
 use crate::registry::{PushError, SetupError};
 use crate::store::StoreError;
 
+use super::OutputError;
+
 #[derive(Debug, thiserror::Error)]
 pub enum RoadError {
     #[error("{0}")]
@@ -29,6 +31,8 @@ pub enum RoadError {
     Registry(#[from] SetupError),
     #[error(transparent)]
     Layout(#[from] LayoutError),
+    #[error(transparent)]
+    Output(#[from] OutputError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

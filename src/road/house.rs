@@ -81,8 +81,9 @@ impl House {
             graph,
             context: recipe.context.clone(),
             epochs: recipe.epochs,
-            no_cache: recipe.no_cache,
+            no_cache: recipe.no_cache.clone(),
             run: recipe.run.clone(),
+            annotations: recipe.annotations.clone(),
         };
         let building = build::build(&plan, Arc::clone(&self.workshop), sink);
         tokio::pin!(building);

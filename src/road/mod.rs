@@ -8,12 +8,14 @@ mod check;
 mod error;
 mod house;
 mod local;
+mod output;
 
-pub use build::{Output, Outputs, Recipe, build, push_layout, recipe_graph};
+pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;
+pub use output::{Output, OutputError, Outputs, Target};
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::Built;

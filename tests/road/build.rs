@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::image::Image;
 use crate::place::Place;
-use crate::programs::{DockerRegistry, inspected, said_by};
+use crate::programs::{DockerRegistry, Podman, inspected};
 
 const DOCKERFILE: &str = "\
 ARG NAME=nobody
@@ -65,43 +65,12 @@ fn what_was_pushed_is_read_by_skopeo_and_run_by_podman() {
     again.said("(already there)");
     again.not_said("Sent").not_said("Building");
 
-    let state = podman_state();
-    let pod = |args: &[&str]| {
-        // A storage of its own, which ends with the test; runc, as in tests/stack/up.
-        let (root, run) = (place.beside("pod").display().to_string(), state.path().display().to_string());
-        let mut all = vec!["--root", &root, "--runroot", &run, "--storage-driver", "vfs", "--runtime", "runc"];
-        all.extend(["--cgroup-manager", "cgroupfs", "--events-backend", "file"]);
-        all.extend(args);
-        said_by("podman", &all)
-    };
-    let limits = ["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", "--network", "none", "--rm"];
-    let by_digest = ran.ok();
-    let mut run = vec!["run", "--tls-verify=false"];
-    run.extend(limits);
-    run.push(by_digest);
-    assert_eq!(pod(&run), "tool\ndata\n");
-}
-
-/// podman refuses a runroot whose path is longer than 50 characters.
-fn podman_state() -> tempfile::TempDir {
-    tempfile::Builder::new().prefix("pod").tempdir_in("/tmp").expect("a folder in /tmp")
-}
-
-#[test]
-fn the_tar_is_loaded_by_podman() {
-    let place = Place::new();
-    place.write("Dockerfile", "FROM scratch\nCOPY data.txt /\nCMD [\"/x\"]\n").write("data.txt", "data\n");
-    place.run("build -t example.com/loaders/x:1 -o type=oci,dest=image.tar .").ok();
-    let image = Image::of_tar(&place.path("image.tar"));
-    let root = place.beside("pod").display().to_string();
-    let state = podman_state();
-    let run = state.path().display().to_string();
-    let common = ["--root", root.as_str(), "--runroot", run.as_str(), "--storage-driver", "vfs"];
-    let pod = |args: &[&str]| said_by("podman", &[&common[..], args].concat());
-    pod(&["load", "-q", "-i", &place.path("image.tar").display().to_string()]);
-    let found: Value = serde_json::from_str(&pod(&["image", "inspect", "example.com/loaders/x:1"])).expect("JSON");
-    assert_eq!(format!("sha256:{}", found[0]["Id"].as_str().expect("an id")), image.config_digest);
-    assert_eq!(found[0]["Config"]["Cmd"], json!(["/x"]));
+    let podman = Podman::new();
+    // runc, as in tests/stack/up.
+    let mut run = vec!["--runtime", "runc", "--cgroup-manager", "cgroupfs", "--events-backend", "file"];
+    run.extend(["run", "--tls-verify=false", "--network", "none", "--rm"]);
+    run.extend(["--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024", ran.ok()]);
+    assert_eq!(podman.said(&run), "tool\ndata\n");
 }
 
 #[test]

@@ -44,6 +44,25 @@ impl Drop for DockerRegistry {
     }
 }
 
+/// podman with a storage of its own, which ends with the test.
+pub struct Podman {
+    // podman refuses a runroot whose path is longer than 50 characters.
+    state: tempfile::TempDir,
+}
+
+impl Podman {
+    pub fn new() -> Self {
+        Self { state: tempfile::Builder::new().prefix("pod").tempdir_in("/tmp").expect("a folder in /tmp") }
+    }
+
+    /// What it says when all goes well.
+    #[track_caller]
+    pub fn said(&self, args: &[&str]) -> String {
+        let [root, run] = ["root", "run"].map(|name| self.state.path().join(name).display().to_string());
+        said_by("podman", &[&["--root", &root, "--runroot", &run, "--storage-driver", "vfs"], args].concat())
+    }
+}
+
 /// What `program` says when all goes well.
 #[track_caller]
 pub fn said_by(program: &str, args: &[&str]) -> String {

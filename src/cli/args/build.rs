@@ -34,9 +34,15 @@ pub struct BuildArgs {
     /// umask 002 gives the same image as one under 022]
     #[arg(long)]
     pub preserve_modes: bool,
+    /// Annotate the image's manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,
+    /// Take nothing from the build cache in these stages
+    #[arg(long, value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
     /// Accepted: bases are always looked up anew
     #[arg(long)]
     pub pull: bool,
@@ -70,7 +76,8 @@ pub struct BuildArgs {
     /// Name the image: [HOST[:PORT]/]REPOSITORY[:TAG]
     #[arg(long, short, value_name = "REF", help_heading = "Result")]
     pub tag: Vec<String>,
-    /// Where the image goes: type=oci,dest=FILE or type=oci,dest=DIR,tar=false or type=registry
+    /// Where the image goes: type=oci|docker|tar,dest=FILE, or type=oci,dest=DIR,tar=false; its files: type=local,dest=DIR,
+    /// or DIR alone; type=registry; `-` as dest is stdout
     #[arg(long, short, value_name = "OUTPUT", help_heading = "Result")]
     pub output: Vec<String>,
     /// The same as -o type=registry

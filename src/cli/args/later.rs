@@ -26,7 +26,6 @@ const COMMANDS: &[&str] = &[
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
 /// for `docker build`'s sake) and of the design. `true` is a flag that takes a value.
 const BUILD: &[(&str, Option<char>, bool)] = &[
-    ("annotation", None, true),
     ("attest", None, true),
     ("builder", None, true),
     ("cache-from", None, true),
@@ -45,7 +44,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("isolation", None, true),
     ("memory", Some('m'), true),
     ("memory-swap", None, true),
-    ("no-cache-filter", None, true),
     ("policy", None, true),
     ("print", None, true),
     ("rm", None, false),

@@ -230,7 +230,6 @@ mod tests {
             ("build --ssh default .", "`--ssh` is not supported yet"),
             ("build --ssh=default .", "`--ssh` is not supported yet"),
             ("build --cache-from type=gha --cache-to type=gha .", "`--cache-from` is not supported yet"),
-            ("build --annotation a=b .", "`--annotation` is not supported yet"),
             ("build -m 1g .", "`--memory` is not supported yet"),
             ("build --compression zstd .", "`--compression` is not supported yet"),
             ("--compression zstd Dockerfile", "`--compression` is not supported yet"),

@@ -53,9 +53,15 @@ pub struct ImageArgs {
     /// Push under this tag too, e.g. latest
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
+    /// Annotate the image's manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,
+    /// Take nothing from the build cache in these stages
+    #[arg(long, value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
     /// Accepted: bases are always looked up anew
     #[arg(long)]
     pub pull: bool,

@@ -1,13 +1,14 @@
 //! The order of `build`.
 
+use std::io::IsTerminal;
 use std::path::Path;
 
 use super::super::args::BuildArgs;
 use super::super::output::Output;
-use super::super::settings::{Given, RegistrySettings, build_args, labels, platform};
+use super::super::settings::{Given, RegistrySettings, annotations, build_args, labels, platform};
 use super::super::{Failure, files, home};
 use super::run_options::run_options;
-use super::{BuildOrder, Call, CheckOrder, Command, DockerfileText, ImageOrder, context, dockerfile};
+use super::{BuildOrder, Call, CheckOrder, Command, DockerfileText, ImageOrder, context, dockerfile, no_cache};
 use crate::graph::Contexts;
 use crate::image::Reference;
 
@@ -92,7 +93,8 @@ fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
         labels: labels(&args.label, &none, given)?,
         contexts: contexts(&args.build_context, given)?,
         preserve_modes: args.preserve_modes,
-        no_cache: args.no_cache,
+        no_cache: no_cache(args.no_cache, &args.no_cache_filter),
+        annotations: annotations(&args.annotation)?,
     })
 }
 
@@ -132,22 +134,32 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, Failure> {
     }
     let mut seen: Vec<Output> = Vec::new();
     for output in outputs {
-        match (dest(&output), &output) {
-            (None, output) if seen.contains(output) => {}
-            (Some(path), _) if seen.iter().any(|other| dest(other) == Some(path)) => {
-                return Err(Failure::usage(format!("two outputs are written to {}", path.display())));
-            }
-            _ => seen.push(output),
+        if let Some(path) = output.path()
+            && seen.iter().any(|other| other.path() == Some(path))
+        {
+            return Err(Failure::usage(format!("two outputs are written to {}", path.display())));
         }
+        if output.is_stdout() && seen.iter().any(Output::is_stdout) {
+            return Err(Failure::usage("two outputs are written to stdout"));
+        }
+        if output.path().is_some() || !seen.contains(&output) {
+            seen.push(output);
+        }
+    }
+    if seen.iter().any(Output::is_stdout) {
+        stdout_takes_a_tar(args)?;
     }
     Ok(seen)
 }
 
-fn dest(output: &Output) -> Option<&Path> {
-    match output {
-        Output::OciTar { dest } | Output::OciFolder { dest } => Some(dest),
-        Output::Registry => None,
+fn stdout_takes_a_tar(args: &BuildArgs) -> Result<(), Failure> {
+    if args.screen.json {
+        return Err(Failure::usage("--json and an output on stdout would be mixed").hint("dest=FILE names a file"));
     }
+    if std::io::stdout().is_terminal() {
+        return Err(Failure::usage("a tar is not for a terminal").hint("write `> FILE` or `| PROGRAM`, or dest=FILE"));
+    }
+    Ok(())
 }
 
 fn only_false(flag: &str, value: Option<&str>) -> Result<(), Failure> {

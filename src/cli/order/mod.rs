@@ -13,7 +13,7 @@ use super::args::{Cli, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
-use crate::build::RunOptions;
+use crate::build::{NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
@@ -83,7 +83,9 @@ pub struct ImageOrder {
     pub labels: BTreeMap<String, String>,
     pub contexts: Contexts,
     pub preserve_modes: bool,
-    pub no_cache: bool,
+    pub no_cache: NoCache,
+    /// Of the manifest.
+    pub annotations: BTreeMap<String, String>,
 }
 
 /// A Dockerfile that was read.
@@ -216,6 +218,16 @@ fn context(path: &Path, given: Given<'_>) -> Result<PathBuf, Failure> {
     }
 }
 
+/// All, or what some stages do; buildx takes several names with commas between them.
+fn no_cache(all: bool, filters: &[String]) -> NoCache {
+    let stages = filters.iter().flat_map(|filter| filter.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    match (all, filters) {
+        (true, _) => NoCache::All,
+        (false, []) => NoCache::None,
+        (false, _) => NoCache::Stages(stages.map(str::to_owned).collect()),
+    }
+}
+
 fn dockerfile(path: &Path, given: Given<'_>) -> Result<DockerfileText, Failure> {
     let absolute = given.cwd.join(path);
     // Shorter, and still what a person here would call it.
@@ -339,10 +351,10 @@ mod tests {
         assert_eq!(order.image.dockerfile.shown, "loaders/b.Dockerfile");
         let tags: Vec<_> = order.tags.iter().map(ToString::to_string).collect();
         assert_eq!(tags, ["r.io/a/b:1", "docker.io/library/c:latest"]);
-        assert_eq!(order.outputs, [Output::OciTar { dest: "x.tar".into() }, Output::Registry]);
+        assert_eq!(order.outputs, [Output::parse("type=oci,dest=x.tar").expect("right"), Output::Registry]);
         assert_eq!(order.image.build_args["A"], "1");
         assert_eq!(order.image.labels["l"], "x");
-        assert_eq!((order.image.target.as_deref(), order.image.no_cache), (Some("t"), true));
+        assert_eq!((order.image.target.as_deref(), order.image.no_cache), (Some("t"), NoCache::All));
         assert_eq!(order.image.platform.to_string(), "linux/arm64");
         assert_eq!((order.iidfile, order.metadata_file), (Some("id".into()), Some("meta".into())));
     }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::args::{self, RoadArgs};
-use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
+use super::super::settings::{self, Given, LoaderSettings, RegistrySettings, annotations};
 use super::super::{Failure, home};
-use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
+use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile, no_cache};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
@@ -38,11 +38,22 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
     let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
         settings::loader(args, path, args.dockerfiles.len(), given)?;
     let context = context(&folder, given)?;
-    let no_cache = args.image.no_cache;
+    let no_cache = no_cache(args.image.no_cache, &args.image.no_cache_filter);
+    let annotations = annotations(&args.image.annotation)?;
     let contexts = Contexts::default();
     let preserve_modes = false;
-    let image =
-        ImageOrder { dockerfile, context, build_args, target, platform, labels, contexts, preserve_modes, no_cache };
+    let image = ImageOrder {
+        dockerfile,
+        context,
+        build_args,
+        target,
+        platform,
+        labels,
+        contexts,
+        preserve_modes,
+        no_cache,
+        annotations,
+    };
     let task = if args.local { local(description)? } else { cloud(description)? };
     Ok(LoaderOrder { image, task, timeout })
 }

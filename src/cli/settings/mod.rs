@@ -15,7 +15,7 @@ use crate::image::{Platform, Reference};
 use crate::registry::{Endpoints, PrivateHosts};
 
 pub use loader::{LoaderSettings, loader};
-pub use pairs::{build_args, labels};
+pub use pairs::{annotations, build_args, labels};
 
 /// What the settings are merged from, besides the flags.
 #[derive(Clone, Copy)]

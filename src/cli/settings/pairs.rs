@@ -24,6 +24,34 @@ pub fn labels(
     merged("--label", flags, table, given, |_| Ok(Some(String::new())))
 }
 
+/// Annotations of the manifest, as buildx writes them: `[manifest:]KEY=VALUE`.
+pub fn annotations(flags: &[String]) -> Result<BTreeMap<String, String>, Failure> {
+    let mut annotations = BTreeMap::new();
+    for text in flags {
+        let bad = |why: &str| Failure::usage(format!("--annotation {text}: {why}"));
+        let (key, value) = text.split_once('=').ok_or_else(|| bad("it is not written KEY=VALUE"))?;
+        let key = match key.split_once(':') {
+            Some(("manifest", key)) => key,
+            Some((place, _)) if is_place(place) => {
+                return Err(bad(&format!("`{place}` is not supported: one manifest is written, and no index"))
+                    .hint("KEY=VALUE and manifest:KEY=VALUE are"));
+            }
+            _ => key,
+        };
+        if key.is_empty() {
+            return Err(bad("there is no name before the `=`"));
+        }
+        annotations.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(annotations)
+}
+
+/// Whether this is one of buildx's places for an annotation, or several, or one platform's.
+fn is_place(text: &str) -> bool {
+    let known = ["manifest", "manifest-descriptor", "index", "index-descriptor"];
+    text.split(',').all(|place| known.contains(&place.split_once('[').map_or(place, |(name, _)| name)))
+}
+
 /// The task's variables. Without a value the environment's is taken, and must be there.
 pub(super) fn environment(
     flags: &[String],

@@ -1,16 +1,15 @@
 //! The OCI image layout: a folder, or a tar of one (image-spec, "OCI Image Layout Specification").
 
+mod write;
+
 use std::collections::BTreeMap;
 use std::fs::{self, File};
-use std::io::{self, BufWriter, Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 
-use serde_json::json;
+use super::{Descriptor, Digest, Document, Image, ImageConfig, Manifest, ManifestError, Platform, Written};
 
-use super::{
-    Descriptor, Digest, Document, Image, ImageConfig, Manifest, ManifestError, MediaType, Platform, Written,
-    canonical_json,
-};
+pub use self::write::{Flavor, OpenBlob, stream_tar, write_folder, write_tar};
 
 const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// The largest `index.json`, manifest or config that is read, in bytes.
@@ -34,117 +33,6 @@ pub enum LayoutError {
     Config { path: PathBuf, why: String },
     #[error("{} holds no image for {wanted}; it has {offered}", path.display())]
     NoSuchPlatform { path: PathBuf, wanted: Platform, offered: String },
-}
-
-/// Opens a blob that goes into a layout.
-pub type OpenBlob<'a> = dyn Fn(&Digest) -> io::Result<Box<dyn Read>> + 'a;
-
-/// Writes an image as a folder. Blobs that are there already are left alone; `index.json` comes last, so that it never
-/// names what is not there.
-pub fn write_folder(folder: &Path, image: &Image, names: &[String], open: &OpenBlob<'_>) -> Result<(), LayoutError> {
-    let blobs = folder.join("blobs/sha256");
-    fs::create_dir_all(&blobs).map_err(failed("make", &blobs))?;
-    for (digest, _, content) in parts(image) {
-        let path = blobs.join(digest.hex());
-        if path.exists() {
-            continue;
-        }
-        match content {
-            Some(bytes) => replace(&path, &mut bytes.as_slice())?,
-            None => replace(&path, &mut open(&digest).map_err(failed("read a layer for", &path))?)?,
-        }
-    }
-    replace(&folder.join("oci-layout"), &mut &*MARK)?;
-    replace(&folder.join("index.json"), &mut index_json(image, names).as_slice())
-}
-
-/// Writes an image as one tar, the same bytes each time.
-pub fn write_tar(file: &Path, image: &Image, names: &[String], open: &OpenBlob<'_>) -> Result<(), LayoutError> {
-    let failed = || failed("write", file);
-    let parent = file.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(parent).map_err(failed())?;
-    let mut tar = tar::Builder::new(BufWriter::with_capacity(256 << 10, temp.as_file_mut()));
-    let mut add = |name: &str, size: u64, content: &mut dyn Read| {
-        let mut header = tar::Header::new_ustar();
-        header.set_size(size);
-        header.set_mode(0o644);
-        header.set_mtime(0);
-        tar.append_data(&mut header, name, content)
-    };
-    for (digest, size, content) in parts(image) {
-        let name = format!("blobs/sha256/{}", digest.hex());
-        match content {
-            Some(bytes) => add(&name, size, &mut bytes.as_slice()),
-            None => open(&digest).and_then(|mut blob| add(&name, size, &mut blob)),
-        }
-        .map_err(failed())?;
-    }
-    let index = index_json(image, names);
-    add("index.json", index.len() as u64, &mut index.as_slice()).map_err(failed())?;
-    add("oci-layout", MARK.len() as u64, &mut &*MARK).map_err(failed())?;
-    let written = tar.into_inner().and_then(|out| out.into_inner().map_err(io::IntoInnerError::into_error).map(drop));
-    written.and_then(|()| temp.as_file().sync_all()).map_err(failed())?;
-    readable(temp.as_file()).map_err(failed())?;
-    temp.persist(file).map_err(|e| failed()(e.error))?;
-    Ok(())
-}
-
-/// The blobs of an image: digest, size, and the bytes of what is no layer.
-fn parts(image: &Image) -> Vec<(Digest, u64, Option<Vec<u8>>)> {
-    let manifest = image.manifest.to_json();
-    let config = &image.manifest.config;
-    let mut parts = BTreeMap::new();
-    for layer in &image.manifest.layers {
-        parts.insert(layer.digest, (layer.size, None));
-    }
-    parts.insert(config.digest, (config.size, Some(image.config_json.clone())));
-    parts.insert(Digest::of(&manifest), (manifest.len() as u64, Some(manifest)));
-    parts.into_iter().map(|(digest, (size, content))| (digest, size, content)).collect()
-}
-
-fn index_json(image: &Image, names: &[String]) -> Vec<u8> {
-    let Descriptor { media_type, digest, size, .. } = image.manifest.descriptor();
-    let platform = image.config.platform();
-    let entry = |name: Option<&String>| {
-        let mut entry = json!({ "mediaType": media_type, "digest": digest, "size": size, "platform": platform });
-        if let Some(name) = name {
-            let tag = name.rsplit_once(':').map(|(_, tag)| tag).filter(|tag| !tag.contains('/')).unwrap_or(name);
-            entry["annotations"] = json!({
-                "io.containerd.image.name": name,
-                "org.opencontainers.image.ref.name": tag,
-            });
-        }
-        entry
-    };
-    let entries: Vec<_> = match names {
-        [] => vec![entry(None)],
-        names => names.iter().map(|name| entry(Some(name))).collect(),
-    };
-    let index = json!({ "schemaVersion": 2, "mediaType": MediaType::OCI_INDEX, "manifests": entries });
-    canonical_json(&index).expect("strings, numbers and maps with string keys are always JSON")
-}
-
-/// Temp file, fsync, rename.
-fn replace(path: &Path, content: &mut dyn Read) -> Result<(), LayoutError> {
-    let failed = || failed("write", path);
-    let parent = path.parent().unwrap_or(Path::new("."));
-    let mut temp = tempfile::NamedTempFile::new_in(parent).map_err(failed())?;
-    io::copy(content, temp.as_file_mut()).map_err(failed())?;
-    temp.as_file().sync_all().map_err(failed())?;
-    readable(temp.as_file()).map_err(failed())?;
-    temp.persist(path).map_err(|e| failed()(e.error))?;
-    Ok(())
-}
-
-/// A file for others to read: temporary ones are made for their owner alone.
-fn readable(file: &File) -> io::Result<()> {
-    use std::os::unix::fs::PermissionsExt;
-    file.set_permissions(fs::Permissions::from_mode(0o644))
-}
-
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayoutError + use<> {
-    let path = path.to_owned();
-    move |source| LayoutError::Io { doing, path, source }
 }
 
 /// A layout that is read: a folder, or a tar of one.
@@ -241,6 +129,11 @@ impl Layout {
     }
 }
 
+fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayoutError + use<> {
+    let path = path.to_owned();
+    move |source| LayoutError::Io { doing, path, source }
+}
+
 fn members(path: &Path) -> Result<BTreeMap<String, (u64, u64)>, LayoutError> {
     let not_one = |_| LayoutError::Missing { path: path.to_owned(), what: "oci-layout".to_owned() };
     let file = File::open(path).map_err(failed("open", path))?;
@@ -258,6 +151,7 @@ fn members(path: &Path) -> Result<BTreeMap<String, (u64, u64)>, LayoutError> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::MediaType;
     use super::*;
 
     fn image() -> (Image, Vec<u8>) {
@@ -276,8 +170,8 @@ mod tests {
         let (image, layer) = image();
         let folder = tempfile::tempdir().unwrap();
         let (dir, tar) = (folder.path().join("dir"), folder.path().join("x.tar"));
-        write_folder(&dir, &image, &["docker.io/library/a:b".into()], &opener(layer.clone())).unwrap();
-        write_tar(&tar, &image, &[], &opener(layer.clone())).unwrap();
+        write_folder(&dir, &image, &["docker.io/library/a:b".into()], Flavor::Oci, &opener(layer.clone())).unwrap();
+        write_tar(&tar, &image, &[], Flavor::Docker, &opener(layer.clone())).unwrap();
         for path in [dir, tar] {
             let layout = Layout::open(&path).unwrap();
             assert_eq!(layout.image(&Platform::linux_amd64()).unwrap(), image);
@@ -292,7 +186,8 @@ mod tests {
         let (image, layer) = image();
         let folder = tempfile::tempdir().unwrap();
         let paths = ["1", "2"].map(|name| folder.path().join(name));
-        paths.iter().for_each(|path| write_tar(path, &image, &["a:b".into()], &opener(layer.clone())).unwrap());
+        let write = |path| write_tar(path, &image, &["a:b".into()], Flavor::Docker, &opener(layer.clone())).unwrap();
+        paths.iter().for_each(|path: &PathBuf| write(path));
         assert_eq!(fs::read(&paths[0]).unwrap(), fs::read(&paths[1]).unwrap());
     }
 
@@ -310,7 +205,7 @@ mod tests {
     fn a_damaged_manifest_is_named() {
         let (image, layer) = image();
         let folder = tempfile::tempdir().unwrap();
-        write_folder(folder.path(), &image, &[], &opener(layer)).unwrap();
+        write_folder(folder.path(), &image, &[], Flavor::Oci, &opener(layer)).unwrap();
         let path = folder.path().join("blobs/sha256").join(image.digest().hex());
         fs::write(&path, "{}").unwrap();
         let error = Layout::open(folder.path()).unwrap().image(&Platform::linux_amd64()).unwrap_err();
