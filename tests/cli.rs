@@ -96,7 +96,8 @@ fn a_missing_variable_is_told_before_anything_is_done() {
     here.refuses(
         "loaders/os_opendata.Dockerfile",
         &[("SECURITYGROUP", "sg-1")],
-        "error: the variable SUBNET1 is not set\n  --> locus.toml:2\n   |  subnets = ['${SUBNET1}']\n\
+        "error: the variable SUBNET1 is not set\n  --> locus.toml:2\n   |\n \
+         2 | subnets = ['${SUBNET1}']\n   | ^^^^^^^^^^^^^^^^^^^^^^^^\n\
          hint: export the variable, or write the value into the file\n",
     );
     assert!(!here.0.path().join(".cache").exists(), "nothing was written");
@@ -109,7 +110,8 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest() {
     here.refuses(
         "--local loaders/os_opendata.Dockerfile",
         &[],
-        "error: unknown key `loaders.os_opendata.memroy`; did you mean `memory`?\n  --> locus.toml:2\n   |  memroy = 512\n",
+        "error: unknown key `loaders.os_opendata.memroy`; did you mean `memory`?\n  --> locus.toml:2\n   |\n \
+         2 | memroy = 512\n   | ^^^^^^^^^^^^\n",
     );
 }
 

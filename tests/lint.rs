@@ -74,7 +74,9 @@ fn tells(dockerfile: &str, line: &str, stdout: &str, stderr: &str, code: i32) {
 const WARNED: &str = "\
 warning: JSONArgsRecommended: JSON arguments recommended for CMD to prevent unintended behavior related to OS signals
   --> Dockerfile:2
-   |  CMD echo hello
+   |
+ 2 | CMD echo hello
+   | ^^^^^^^^^^^^^^
    = JSON arguments recommended for ENTRYPOINT/CMD to prevent unintended behavior related to OS signals
    = https://docs.docker.com/go/dockerfile/rule/json-args-recommended/
 

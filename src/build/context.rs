@@ -55,6 +55,13 @@ impl Context {
         Ok(walk.listing)
     }
 
+    /// Whether a file is there, and `.dockerignore` leaves it out.
+    pub(super) fn leaves_out(&self, path: &str) -> bool {
+        let path = path.trim_start_matches('/');
+        let there = self.directory.join(path).symlink_metadata().is_ok();
+        there && self.ignore().is_ok_and(|ignore| ignore.ignored(path))
+    }
+
     /// `<Dockerfile>.dockerignore` wins over the context's own.
     pub fn ignore(&self) -> Result<Ignore, BuildError> {
         let beside = self.dockerfile.as_ref().map(|file| {
@@ -74,7 +81,11 @@ impl Context {
             if text.len() as u64 > IGNORE_LIMIT {
                 return Err(problem(format!("it is larger than {IGNORE_LIMIT} bytes")).into());
             }
-            return Ok(Ignore::parse(&text).map_err(|e| problem(e.to_string()))?);
+            return Ok(Ignore::parse(&text).map_err(|error| Problem::IgnoreLine {
+                file: path,
+                text,
+                error: Box::new(error),
+            })?);
         }
         Ok(Ignore::default())
     }

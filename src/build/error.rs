@@ -3,6 +3,7 @@
 use std::io;
 
 use crate::dockerfile::Span;
+use crate::dockerfile::ignore::IgnoreError;
 use crate::graph::PlanError;
 use crate::image::{Digest, LayoutError};
 use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteError};
@@ -47,6 +48,8 @@ pub enum Problem {
     Context { path: std::path::PathBuf, source: io::Error },
     #[error(".dockerignore file {file}: {why}")]
     Ignore { file: String, why: String },
+    #[error(".dockerignore: {}", .error.problem)]
+    IgnoreLine { file: std::path::PathBuf, text: String, error: Box<IgnoreError> },
     #[error("{verb}: {path} not found in {place}")]
     NotFound { verb: &'static str, path: String, place: String },
     #[error("cannot copy to {0}: it is not a directory")]
@@ -116,6 +119,30 @@ fn exit_words(exit: Exit) -> String {
 }
 
 impl BuildError {
+    /// The part of the instruction that is at fault, as it is written there, unless a variable stands in its place.
+    pub fn word(&self) -> Option<&str> {
+        match &*self.problem {
+            Problem::Plan(plan) => plan.word(),
+            Problem::NotFound { path, .. } => Some(path.trim_start_matches('/')),
+            Problem::Download { url, .. } | Problem::Checksum { url, .. } => Some(url),
+            Problem::Unpack { path, .. } => Some(path),
+            Problem::NoSuchUser(name) | Problem::NoSuchGroup(name) => Some(name),
+            Problem::Pattern(pattern, _) => Some(pattern),
+            Problem::SecretNotFound(id) | Problem::NoAgent(id) => Some(id),
+            // It is about all of the instruction, or about none.
+            _ => None,
+        }
+    }
+
+    /// Says what to do, before what a deeper place has said.
+    pub(super) fn first_hint(mut self, hint: Option<String>) -> Self {
+        self.hint = match (hint, self.hint) {
+            (Some(first), Some(then)) => Some(format!("{first}\n{then}")),
+            (first, then) => first.or(then),
+        };
+        self
+    }
+
     /// Names the instruction, unless a deeper place has named one.
     pub(super) fn at(mut self, span: Option<Span>) -> Self {
         self.span = self.span.or(span);

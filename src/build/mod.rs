@@ -13,6 +13,7 @@ mod error;
 mod files;
 mod inside;
 mod mounts;
+mod moved;
 mod options;
 mod origin;
 mod owner;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::dockerfile::glob;
 use crate::dockerfile::ignore::Ignore;
+use crate::dockerfile::nearest::nearest;
 use crate::graph::{Copy, Source};
 use crate::image::{Digest, Hasher};
 use crate::layer::{Content, Entry, InTar, Index, Kind, LayerPath};
@@ -55,7 +56,7 @@ pub(super) fn pick(
                 for path in finder.matches(pattern, *is_pattern)? {
                     let found = finder.found(&path, &Selection { include: None, exclude: exclude.as_ref() })?;
                     if *directory_only && !found.root.entry.is_directory() {
-                        return Err(finder.missing(&path).into());
+                        return Err(finder.missing(&path));
                     }
                     picked.push(found);
                 }
@@ -114,10 +115,22 @@ impl<F: Files> Finder<'_, F> {
         Ok((real, found))
     }
 
-    fn missing(&self, path: &[u8]) -> Problem {
+    fn missing(&self, path: &[u8]) -> BuildError {
         let path = String::from_utf8_lossy(path);
-        let path = format!("/{}", path.trim_start_matches('/'));
-        Problem::NotFound { verb: self.verb, path, place: self.place.to_owned() }
+        let path = path.trim_start_matches('/');
+        let hint = self.near(path).map(|near| format!("did you mean `{near}`?"));
+        let problem = Problem::NotFound { verb: self.verb, path: format!("/{path}"), place: self.place.to_owned() };
+        BuildError { hint, ..problem.into() }
+    }
+
+    /// What stands beside a path that is not there and is called nearly so.
+    fn near(&self, path: &str) -> Option<String> {
+        let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
+        let real = follow(folder.as_bytes(), |path| self.files.entry(path).map(|found| found.entry)).ok()?;
+        let below = self.files.below(&real);
+        let names = below.iter().filter_map(|(path, _)| std::str::from_utf8(path.below(&real)?).ok());
+        let near = nearest(name, names.filter(|name| !name.contains('/')))?;
+        Some(if folder.is_empty() { near.to_owned() } else { format!("{folder}/{near}") })
     }
 }
 

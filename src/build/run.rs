@@ -13,6 +13,7 @@ use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
 use super::mounts::{Ready, for_sandbox};
+use super::moved::Moved;
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::workshop::{Workshop, blocking};
@@ -46,12 +47,16 @@ impl<S: Source> Workshop<S> {
         let (stopper, events, stage) = (self.stopper.clone(), self.events.clone(), stage.to_owned());
         let running = sandbox.clone();
         let ran = blocking(move || {
-            let mut lines = Lines::new(|line| events.emit(Event::Output { stage: stage.clone(), line: line.to_vec() }));
+            let mut moved = Moved::default();
+            let mut lines = Lines::new(|line| {
+                moved.see(line);
+                events.emit(Event::Output { stage: stage.clone(), line: line.to_vec() });
+            });
             let exit = running.run(&step, &stopper, &mut |_, bytes| lines.push(bytes));
             let last = lines.finish();
             match exit {
                 Ok(exit) if exit.success() => Ok(()),
-                Ok(exit) => Err(failed(exit, last)),
+                Ok(exit) => Err(failed(exit, last).first_hint(moved.hint())),
                 Err(RunError::Stopped) => Err(Problem::Interrupted.into()),
                 Err(error) => Err(BuildError { last_lines: last, ..error.into() }),
             }

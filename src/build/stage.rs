@@ -128,7 +128,10 @@ async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<I
         }
         for stage in new {
             let known = match &stage.base {
-                Base::Image(reference) => images.of(reference, &stage.platform, workshop).await,
+                Base::Image(reference) => {
+                    let image = images.of(reference, &stage.platform, workshop).await;
+                    image.map_err(|error| error.first_hint(stage_meant(graph, reference)))
+                }
                 Base::Origin(Origin::Layout(path)) => workshop.layout(path, &stage.platform).await,
                 Base::Scratch | Base::Stage(_) | Base::Origin(_) => continue,
             };
@@ -156,6 +159,11 @@ impl Images {
         let cell = Arc::clone(self.0.lock().unwrap_or_else(PoisonError::into_inner).entry(name).or_default());
         Ok(cell.get_or_try_init(|| workshop.image(reference, platform)).await?.clone())
     }
+}
+
+/// What to do where there is no such image: perhaps a stage was meant.
+fn stage_meant(graph: &Graph, image: &Reference) -> Option<String> {
+    graph.stage_like(image).map(|stage| format!("did you mean the stage `{stage}`?"))
 }
 
 /// A source that is not looked for in the context.
@@ -405,7 +413,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 self.view_of(self.built(*number)?.snapshot.clone(), format!("the stage {label}")).await?
             }
             CopyFrom::Image(reference, platform) => {
-                let (snapshot, _) = self.images.of(reference, platform, &self.workshop).await?;
+                let image = self.images.of(reference, platform, &self.workshop).await;
+                let (snapshot, _) = image.map_err(|e| e.first_hint(stage_meant(&self.graph, reference)))?;
                 self.view_of(snapshot, format!("the image {reference}")).await?
             }
             CopyFrom::Origin(Origin::Layout(path), platform) => {
@@ -415,8 +424,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             CopyFrom::Origin(origin, _) => From::Context(self.listing(Some(origin)).await?),
         };
         let downloads = self.workshop.downloads(copy).await?;
+        let of_context = (copy.from == CopyFrom::Context).then(|| self.context.clone());
         let (store, copy) = (self.workshop.store.clone(), copy.clone());
-        blocking(move || {
+        let picked = blocking(move || {
             let (picked, snapshot) = match from {
                 From::Context(listing) => (pick(&copy, &*listing, &downloads, "the context")?, None),
                 From::Layers { view, snapshot, place } => (pick(&copy, &*view, &downloads, &place)?, Some(snapshot)),
@@ -424,7 +434,14 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let digest = digest(&picked, &|content| open(&store, content))?;
             Ok(Files { picked, digest, snapshot })
         })
-        .await
+        .await;
+        picked.map_err(|error| match (&*error.problem, of_context) {
+            (Problem::NotFound { path, .. }, Some(context)) if context.leaves_out(path) => {
+                let hint = format!("{path} is there, and .dockerignore leaves it out");
+                BuildError { hint: Some(hint), ..error }
+            }
+            _ => error,
+        })
     }
 
     async fn view_of(&self, snapshot: Snapshot, place: String) -> Result<From, BuildError> {

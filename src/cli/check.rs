@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::words::failure;
-use super::{Done, Failure, Kind, Phase, Place, escape};
+use super::{Done, Failure, Kind, Paint, Phase, Place, escape};
 use crate::dockerfile::lint::{Outline, Required, Target, Warning};
 use crate::road::Checked;
 
@@ -32,9 +32,10 @@ pub(super) fn warnings(checked: Checked, shown: &str, text: &str) -> Done {
 
 fn warned(warning: &Warning, shown: &str, text: &str) -> String {
     let Warning { rule, detail, span } = warning;
-    let place = Place::in_text(shown, text, *span).words();
+    let place = Place::in_text(shown, text, *span);
+    let (words, gutter) = (place.words(Paint::off(), str::to_owned), " ".repeat(place.gutter()));
     let detail = escape::text(detail);
-    format!("warning: {rule}: {detail}\n{place}   = {}\n   = {}\n", rule.description(), rule.url())
+    format!("warning: {rule}: {detail}\n{words}{gutter} = {}\n{gutter} = {}\n", rule.description(), rule.url())
 }
 
 /// The keys of BuildKit's `frontend.lint`.

@@ -4,9 +4,9 @@ use std::fmt;
 
 use serde_json::{Value, json};
 
-use super::escape;
 use super::screen::Paint;
-use crate::dockerfile::{ParseError, ParseErrors, Span};
+use super::{Place, escape};
+use crate::dockerfile::{ParseError, ParseErrors};
 
 /// What sort of failure it is. Scripts rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -68,45 +68,6 @@ impl Phase {
     }
 }
 
-/// A line, or several, of a file that the user wrote.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// The file as the user named it.
-    pub file: String,
-    /// Counted from 1.
-    pub line: usize,
-    /// The text that stands there.
-    pub source: Vec<String>,
-}
-
-impl Place {
-    /// The place in `text` that a span names.
-    pub fn in_text(file: &str, text: &str, span: Span) -> Self {
-        let count = span.last_line.saturating_sub(span.line) + 1;
-        let source = text.lines().skip(span.line.saturating_sub(1)).take(count).map(str::to_owned).collect();
-        Self { file: file.to_owned(), line: span.line, source }
-    }
-
-    /// The form that a person reads, with a line feed at its end.
-    pub(super) fn words(&self) -> String {
-        let mut out = format!("  --> {}:{}\n", escape::text(&self.file), self.line);
-        for line in self.source.iter().take(SHOWN_LINES) {
-            out += &format!("   |  {}\n", escape::text(line));
-        }
-        if self.source.len() > SHOWN_LINES {
-            out += &format!("   |  … ({} more lines)\n", self.source.len() - SHOWN_LINES);
-        }
-        out
-    }
-
-    /// The one line of `text` in which the byte `offset` stands.
-    pub fn at_byte(file: &str, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        Self::in_text(file, text, Span { start: offset, end: offset, line, last_line: line })
-    }
-}
-
 /// A failure in the words that a user sees.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failure {
@@ -162,7 +123,7 @@ impl Failure {
     pub fn dockerfile(file: &str, text: &str, faults: &ParseErrors) -> Self {
         let fault = |fault: &ParseError| {
             Self::new(Kind::Build, Phase::Dockerfile, fault.message.clone())
-                .at(Place::in_text(file, text, fault.span))
+                .at(Place::of_word(file, text, fault.span, fault.word.as_deref()))
                 .hints(fault.hint.clone())
         };
         let mut failure = fault(faults.first());
@@ -210,11 +171,12 @@ impl Failure {
     pub fn words(&self, paint: Paint) -> String {
         let mut out = labelled(&paint.error("error"), "error", &self.message);
         if let Some(place) = &self.place {
-            out += &place.words();
+            out += &place.words(paint, |mark| paint.error(mark));
         }
+        let gutter = self.place.as_ref().map_or(2, |place| place.gutter());
         for (index, line) in self.last_lines.iter().enumerate() {
-            let label = if index == 0 { "   = last lines: " } else { "                 " };
-            out += &format!("{label}{}\n", escape::text(line));
+            let label = if index == 0 { "= last lines:" } else { "             " };
+            out += &format!("{:gutter$} {} {}\n", "", paint.frame(label), escape::text(line));
         }
         for hint in &self.hints {
             out += &labelled(&paint.hint("hint"), "hint", hint);
@@ -224,7 +186,7 @@ impl Failure {
 
     /// The form that a program reads.
     pub fn json(&self) -> Value {
-        let place = self.place.as_ref().map(|p| json!({"file": p.file, "line": p.line, "source": p.source}));
+        let place = self.place.as_ref().map(|place| place.json());
         json!({
             "phase": self.phase.name(),
             "exit_code": self.exit_code(),
@@ -236,9 +198,6 @@ impl Failure {
         })
     }
 }
-
-/// More lines of a heredoc than this say no more about where it is.
-const SHOWN_LINES: usize = 10;
 
 pub(super) const REPORT: &str = "please report it with the command and these lines";
 
@@ -252,6 +211,7 @@ fn labelled(painted: &str, label: &str, message: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::dockerfile::Span;
 
     #[test]
     fn a_failed_run_reads_as_a_compiler_error_does() {
@@ -268,7 +228,9 @@ mod tests {
             failure.words(Paint::off()),
             "error: RUN failed with exit code 100\n\
              \x20 --> loaders/os_opendata.Dockerfile:2\n\
-             \x20  |  RUN apt-get install -y gdal-bni\n\
+             \x20  |\n\
+             \x202 | RUN apt-get install -y gdal-bni\n\
+             \x20  | ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^\n\
              \x20  = last lines: Reading package lists...\n\
              \x20                E: Unable to locate package gdal-bni\n\
              hint: nothing was pushed; the layers above this line are cached\n"
@@ -296,14 +258,6 @@ mod tests {
     }
 
     #[test]
-    fn a_long_heredoc_is_shown_by_its_beginning() {
-        let text = format!("RUN <<EOF\n{}EOF\n", "x\n".repeat(20));
-        let span = Span { start: 0, end: text.len(), line: 1, last_line: 22 };
-        let words = Failure::build("failed").at(Place::in_text("f", &text, span)).words(Paint::off());
-        assert!(words.ends_with("   |  x\n   |  … (12 more lines)\n"), "{words}");
-    }
-
-    #[test]
     fn each_kind_has_the_exit_code_of_the_contract() {
         let codes = [
             (Kind::Difference, 1),
@@ -324,11 +278,5 @@ mod tests {
     fn a_message_from_outside_cannot_steer_the_terminal_nor_forge_a_line() {
         let words = Failure::push("denied: \x1b[2J\nerror: forged").words(Paint::off());
         assert_eq!(words, "error: denied: \\x1b[2J\n       error: forged\n");
-    }
-
-    #[test]
-    fn a_byte_finds_its_line() {
-        assert_eq!(Place::at_byte("f", "a\nbc\nd", 3).source, ["bc"]);
-        assert_eq!(Place::at_byte("f", "a\nbc\nd", 3).line, 2);
     }
 }

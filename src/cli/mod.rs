@@ -20,6 +20,7 @@ mod name;
 mod order;
 mod output;
 mod panic;
+mod place;
 mod runtime;
 mod screen;
 mod settings;
@@ -30,11 +31,12 @@ use std::process::ExitCode;
 
 pub use dispatch::Done;
 pub use environment::Environment;
-pub use failure::{Failure, Kind, Phase, Place};
+pub use failure::{Failure, Kind, Phase};
 pub use order::{
     BuildOrder, CheckOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, World,
 };
 pub use output::Output;
+pub use place::Place;
 pub use screen::{Paint, Progress, Screen};
 pub use settings::{RegistrySettings, Session};
 

@@ -1,7 +1,9 @@
 //! Words for the road's errors: the kind decides the exit code, the span becomes a place in the Dockerfile.
 
-use super::escape;
-use super::failure::{Failure, Kind, Phase, Place};
+use std::path::{Path, PathBuf};
+
+use super::failure::{Failure, Kind, Phase};
+use super::{Place, escape};
 use crate::aws::ConnectError;
 use crate::build::{self, BuildError};
 use crate::graph::PlanError;
@@ -47,13 +49,14 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
 fn plan(error: &PlanError, shown: &str, text: &str) -> Failure {
     let failure = Failure::new(Kind::Build, Phase::Dockerfile, error.to_string()).hints(error.hint.clone());
     match error.span {
-        Some(span) => failure.at(Place::in_text(shown, text, span)),
+        Some(span) => failure.at(Place::of_word(shown, text, span, error.word())),
         None => failure,
     }
 }
 
 fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
-    let BuildError { span, problem, last_lines, hint } = error;
+    let place = build_place(&error, shown, text);
+    let BuildError { span: _, problem, last_lines, hint } = error;
     let failure = match &*problem {
         build::Problem::Plan(error) => return plan(error, shown, text),
         build::Problem::Interrupted => Failure::interrupted(Phase::Build),
@@ -64,13 +67,31 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
         _ => Failure::build(problem.to_string()),
     };
     let ran = matches!(*problem, build::Problem::Exit(_));
-    let failure = match span {
-        Some(span) => failure.at(Place::in_text(shown, text, span)),
+    let failure = match place {
+        Some(place) => failure.at(place),
         None => failure,
     };
     let lines = last_lines.iter().map(|line| escape::line(line));
     let cached = ran.then(|| "no image was pushed; the layers above this line are cached".to_owned());
     failure.last_lines(lines).hints(hint).hints(cached)
+}
+
+/// The line of the Dockerfile, or of another file that the build reads.
+fn build_place(error: &BuildError, shown: &str, text: &str) -> Option<Place> {
+    match (&*error.problem, error.span) {
+        (build::Problem::IgnoreLine { file, text, error }, _) => {
+            Some(Place::of_line(&from_here(file), text, error.line))
+        }
+        (_, Some(span)) => Some(Place::of_word(shown, text, span, error.word())),
+        (_, None) => None,
+    }
+}
+
+/// A path as people in this folder would write it.
+fn from_here(path: &Path) -> String {
+    let here = std::env::current_dir().unwrap_or_default();
+    let path: PathBuf = path.components().collect();
+    path.strip_prefix(here).unwrap_or(&path).display().to_string()
 }
 
 fn connect(error: &ConnectError) -> Failure {

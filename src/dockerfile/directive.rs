@@ -33,7 +33,7 @@ impl Directives {
             let Some((key, value)) = directive(line) else {
                 break;
             };
-            let mut refuse = |message| faults.push(ParseError { span, message, hint: None });
+            let mut refuse = |message| faults.push(ParseError { span, message, word: None, hint: None });
             if seen.contains(&key) {
                 refuse(format!("only one {key} parser directive can be used"));
                 continue;

@@ -9,6 +9,8 @@ use std::fmt;
 pub struct ParseError {
     pub span: Span,
     pub message: String,
+    /// The part of the text that is at fault, as it is written there, when it is not all of it.
+    pub word: Option<String>,
     /// What to do about it, when something can be said.
     pub hint: Option<String>,
 }

@@ -48,6 +48,19 @@ pub enum MountError {
     SourceAndId,
 }
 
+impl MountError {
+    /// The part of the mount that is at fault, as it is written, when it is not all of it.
+    pub fn word(&self) -> Option<&str> {
+        match self {
+            Self::NoValue(field) | Self::UnknownKey { field, .. } => Some(field),
+            Self::UnknownKind { kind, .. } => Some(kind),
+            Self::UnfitKey { key, .. } => Some(key),
+            Self::VariableFrom => Some("from"),
+            Self::Csv(_) | Self::NamelessSecret | Self::SourceAndId => None,
+        }
+    }
+}
+
 /// Every key, under the name that the options give it.
 pub const KEYS: [&str; 14] = [
     "type",

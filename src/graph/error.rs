@@ -14,6 +14,25 @@ pub struct PlanError {
     pub hint: Option<String>,
 }
 
+impl PlanError {
+    /// The part of the instruction that is at fault, as it is written there, unless a variable stands in its place.
+    pub fn word(&self) -> Option<&str> {
+        match &self.problem {
+            Problem::Expand { word, .. } | Problem::BlankBase(word) => Some(word),
+            Problem::Value { value, .. } => Some(value),
+            Problem::From(from, _) => Some(from),
+            Problem::Reference(bad) => Some(bad.text()),
+            Problem::Platform(bad) => Some(bad.text()),
+            Problem::Mount(error) => error.word(),
+            Problem::NoStages
+            | Problem::NoSuchTarget(_)
+            | Problem::NotYet(_)
+            | Problem::Trigger(_)
+            | Problem::SourceDate(_) => None,
+        }
+    }
+}
+
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("dockerfile contains no stages to build")]

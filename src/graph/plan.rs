@@ -176,6 +176,11 @@ impl Graph {
         }
     }
 
+    /// The stage that may have been meant by what was taken for an image.
+    pub fn stage_like(&self, image: &Reference) -> Option<&str> {
+        nearest(&image.familiar(), self.stages.iter().filter_map(|stage| stage.name.as_deref()))
+    }
+
     /// How many stages the file has.
     pub fn stages(&self) -> usize {
         self.stages.len()

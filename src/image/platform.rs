@@ -18,6 +18,13 @@ pub struct Platform {
 #[error("`{}` is not a platform; write os/architecture, e.g. linux/amd64", .0.escape_debug())]
 pub struct BadPlatform(String);
 
+impl BadPlatform {
+    /// What is no platform, or the beginning of it.
+    pub fn text(&self) -> &str {
+        &self.0
+    }
+}
+
 impl Platform {
     pub fn new(os: &str, architecture: &str, variant: Option<&str>) -> Self {
         let architecture = match architecture {

@@ -24,6 +24,13 @@ pub struct BadReference {
     why: &'static str,
 }
 
+impl BadReference {
+    /// What is no reference, or the beginning of it.
+    pub fn text(&self) -> &str {
+        &self.text
+    }
+}
+
 impl Reference {
     /// The registry's host and, where one was given, its port: `docker.io`, `127.0.0.1:5000`.
     pub fn registry(&self) -> &str {
@@ -55,6 +62,14 @@ impl Reference {
     /// The same repository, by digest alone.
     pub fn at(&self, digest: Digest) -> Self {
         Self { tag: None, digest: Some(digest), ..self.clone() }
+    }
+
+    /// As people write it: without what is filled in where it is left out.
+    pub fn familiar(&self) -> String {
+        let whole = self.to_string();
+        let name = whole.strip_prefix("docker.io/").unwrap_or(&whole);
+        let name = name.strip_prefix("library/").unwrap_or(name);
+        name.strip_suffix(":latest").unwrap_or(name).to_owned()
     }
 
     /// The same repository under another tag.
@@ -173,6 +188,13 @@ mod tests {
         check("node:12.21.0", "docker.io/library/node:12.21.0");
         check("bitnami/redis", "docker.io/bitnami/redis:latest");
         check("index.docker.io/node", "docker.io/library/node:latest");
+    }
+
+    #[test]
+    fn a_short_name_is_what_people_write() {
+        for text in ["builder", "a/b:1", "r.io/library/c"] {
+            assert_eq!(text.parse::<Reference>().unwrap().familiar(), text);
+        }
     }
 
     #[test]

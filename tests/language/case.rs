@@ -10,6 +10,7 @@
 //! -- => --                        every path of the result: mode, owner, content
 //! -- config --                    env, workdir, onbuild; `did` for each line of the history
 //! -- error --                     words of the failure, instead of a result
+//! -- fails --                     all that is said of the failure, from `error: ` on
 //! ```
 
 use super::folder::Folder;
@@ -45,13 +46,19 @@ impl Case {
     pub fn check(&self) -> Result<(), String> {
         let folder = Folder::new();
         for (head, body) in &self.parts {
-            if !matches!(head.as_str(), "args" | "=>" | "config" | "error") {
+            if !matches!(head.as_str(), "args" | "=>" | "config" | "error" | "fails") {
                 folder.put(head, body);
             }
         }
         let args = self.part("args").unwrap_or_default();
         let args: Vec<&str> = args.split_whitespace().collect();
         let built = folder.build(&args);
+        if let Some(wanted) = self.part("fails") {
+            return match built {
+                Ok(_) => Err(format!("it builds, and should say:\n{wanted}")),
+                Err(said) => same(wanted, said.find("error: ").map_or("", |at| &said[at..])),
+            };
+        }
         match (self.part("error"), built) {
             (Some(words), Ok(_)) => Err(format!("it builds, and should say: {words}")),
             (Some(words), Err(said)) => {

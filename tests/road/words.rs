@@ -17,13 +17,16 @@ fn refuses(text: &str, words: &str) {
 #[test]
 fn a_missing_dockerfile_is_told_with_the_flag_that_names_one() {
     let place = Place::new();
-    place.run("build .").fails(2, "error: there is no Dockerfile Dockerfile\nhint: -f FILE names another\n");
+    place.run("build .").fails(
+        2,
+        "error: there is no Dockerfile Dockerfile\nhint: looked in the current folder, which has no Dockerfile\n\
+         hint: -f FILE names another\n",
+    );
     place.write("loaders/os_opendata.Dockerfile", "FROM scratch\n");
-    let words = "error: there is no Dockerfile loaders/os_opndata.Dockerfile\n";
+    let words = "error: there is no Dockerfile loaders/os_opndata.Dockerfile\n\
+                 hint: did you mean loaders/os_opendata.Dockerfile?\n";
     place.run("build -f loaders/os_opndata.Dockerfile .").fails(2, words);
-    place
-        .run("--local loaders/os_opndata.Dockerfile")
-        .fails(2, &format!("{words}hint: did you mean loaders/os_opendata.Dockerfile?\n"));
+    place.run("--local loaders/os_opndata.Dockerfile").fails(2, words);
     assert!(!place.store().exists(), "nothing was written");
 }
 
@@ -37,7 +40,7 @@ fn a_base_that_does_not_exist_is_told_with_its_line_and_where_it_was_asked_for()
         "error: cannot get the base image: no image `docker.io/library/nod:12` (asked {asked}/v2/library/nod/manifests/12"
     );
     assert!(ran.stderr.contains(&words), "{ran}");
-    let place_and_hint = "\n  --> Dockerfile:2\n   |  FROM nod:12\nhint: check the name and the tag at \
+    let place_and_hint = "\n  --> Dockerfile:2\n   |\n 2 | FROM nod:12\n   | ^^^^^^^^^^^\nhint: check the name and the tag at \
                           https://hub.docker.com/r/library/nod/tags; a private image needs `docker login`\n";
     assert!(ran.stderr.ends_with(place_and_hint), "{ran}");
     assert_eq!(ran.ended(4), "");
@@ -55,7 +58,7 @@ fn a_registry_that_is_not_there_is_told_with_its_address() {
     let ran = place.run("build .");
     assert_eq!(ran.ended(4), "");
     ran.said(&format!("cannot connect to http://{free}/v2/"));
-    ran.said("  --> Dockerfile:1\n   |  FROM busybox\n");
+    ran.said("  --> Dockerfile:1\n   |\n 1 | FROM busybox\n   | ^^^^^^^^^^^^\n");
     assert!(began.elapsed().as_secs() < 60, "{ran}");
 }
 
@@ -71,9 +74,11 @@ fn a_failing_run_is_told_with_its_last_lines_its_line_and_what_is_kept() {
         3,
         "error: RUN failed with exit code 100\n\
          \x20 --> loaders/x.Dockerfile:4\n\
-         \x20  |  RUN echo looking && \\\n\
-         \x20  |      echo \"E: no package gdal-bni\" >&2 && \\\n\
-         \x20  |      exit 100\n\
+         \x20  |\n\
+         \x204 | / RUN echo looking && \\\n\
+         \x205 | |     echo \"E: no package gdal-bni\" >&2 && \\\n\
+         \x206 | |     exit 100\n\
+         \x20  | |____________^\n\
          \x20  = last lines: looking\n\
          \x20                E: no package gdal-bni\n\
          hint: no image was pushed; the layers above this line are cached\n",
@@ -91,7 +96,7 @@ fn a_program_that_is_not_in_the_image_is_told() {
     assert_eq!(ran.code, Some(3), "{ran}");
     ran.said(
         "error: RUN failed: `/no/such/program` was not found in the image\n\
-         \x20 --> Dockerfile:2\n   |  RUN [\"/no/such/program\"]\n",
+         \x20 --> Dockerfile:2\n   |\n 2 | RUN [\"/no/such/program\"]\n",
     );
 }
 
@@ -110,7 +115,10 @@ fn what_is_not_supported_yet_is_refused_by_name_and_line() {
         ("RUN --security=insecure true", "RUN --security=insecure"),
         ("ADD https://github.com/a/b.git /x", "ADD of a git repository (https://github.com/a/b.git)"),
     ] {
-        let words = format!("error: {name} is not supported yet\n  --> loaders/x.Dockerfile:3\n   |  {line}\n");
+        let words = format!(
+            "error: {name} is not supported yet\n  --> loaders/x.Dockerfile:3\n   |\n 3 | {line}\n   | {}\n",
+            "^".repeat(line.len())
+        );
         refuses(&format!("FROM busybox\nCOPY a.txt /\n{line}\n"), &words);
     }
 }
@@ -119,11 +127,11 @@ fn what_is_not_supported_yet_is_refused_by_name_and_line() {
 fn an_unknown_instruction_is_told_with_the_one_that_was_meant() {
     refuses(
         "FROM busybox\nCPOY a.txt /\n",
-        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2\n   |  CPOY a.txt /\n",
+        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2:1\n   |\n 2 | CPOY a.txt /\n   | ^^^^\n",
     );
     refuses(
         "FROM busybox\nINSTALL gdal\n",
-        "error: unknown instruction: INSTALL\n  --> loaders/x.Dockerfile:2\n   |  INSTALL gdal\n",
+        "error: unknown instruction: INSTALL\n  --> loaders/x.Dockerfile:2:1\n   |\n 2 | INSTALL gdal\n   | ^^^^^^^\n",
     );
 }
 
@@ -131,8 +139,8 @@ fn an_unknown_instruction_is_told_with_the_one_that_was_meant() {
 fn every_fault_of_a_dockerfile_is_told_at_once() {
     refuses(
         "FROM busybox\nCPOY a.txt /\nWORKDIR\n",
-        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2\n   |  CPOY a.txt /\n\
-         error: WORKDIR requires exactly one argument\n  --> loaders/x.Dockerfile:3\n   |  WORKDIR\n",
+        "error: unknown instruction: CPOY (did you mean COPY?)\n  --> loaders/x.Dockerfile:2:1\n   |\n 2 | CPOY a.txt /\n   | ^^^^\n\
+         error: WORKDIR requires exactly one argument\n  --> loaders/x.Dockerfile:3\n   |\n 3 | WORKDIR\n   | ^^^^^^^\n",
     );
 }
 
@@ -143,7 +151,7 @@ fn a_stage_that_is_not_there_is_an_image_that_is_not_there() {
     let ran = place.run("build .");
     assert_eq!(ran.ended(4), "");
     ran.said("error: cannot get the base image: no image `docker.io/library/bulider:latest` (asked ");
-    ran.said("  --> Dockerfile:3\n   |  COPY --from=bulider /a /a\n");
+    ran.said("  --> Dockerfile:3\n   |\n 3 | COPY --from=bulider /a /a\n   | ^^^^^^^^^^^^^^^^^^^^^^^^^\nhint: did you mean the stage `builder`?\n");
 }
 
 #[test]
@@ -153,7 +161,7 @@ fn a_file_that_is_not_in_the_context_is_told_with_its_line() {
     place.run("build .").fails(
         3,
         "error: COPY: /missing.csv not found in the context\n\
-         \x20 --> Dockerfile:2\n   |  COPY places.csv missing.csv /data/\n",
+         \x20 --> Dockerfile:2:17\n   |\n 2 | COPY places.csv missing.csv /data/\n   |                 ^^^^^^^^^^^\n",
     );
 }
 
@@ -166,7 +174,8 @@ fn a_file_that_dockerignore_leaves_out_is_not_in_the_context() {
         .write(".dockerignore", "*.env\n");
     place
         .run("build .")
-        .fails(3, "error: COPY: /secret.env not found in the context\n  --> Dockerfile:2\n   |  COPY secret.env /\n");
+        .fails(3, "error: COPY: /secret.env not found in the context\n  --> Dockerfile:2:6\n   |\n 2 | COPY secret.env /\n   |      ^^^^^^^^^^\n\
+             hint: /secret.env is there, and .dockerignore leaves it out\n");
 }
 
 #[test]
@@ -176,6 +185,6 @@ fn a_user_that_the_image_does_not_know_is_told_with_its_line() {
     place.run("build .").fails(
         3,
         "error: no user `loader` in the image's /etc/passwd\n\
-         \x20 --> Dockerfile:2\n   |  COPY --chown=loader Dockerfile /\n",
+         \x20 --> Dockerfile:2:14\n   |\n 2 | COPY --chown=loader Dockerfile /\n   |              ^^^^^^\n",
     );
 }

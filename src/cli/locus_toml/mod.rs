@@ -10,7 +10,7 @@ use std::path::PathBuf;
 pub use discover::read;
 
 use super::expand::expand;
-use super::failure::Place;
+use super::place::Place;
 use super::{Environment, Failure};
 use reader::{Document, Table};
 
@@ -110,7 +110,7 @@ impl LocusToml {
 
     /// Something is wrong on a line of this file.
     pub fn fault(&self, line: usize, message: impl Into<String>) -> Failure {
-        Failure::configuration(message).at(place(&self.shown, &self.source, line))
+        Failure::configuration(message).at(Place::of_line(&self.shown, &self.source, line))
     }
 }
 
@@ -171,11 +171,6 @@ fn s3(mut access: Table<'_>) -> Result<Vec<Text>, Failure> {
     let buckets = access.texts("s3")?.unwrap_or_default();
     access.finish()?;
     Ok(buckets)
-}
-
-fn place(file: &str, source: &str, line: usize) -> Place {
-    let text = source.lines().nth(line.saturating_sub(1)).unwrap_or_default();
-    Place { file: file.to_owned(), line, source: vec![text.to_owned()] }
 }
 
 #[cfg(test)]

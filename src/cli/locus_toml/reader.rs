@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use toml::de::{DeTable, DeValue};
 
-use super::{At, Text, place};
+use super::{At, Text};
 use crate::cli::Failure;
-use crate::cli::failure::Place;
+use crate::cli::Place;
 use crate::dockerfile::nearest::nearest;
 
 /// The text that is being read.
@@ -182,7 +182,7 @@ impl<'a> Table<'a> {
     }
 
     fn at(&self, line: usize, message: String) -> Failure {
-        Failure::configuration(message).at(place(self.document.file, self.document.source, line))
+        Failure::configuration(message).at(Place::of_line(self.document.file, self.document.source, line))
     }
 }
 

@@ -15,6 +15,7 @@ use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
 use crate::build::{NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
+use crate::dockerfile::nearest::nearest;
 use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
 
@@ -229,14 +230,52 @@ fn no_cache(all: bool, filters: &[String]) -> NoCache {
 }
 
 fn dockerfile(path: &Path, given: Given<'_>) -> Result<DockerfileText, Failure> {
+    let lower = path.with_file_name("dockerfile");
+    // As in BuildKit, and for this name alone.
+    let is_lower = path.file_name().is_some_and(|name| name == "Dockerfile")
+        && !given.cwd.join(path).exists()
+        && given.cwd.join(&lower).exists();
+    let path = if is_lower { &lower } else { path };
     let absolute = given.cwd.join(path);
     // Shorter, and still what a person here would call it.
     let shown = path.strip_prefix(given.cwd).unwrap_or(path).display().to_string();
     let text = files::read_text(&absolute, "Dockerfile").map_err(|mut failure| {
         failure.message = failure.message.replace(&absolute.display().to_string(), &shown);
-        failure
+        if absolute.exists() { failure } else { failure.hints(nearby(path, given)) }
     })?;
     Ok(DockerfileText { shown, path: Some(absolute), text })
+}
+
+/// What may have been meant by a Dockerfile that is not there, and where it was looked for.
+fn nearby(path: &Path, given: Given<'_>) -> Option<String> {
+    let name = path.file_name()?.to_str()?;
+    let folder = path.parent()?;
+    let shown = match folder.strip_prefix(given.cwd).unwrap_or(folder) {
+        here if here == Path::new("") => "the current folder".to_owned(),
+        folder => folder.display().to_string(),
+    };
+    let Ok(entries) = given.cwd.join(folder).read_dir() else {
+        return Some(format!("looked in {shown}, and there is no such folder"));
+    };
+    let beside: Vec<String> = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    if let Some(near) = nearest(name, beside.iter().map(String::as_str)) {
+        return Some(format!("did you mean {}?", folder.join(near).display()));
+    }
+    let mut dockerfiles: Vec<&str> = beside.iter().map(String::as_str).filter(|name| is_dockerfile(name)).collect();
+    dockerfiles.sort_unstable();
+    let there = match dockerfiles.as_slice() {
+        [] => "has no Dockerfile".to_owned(),
+        [one] => format!("has {one}"),
+        [first, .., last] => format!("has {} Dockerfiles, {first} to {last}", dockerfiles.len()),
+    };
+    Some(format!("looked in {shown}, which {there}"))
+}
+
+/// By its name: `Dockerfile`, `Dockerfile.dev`, `dev.Dockerfile`, `Containerfile`.
+fn is_dockerfile(name: &str) -> bool {
+    let name = name.to_lowercase();
+    let named = |word: &str| name.starts_with(word) || name.ends_with(word);
+    (named("dockerfile") || named("containerfile")) && !name.ends_with(".dockerignore")
 }
 
 #[cfg(test)]
@@ -365,7 +404,7 @@ mod tests {
         assert!(here.build("build .").expect("right").image.dockerfile.text.contains("# Dockerfile"));
         let failure = here.build("build loaders").expect_err("there is none");
         assert_eq!(failure.message, "there is no Dockerfile loaders/Dockerfile");
-        assert!(failure.hints[0].contains("-f"), "{:?}", failure.hints);
+        assert_eq!(failure.hints, ["did you mean loaders/b.Dockerfile?", "-f FILE names another"]);
     }
 
     #[test]

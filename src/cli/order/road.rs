@@ -34,7 +34,10 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
 }
 
 fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder, Failure> {
-    let dockerfile = dockerfile(path, given).map_err(|failure| failure.hints(meant(path, given)))?;
+    let dockerfile = dockerfile(path, given).map_err(|missing| match meant(path, given) {
+        Some(meant) => Failure { hints: vec![meant], ..missing },
+        None => missing,
+    })?;
     let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
         settings::loader(args, path, args.dockerfiles.len(), given)?;
     let context = context(&folder, given)?;
@@ -103,11 +106,5 @@ fn meant(path: &Path, given: Given<'_>) -> Option<String> {
     {
         return Some(format!("the loader {name} of {} is built from {}", file.shown, dockerfile.value));
     }
-    let folder = path.parent()?;
-    let beside: Vec<String> = std::fs::read_dir(given.cwd.join(folder))
-        .ok()?
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    let near = nearest(name, beside.iter().map(String::as_str))?;
-    Some(format!("did you mean {}?", folder.join(near).display()))
+    None
 }

@@ -11,6 +11,7 @@ pub struct Paint {
 const GREEN: &str = "\x1b[1;32m";
 const CYAN: &str = "\x1b[1;36m";
 const YELLOW: &str = "\x1b[1;33m";
+const BLUE: &str = "\x1b[1;34m";
 const RED: &str = "\x1b[1;31m";
 const RESET: &str = "\x1b[0m";
 
@@ -34,6 +35,11 @@ impl Paint {
 
     pub fn warning(self, text: &str) -> String {
         self.dressed(YELLOW, text)
+    }
+
+    /// What stands around the lines of a file.
+    pub fn frame(self, text: &str) -> String {
+        self.dressed(BLUE, text)
     }
 
     pub fn error(self, text: &str) -> String {

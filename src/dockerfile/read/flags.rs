@@ -31,16 +31,17 @@ impl Flags {
             };
             let values = flags.entry(name).or_default();
             if takes != Takes::Many && !values.is_empty() {
-                return Err(Fault::new(format!("duplicate flag specified: --{name}")));
+                return Err(Fault::new(format!("duplicate flag specified: --{name}")).word(flag));
             }
             values.push(match (takes, value) {
                 (Takes::Bool, None) => "true".to_string(),
                 (Takes::Bool, Some(value)) if is_bool(value) => value.to_ascii_lowercase(),
                 (Takes::Bool, Some(value)) if !value.is_empty() => {
-                    return Err(Fault::new(format!("expecting boolean value for flag --{name}, not: {value}")));
+                    let message = format!("expecting boolean value for flag --{name}, not: {value}");
+                    return Err(Fault::new(message).word(flag));
                 }
                 (Takes::One | Takes::Many, Some(value)) => value.to_string(),
-                _ => return Err(Fault::new(format!("missing a value on flag: --{name}"))),
+                _ => return Err(Fault::new(format!("missing a value on flag: --{name}")).word(flag)),
             });
         }
         Ok(Self(flags))
@@ -78,9 +79,10 @@ fn unknown(dashed: &str, name: &str, known: &[(&'static str, Takes)]) -> Fault {
         Some(meant) => format!("unknown flag: {dashed} (did you mean {meant}?)"),
         None => format!("unknown flag: {dashed}"),
     };
+    let fault = Fault::new(message).word(dashed);
     if known.is_empty() {
-        return Fault::new(message);
+        return fault;
     }
     let names: Vec<_> = known.iter().map(|(name, _)| format!("--{name}")).collect();
-    Fault::new(message).hint(format!("the flags here are {}", names.join(", ")))
+    fault.hint(format!("the flags here are {}", names.join(", ")))
 }

@@ -28,7 +28,7 @@ pub fn read(split: &Split) -> Result<Healthcheck, Fault> {
         "NONE" if !split.flags.is_empty() => Err(Fault::new("HEALTHCHECK NONE takes no flags")),
         "NONE" => Ok(Healthcheck::None),
         "CMD" => probe(split, rest).map(Healthcheck::Probe),
-        unknown => Err(Fault::new(format!("Unknown type {unknown:?} in HEALTHCHECK (try CMD)"))),
+        unknown => Err(Fault::new(format!("Unknown type {unknown:?} in HEALTHCHECK (try CMD)")).word(kind)),
     }
 }
 
@@ -52,10 +52,11 @@ fn duration(flags: &Flags, name: &str) -> Result<i64, Fault> {
     let Some(given) = flags.one(name).filter(|given| !given.is_empty()) else {
         return Ok(0);
     };
-    let nanoseconds = parse_duration(&given)
-        .map_err(|error| Fault::new(format!("--{name}: {error}")).hint("write it like 30s, 1m30s or 500ms"))?;
+    let nanoseconds = parse_duration(&given).map_err(|error| {
+        Fault::new(format!("--{name}: {error}")).word(&given).hint("write it like 30s, 1m30s or 500ms")
+    })?;
     if nanoseconds != 0 && nanoseconds < MILLISECOND {
-        return Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms")));
+        return Err(Fault::new(format!("Interval {name:?} cannot be less than 1ms")).word(given));
     }
     Ok(nanoseconds)
 }

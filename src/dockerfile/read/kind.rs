@@ -84,11 +84,17 @@ fn not_strings() -> Fault {
     Fault::new("when using JSON array syntax, arrays must be comprised of strings only")
 }
 
+/// The keyword that this is, or was meant to be; nothing where neither can be told.
+pub fn meant(keyword: &str) -> &'static str {
+    nearest(keyword, KEYWORDS).unwrap_or_default()
+}
+
 fn unknown(keyword: &str) -> Fault {
-    Fault::new(match nearest(keyword, KEYWORDS) {
+    let message = match nearest(keyword, KEYWORDS) {
         Some(meant) => format!("unknown instruction: {keyword} (did you mean {meant}?)"),
         None => format!("unknown instruction: {keyword}"),
-    })
+    };
+    Fault::new(message).word(keyword)
 }
 
 fn exactly_one(keyword: &str, rest: &str) -> Result<String, Fault> {
@@ -128,7 +134,8 @@ fn stage_name(written: &str) -> Result<String, Fault> {
     }
     Err(Fault::new(format!(
         "invalid name for build stage: {written:?}, name can't start with a number or contain symbols"
-    )))
+    ))
+    .word(written))
 }
 
 fn arguments(rest: &str, escape: char) -> Result<Vec<Argument>, Fault> {
@@ -161,6 +168,7 @@ fn assignments(keyword: &str, rest: &str, escape: char) -> Result<Vec<Assignment
     let pair = |word: &String| match word.split_once('=') {
         Some((name, value)) => assignment(keyword, name, value, false),
         None => Err(Fault::new(format!("Syntax error - can't find = in {word:?}. Must be of the form: name=value"))
+            .word(word)
             .hint("a value with blanks needs quotes")),
     };
     words.iter().map(pair).collect()
@@ -181,6 +189,7 @@ fn shell(rest: &str) -> Result<Vec<String>, Fault> {
     match command(rest)? {
         Command::Exec(words) if !words.is_empty() => Ok(words),
         Command::Shell(text) if !text.is_empty() => Err(Fault::new("SHELL requires the arguments to be in JSON form")
+            .word(text)
             .hint(r#"for example SHELL ["/bin/bash", "-c"]"#)),
         _ => Err(at_least_one("SHELL")),
     }

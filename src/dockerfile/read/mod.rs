@@ -22,12 +22,13 @@ pub const MAX_TEXT: usize = 4 << 20;
 #[derive(Debug)]
 pub(super) struct Fault {
     pub message: String,
+    word: Option<String>,
     pub hint: Option<String>,
 }
 
 impl Fault {
     pub fn new(message: impl Into<String>) -> Self {
-        Self { message: message.into(), hint: None }
+        Self { message: message.into(), word: None, hint: None }
     }
 
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -35,8 +36,14 @@ impl Fault {
         self
     }
 
+    /// Names the part of the instruction that is at fault.
+    pub fn word(mut self, word: impl Into<String>) -> Self {
+        self.word = Some(word.into());
+        self
+    }
+
     fn at(self, span: Span) -> ParseError {
-        ParseError { span, message: self.message, hint: self.hint }
+        ParseError { span, message: self.message, word: self.word, hint: self.hint }
     }
 }
 
@@ -125,7 +132,7 @@ fn read_heredocs(
         let Some(body) = lines.heredoc_body(&redirection, span)? else {
             let name = &redirection.name;
             let hint = format!("no line below is exactly {name:?}, which would end it");
-            return Err(Fault::new("unterminated heredoc").hint(hint).at(*span));
+            return Err(Fault::new("unterminated heredoc").word(name).hint(hint).at(*span));
         };
         heredocs.push(redirection.with_body(body));
     }
@@ -133,7 +140,8 @@ fn read_heredocs(
 }
 
 fn takes_heredocs(split: &split::Split) -> bool {
-    match split.keyword.to_ascii_uppercase().as_str() {
+    // One that is misspelt too: the lines of its heredoc are no instructions.
+    match kind::meant(&split.keyword) {
         "RUN" | "COPY" | "ADD" => !matches!(json::read(&split.rest), json::Form::Exec(_)),
         "ONBUILD" => {
             let inner = split::split_command(&split.rest);

@@ -23,9 +23,10 @@ pub fn read(split: &Split, line: &str, heredocs: Vec<Heredoc>, escape: char) -> 
 
 /// What may not be a trigger.
 pub fn forbidden(keyword: &str) -> Option<Fault> {
-    match keyword.to_ascii_uppercase().as_str() {
-        "ONBUILD" => Some(Fault::new("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")),
-        keyword @ ("MAINTAINER" | "FROM") => Some(Fault::new(format!("{keyword} isn't allowed as an ONBUILD trigger"))),
-        _ => None,
-    }
+    let message = match keyword.to_ascii_uppercase().as_str() {
+        "ONBUILD" => "Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed".to_owned(),
+        keyword @ ("MAINTAINER" | "FROM") => format!("{keyword} isn't allowed as an ONBUILD trigger"),
+        _ => return None,
+    };
+    Some(Fault::new(message).word(keyword))
 }

@@ -12,7 +12,12 @@ const FLAGS: [(&str, Takes); 4] =
 
 pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> {
     let flags = Flags::read(&split.flags, &FLAGS)?;
-    let mount = |value: &String| MountSpec::parse(value).map_err(|error| Fault::new(error.to_string()));
+    let mount = |value: &String| {
+        MountSpec::parse(value).map_err(|error| {
+            let word = error.word().unwrap_or(value).to_owned();
+            Fault::new(error.to_string()).word(word)
+        })
+    };
     Ok(RunCommand {
         command: command(&split.rest)?,
         heredocs,
@@ -39,6 +44,7 @@ fn one_of<T: Copy>(flags: &Flags, name: &str, known: &[(&str, T)]) -> Result<Opt
             let meant = meant.map_or(String::new(), |meant| format!(" (did you mean {meant}?)"));
             let names: Vec<_> = known.iter().map(|(known, _)| *known).collect();
             Err(Fault::new(format!("--{name}={given} is not valid{meant}"))
+                .word(given)
                 .hint(format!("--{name} takes {}", names.join(", "))))
         }
     }
