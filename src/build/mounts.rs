@@ -311,7 +311,7 @@ pub(super) fn for_sandbox(
 
 /// A COPY that takes what is mounted as it is.
 fn whole(from: &CopyFrom, source: &str) -> Copy {
-    let source = graph::Source::Path { pattern: source.to_owned(), is_pattern: false, directory_only: false };
+    let source = graph::Source::Path { pattern: source.to_owned(), is_pattern: false };
     Copy {
         from: from.clone(),
         sources: vec![source],

@@ -52,13 +52,9 @@ pub(super) fn pick(
                 let found = downloads.get(url).ok_or(Problem::Worker)?;
                 picked.push(Picked::file(name, found.clone()));
             }
-            Source::Path { pattern, is_pattern, directory_only } => {
+            Source::Path { pattern, is_pattern } => {
                 for path in finder.matches(pattern, *is_pattern)? {
-                    let found = finder.found(&path, &Selection { include: None, exclude: exclude.as_ref() })?;
-                    if *directory_only && !found.root.entry.is_directory() {
-                        return Err(finder.missing(&path));
-                    }
-                    picked.push(found);
+                    picked.push(finder.found(&path, &Selection { include: None, exclude: exclude.as_ref() })?);
                 }
             }
             Source::Parents { root, root_is_pattern, pattern, required } => {

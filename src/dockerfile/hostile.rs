@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, RngSeed};
 use std::collections::BTreeMap;
 
-fn fixed() -> Config {
+pub(crate) fn fixed() -> Config {
     Config {
         cases: 400,
         rng_algorithm: RngAlgorithm::ChaCha,
@@ -18,7 +18,7 @@ fn fixed() -> Config {
 }
 
 /// Text made of the pieces that mean something, so that it gets past the first check.
-fn dockerfile_text() -> impl Strategy<Value = String> {
+pub(crate) fn dockerfile_text() -> impl Strategy<Value = String> {
     let piece = prop_oneof![
         3 => proptest::sample::select(vec![
             "FROM x\n", "RUN ", "COPY ", "ADD ", "ENV ", "ARG ", "LABEL ", "HEALTHCHECK ", "ONBUILD ", "SHELL ", "EXPOSE ",
@@ -78,10 +78,10 @@ proptest! {
 
     #[test]
     fn a_word_is_expanded_or_refused(word in word()) {
-        for lexer in [Lexer::new('\\'), Lexer::new('`'), Lexer::for_heredoc_bodies()] {
-            if let Ok(expansion) = lexer.expand(&word, &env()) {
-                prop_assert!(expansion.words.iter().all(|word| !word.is_empty()));
-            }
+        let lexers = ['\\', '`'].map(Lexer::new);
+        let expanded = lexers.iter().map(|lexer| lexer.expand(&word, &env()));
+        for expansion in expanded.chain([lexers[0].expand_body(&word, &env())]).flatten() {
+            prop_assert!(expansion.words.iter().all(|word| !word.is_empty()));
         }
     }
 
@@ -107,4 +107,24 @@ proptest! {
         prop_assert_eq!(&copy.sources, &[Source::Inline(heredoc)]);
         prop_assert_eq!(&copy.destination, &Word("/f".into()));
     }
+}
+
+/// A file of `count` lines, each what `line` makes of its number.
+fn lines(count: usize, line: impl Fn(usize) -> String) -> String {
+    (0..count).map(line).collect()
+}
+
+#[test]
+fn names_that_stand_again_and_again_cost_no_more_than_the_file() {
+    // Each would be a copy of the last body.
+    let names = "<<a ".repeat(2_000);
+    let text = format!("FROM x\nCOPY {names} /d\n{}{}a\n", "a\n".repeat(1_999), "x".repeat(60_000) + "\n");
+    let errors = parse(&text).expect_err("120 MB of heredocs");
+    assert!(errors.first().message.starts_with("the heredocs are more than"), "{errors}");
+}
+
+#[test]
+fn a_file_of_faults_is_given_up() {
+    let errors = parse(&lines(100_000, |n| format!("FAULT{n} x\n"))).expect_err("no instructions");
+    assert_eq!(errors.iter().count(), 50);
 }

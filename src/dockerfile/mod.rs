@@ -22,7 +22,7 @@ pub mod script;
 pub mod span;
 
 #[cfg(test)]
-mod hostile;
+pub(crate) mod hostile;
 mod read;
 mod wild;
 
@@ -37,6 +37,9 @@ pub use mount::{Mount, MountError, MountKind, MountSpec};
 pub use read::{parse, parse_trigger};
 pub use script::Script;
 pub use span::Span;
+
+/// ARGs that speak to BuildKit's scanner and are never in the environment.
+pub const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 /// A whole Dockerfile: at least one `FROM`, and nothing but `ARG` before the first.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ impl Scope<'_> {
                 let pairs = self.pairs(pairs, span)?;
                 for (name, value) in &pairs {
                     self.config.set_env(name, value);
-                    self.set_env(name, value);
+                    self.set_env(name, value, span)?;
                 }
                 Ok(format!("ENV {}", joined(&pairs)))
             }
@@ -95,14 +95,15 @@ impl Scope<'_> {
             }
             Kind::Healthcheck(check) => {
                 let check = self.healthcheck(check);
+                // As Go's `%+v` writes the structure.
                 let line = format!(
-                    "HEALTHCHECK &{{{} {:?} {:?} {:?} {:?} '{}'}}",
-                    quoted(&check.test),
+                    "HEALTHCHECK {{Test:[{}] Interval:{} Timeout:{} StartPeriod:{} StartInterval:{} Retries:{}}}",
+                    check.test.join(" "),
                     go_duration(check.interval),
                     go_duration(check.timeout),
                     go_duration(check.start_period),
                     go_duration(check.start_interval),
-                    char::from_u32(u32::try_from(check.retries).unwrap_or(0)).unwrap_or('\0').escape_default(),
+                    check.retries,
                 );
                 self.config.config.healthcheck = Some(check);
                 Ok(line)

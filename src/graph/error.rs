@@ -1,5 +1,6 @@
 //! What a Dockerfile asks for and cannot get, and where it asks.
 
+use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::{MountError, Span};
 use crate::image::{BadPlatform, BadReference};
 
@@ -18,7 +19,7 @@ impl PlanError {
     /// The part of the instruction that is at fault, as it is written there, unless a variable stands in its place.
     pub fn word(&self) -> Option<&str> {
         match &self.problem {
-            Problem::Expand { word, .. } | Problem::BlankBase(word) => Some(word),
+            Problem::Expand { word, .. } | Problem::BlankBase(word) | Problem::BlankPlatform(word) => Some(word),
             Problem::Value { value, .. } => Some(value),
             Problem::From(from, _) => Some(from),
             Problem::Reference(bad) => Some(bad.text()),
@@ -28,7 +29,8 @@ impl PlanError {
             | Problem::NoSuchTarget(_)
             | Problem::NotYet(_)
             | Problem::Trigger(_)
-            | Problem::SourceDate(_) => None,
+            | Problem::SourceDate(_)
+            | Problem::TooMuch(_) => None,
         }
     }
 }
@@ -41,8 +43,12 @@ pub enum Problem {
     NoSuchStage { what: &'static str, name: String },
     #[error("cannot expand `{word}`: {why}")]
     Expand { word: String, why: String },
+    #[error("{0}")]
+    TooMuch(#[source] ExpandError),
     #[error("base name (`{0}`) should not be blank")]
     BlankBase(String),
+    #[error("empty platform value from expression {0}")]
+    BlankPlatform(String),
     #[error(transparent)]
     Reference(#[from] BadReference),
     #[error(transparent)]

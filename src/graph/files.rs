@@ -1,6 +1,6 @@
 //! COPY and ADD: where files come from, where they go, and what they become.
 
-use crate::dockerfile::expand::Lexer;
+use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::{self, AddFiles, CopyFiles, Heredoc, Span, Word, glob};
 use crate::image::Digest;
 
@@ -17,6 +17,10 @@ impl Scope<'_> {
         let place = if *parents { parents_source } else { path_source };
         let found = |word: &Word| {
             let path = self.word(word, span)?;
+            if *parents && ends_in_pivot(&path) {
+                let rule = "nothing stands behind the pivot that could be copied; `./*` is all that is there";
+                return Err(Problem::Value { flag: "COPY --parents", value: path, rule }.at(span));
+            }
             match remote(&path) {
                 None => Ok((place(&path), path)),
                 Some(_) => {
@@ -152,13 +156,14 @@ impl Scope<'_> {
     }
 
     fn inline(&self, heredoc: &Heredoc, span: Span) -> Result<Source, PlanError> {
+        let word = || format!("<<{}", heredoc.name);
+        let failed = |error: ExpandError| Problem::Expand { word: word(), why: error.to_string() }.at(span);
         let body = heredoc.content();
         let body = match heredoc.expand {
             false => body,
-            true => Lexer::for_heredoc_bodies()
-                .expand_word(&body, self)
-                .map_err(|e| Problem::Expand { word: format!("<<{}", heredoc.name), why: e.to_string() }.at(span))?,
+            true => self.lexer.expand_body(&body, self).map_err(failed)?.text,
         };
+        self.lexer.keep(body.len()).map_err(failed)?;
         Ok(Source::Inline { name: heredoc.name.clone(), bytes: body.into_bytes() })
     }
 }
@@ -172,11 +177,11 @@ struct Flags<'a> {
     exclude: &'a Vec<String>,
 }
 
-/// `..` is clamped at the root of where files are taken from, as BuildKit does (and the classic builder refused).
+/// `..` is clamped at the root of where files are taken from, and a slash at the end says nothing, as in BuildKit (the
+/// classic builder refused the one and asked for a folder with the other).
 fn path_source(path: &str) -> Source {
-    let directory_only = ends_as_directory(path);
     let pattern = clean(path)[1..].to_owned();
-    Source::Path { is_pattern: glob::has_wildcard(&pattern), pattern, directory_only }
+    Source::Path { is_pattern: glob::has_wildcard(&pattern), pattern }
 }
 
 /// A `/./` is the pivot: what stands before it is not kept.
@@ -186,6 +191,11 @@ fn parents_source(path: &str) -> Source {
     let root_is_pattern = glob::has_wildcard(&root);
     let required = !root_is_pattern && !glob::has_wildcard(&pattern);
     Source::Parents { root, root_is_pattern, pattern, required }
+}
+
+/// The pattern behind such a pivot is empty and matches nothing, and BuildKit asks of a plain path that it does.
+fn ends_in_pivot(path: &str) -> bool {
+    path.split_once("/./").is_some_and(|(root, pattern)| clean(pattern) == "/" && !glob::has_wildcard(root))
 }
 
 /// `a/`, `a/.`, `.` and `..` name directories.

@@ -11,6 +11,8 @@ mod contexts;
 mod error;
 mod files;
 mod history;
+#[cfg(test)]
+mod hostile;
 mod mount;
 mod plan;
 mod ports;

@@ -28,7 +28,7 @@ pub struct Graph {
     pub(super) stages: Vec<Stage>,
     pub(super) target: usize,
     pub(super) options: Options,
-    pub(super) escape: char,
+    pub(super) lexer: Lexer,
     /// Global ARGs and the predefined ones.
     pub(super) globals: BTreeMap<String, String>,
 }
@@ -111,10 +111,10 @@ pub fn plan(file: &Dockerfile, options: &Options) -> Result<Graph, PlanError> {
         None => last,
         Some(name) => find_stage("target stage", name, &stages)?,
     };
-    let mut graph = Graph { stages, target, options: options.clone(), escape: file.directives.escape, globals };
+    let mut graph = Graph { stages, target, options: options.clone(), lexer, globals };
     for number in 0..graph.stages.len() {
         let own = graph.stages[number].instructions.clone();
-        graph.link(number, &own);
+        graph.link(number, &own)?;
         if let Base::Stage(below) = graph.stages[number].base {
             let triggers: Vec<String> = graph.stages[below].instructions.iter().filter_map(trigger).collect();
             graph.trigger(number, &triggers)?;
@@ -153,16 +153,23 @@ impl Graph {
             // It stands in no file that the user sees: FROM is what brought it.
             instructions.push(Instruction { span, ..read });
         }
-        self.link(number, &instructions);
+        self.link(number, &instructions)?;
         self.stages[number].instructions.splice(0..0, instructions);
         Ok(())
     }
 
     /// Notes the stages that instructions of a stage take files from.
-    fn link(&mut self, number: usize, instructions: &[Instruction]) {
-        let froms = instructions.iter().flat_map(|instruction| froms(&instruction.kind));
-        let needs: Vec<usize> = froms.filter_map(|from| self.stage_named(from)).filter(|need| *need < number).collect();
-        self.stages[number].needs.extend(needs);
+    fn link(&mut self, number: usize, instructions: &[Instruction]) -> Result<(), PlanError> {
+        for instruction in instructions {
+            for from in froms(&instruction.kind) {
+                let searched = self.lexer.search(self.stages.len());
+                searched.map_err(|error| Problem::TooMuch(error).at(instruction.span))?;
+                if let Some(need) = self.stage_named(from).filter(|need| *need < number) {
+                    self.stages[number].needs.insert(need);
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The stage that `--from` or `from=` means: by number where it is one, else the last of that name.
@@ -218,12 +225,17 @@ fn begin(
     options: &Options,
 ) -> Result<Stage, PlanError> {
     let number = stages.len();
+    lexer.search(number).map_err(|error| Problem::TooMuch(error).at(span))?;
+    let bad = |problem: Problem, word| PlanError { hint: undeclared(lexer, word, globals), ..problem.at(span) };
     let image = expand(lexer, &from.image, globals, span)?;
     let platform = match &from.platform {
         None => options.platform.clone(),
         Some(word) => {
             let text = expand(lexer, word, globals, span)?;
-            text.parse().map_err(|e| Problem::Platform(e).at(span))?
+            if text.is_empty() {
+                return Err(bad(Problem::BlankPlatform(word.to_string()), word));
+            }
+            text.parse().map_err(|e| bad(Problem::Platform(e), word))?
         }
     };
     let context = |name: &str| options.contexts.find(name, &platform).cloned();
@@ -233,16 +245,25 @@ fn begin(
     // stage here.
     let earlier = stages.iter().rev().find(|stage| stage.name.as_ref() == Some(&image)).map(|stage| stage.number);
     let base = match replacement.or_else(|| context(&image).filter(|_| earlier.is_none())) {
-        _ if image.is_empty() => return Err(Problem::BlankBase(from.image.to_string()).at(span)),
+        _ if image.is_empty() => return Err(bad(Problem::BlankBase(from.image.to_string()), &from.image)),
         Some(origin) => Base::of(origin),
         None if image == "scratch" => Base::Scratch,
         None => match earlier {
             Some(number) => Base::Stage(number),
-            None => Base::Image(image.parse().map_err(|e| Problem::Reference(e).at(span))?),
+            None => Base::Image(image.parse().map_err(|e| bad(Problem::Reference(e), &from.image))?),
         },
     };
     let needs = if let Base::Stage(number) = base { BTreeSet::from([number]) } else { BTreeSet::new() };
     Ok(Stage { number, name: from.name.clone(), base, platform, span, instructions: Vec::new(), needs, replaced })
+}
+
+/// A variable that FROM uses, that has no value, and that is nearly called as one that has.
+fn undeclared(lexer: &Lexer, word: &Word, values: &BTreeMap<String, String>) -> Option<String> {
+    let unset = lexer.expand(word.as_str(), values).ok()?.unset;
+    unset.iter().find_map(|name| {
+        let near = nearest(name, values.keys().map(String::as_str))?;
+        Some(format!("`{name}` has no value before the first FROM; did you mean `{near}`?"))
+    })
 }
 
 /// What an instruction takes files from, beside the context.

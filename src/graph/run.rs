@@ -34,7 +34,7 @@ impl Scope<'_> {
                 (in_shell(format!("{SCRIPTS}/{name}")), Some(Script { name, content }))
             }
         };
-        let args = self.history_args();
+        let args = self.history_args(span)?;
         let counted = if args.is_empty() { String::new() } else { format!("|{} {} ", args.len(), args.join(" ")) };
         let created_by = format!("RUN {counted}{} # buildkit", argv.join(" "));
         let run = Run {

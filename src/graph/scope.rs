@@ -1,7 +1,7 @@
 //! A stage's instructions, once the config of its base is known, become steps and a config.
 
-use crate::dockerfile::expand::{Lexer, Lookup};
-use crate::dockerfile::{Instruction, Kind, Span, Word};
+use crate::dockerfile::expand::{ExpandError, Lexer, Lookup};
+use crate::dockerfile::{Instruction, Kind, NO_VARIABLES, Span, Word};
 use crate::image::ImageConfig;
 
 use super::{Action, Base, Graph, PlanError, Problem, Stage, Step};
@@ -44,7 +44,7 @@ pub(super) struct Scope<'a> {
     pub env: Vec<(String, String)>,
     /// This stage has a CMD of its own, which ENTRYPOINT leaves alone.
     pub cmd_is_set: bool,
-    pub lexer: Lexer,
+    pub lexer: &'a Lexer,
 }
 
 impl Graph {
@@ -63,11 +63,15 @@ impl Graph {
             config.set_env("PATH", PATH);
         }
         let env = env.unwrap_or_else(|| config.config.env.iter().map(|pair| split(pair)).collect());
-        let lexer = Lexer::new(self.escape);
+        let lexer = &self.lexer;
         let mut scope = Scope { graph: self, stage, config, args, env, cmd_is_set: false, lexer };
+        let too_much = |span| move |error: ExpandError| Problem::TooMuch(error).at(span);
+        lexer.keep(scope.size()).map_err(too_much(stage.span))?;
         let mut steps = Vec::new();
         for instruction in &stage.instructions {
             let (action, created_by) = scope.step(instruction)?;
+            let kept = created_by.len() + if matches!(action, Action::Run(_)) { scope.size() } else { 0 };
+            lexer.keep(kept).map_err(too_much(instruction.span))?;
             // ONBUILD is for those who stand on this image; in its own history BuildKit says nothing of it.
             if created_by.is_empty() {
                 continue;
@@ -105,8 +109,8 @@ impl Scope<'_> {
                         Some(value) => format!("{}={value}", argument.name),
                         None => argument.name.clone(),
                     });
-                    if let Some(value) = &value {
-                        self.set_env(&argument.name, value);
+                    if let Some(value) = value.as_ref().filter(|_| !NO_VARIABLES.contains(&argument.name.as_str())) {
+                        self.set_env(&argument.name, value, span)?;
                     }
                     self.args.push((argument.name.clone(), value));
                 }
@@ -155,10 +159,22 @@ impl Scope<'_> {
         self.config.config.shell.clone().unwrap_or_else(|| vec!["/bin/sh".to_owned(), "-c".to_owned()])
     }
 
+    /// How much text the environment is.
+    fn size(&self) -> usize {
+        self.env.iter().map(|(name, value)| name.len() + value.len()).sum()
+    }
+
     /// Sets a variable, which goes to the end of the list as it does in BuildKit.
-    pub(super) fn set_env(&mut self, name: &str, value: &str) {
+    pub(super) fn set_env(&mut self, name: &str, value: &str, span: Span) -> Result<(), PlanError> {
+        self.search(self.env.len(), span)?;
         self.env.retain(|(known, _)| known != name);
         self.env.push((name.to_owned(), value.to_owned()));
+        Ok(())
+    }
+
+    /// Takes the work of looking at so many variables out of the file's allowance.
+    fn search(&self, steps: usize, span: Span) -> Result<(), PlanError> {
+        self.lexer.search(steps).map_err(|error| Problem::TooMuch(error).at(span))
     }
 
     /// The environment of a RUN.
@@ -168,20 +184,27 @@ impl Scope<'_> {
 
     /// The ARGs as a RUN's history shows them, with the values that the command sees; each once, where it was
     /// declared first.
-    pub(super) fn history_args(&self) -> Vec<String> {
-        let mut names: Vec<&String> = Vec::new();
-        for (name, _) in &self.args {
-            if !names.contains(&name) {
-                names.push(name);
+    pub(super) fn history_args(&self, span: Span) -> Result<Vec<String>, PlanError> {
+        self.search(self.args.len() * (self.args.len() + self.env.len()), span)?;
+        let mut values: Vec<(&String, &str)> = Vec::new();
+        for (name, value) in &self.args {
+            let value = self.value(name).or(value.as_deref()).unwrap_or_default();
+            match values.iter_mut().find(|(known, _)| *known == name) {
+                Some(known) => known.1 = value,
+                None => values.push((name, value)),
             }
         }
-        names.into_iter().map(|name| format!("{name}={}", self.value(name).unwrap_or_default())).collect()
+        Ok(values.into_iter().map(|(name, value)| format!("{name}={value}")).collect())
     }
 }
 
 impl Lookup for Scope<'_> {
     fn value(&self, name: &str) -> Option<&str> {
         self.env.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
+    }
+
+    fn steps(&self) -> usize {
+        self.env.len()
     }
 }
 
@@ -272,6 +295,14 @@ mod tests {
         check("ARG a=1\nENV a=2\nWORKDIR /$a", &["ARG a=1", "ENV a=2", "WORKDIR /2"]);
         check("ENV a=2\nARG a=1\nWORKDIR /$a", &["ENV a=2", "ARG a=1", "WORKDIR /1"]);
         check("ENV a=2\nARG a\nWORKDIR /$a", &["ENV a=2", "ARG a", "WORKDIR /2"]);
+    }
+
+    #[test]
+    fn variables_that_double_are_refused_before_they_fill_the_memory() {
+        let doubled = format!("ENV a={}\n{}", "x".repeat(1000), "ENV a=$a$a\n".repeat(12));
+        let error = history(&format!("FROM x\n{doubled}{}", "RUN x\n".repeat(200)), &[]).unwrap_err();
+        assert!(error.contains("expand to more than"), "{error}");
+        assert!(history(&format!("FROM x\n{doubled}RUN x"), &[]).is_ok());
     }
 
     #[test]

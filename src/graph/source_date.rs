@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 
-use crate::dockerfile::expand::Lexer;
 use crate::dockerfile::{AddFiles, Kind, Source as Written, Word};
 
 use super::files::{Remote, remote};
@@ -72,12 +71,11 @@ impl Graph {
         if stage.base != Base::Scratch {
             return refuse("it must use FROM scratch");
         }
-        let lexer = Lexer::new(self.escape);
         let mut values: BTreeMap<String, String> = self.globals.clone();
         values.remove(NAME);
         let expand = |word: &Word, values: &BTreeMap<String, String>| {
             let failed = |why: String| Problem::Expand { word: word.to_string(), why }.at(stage.span);
-            lexer.expand_word(word.as_str(), values).map_err(|e| failed(e.to_string()))
+            self.lexer.expand_word(word.as_str(), values).map_err(|e| failed(e.to_string()))
         };
         let mut url = None;
         for instruction in &stage.instructions {

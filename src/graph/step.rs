@@ -95,7 +95,7 @@ pub enum CopyFrom {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A path or a pattern, cleaned: relative to the root of where it is taken from, without `..`.
-    Path { pattern: String, is_pattern: bool, directory_only: bool },
+    Path { pattern: String, is_pattern: bool },
     /// COPY --parents: what the pattern matches below `root`, with the directories on the way. Without wildcards it
     /// must be there.
     Parents { root: String, root_is_pattern: bool, pattern: String, required: bool },

@@ -5,10 +5,12 @@
 //! -- Dockerfile --                a file; its mode may stand behind the name: `-- bin/x 755 --`
 //! -- l -> target --               a symlink
 //! -- d/ --                        a folder
+//! -- g = f --                     another name of a file
+//! -- p fifo --                    a named pipe
 //! -- a.tar base64 --              bytes that are not text
 //! -- args --                      further arguments of `build`
 //! -- => --                        every path of the result: mode, owner, content
-//! -- config --                    env, workdir, onbuild; `did` for each line of the history
+//! -- config --                    env, workdir, onbuild, further keys as JSON; `did` for each line of the history
 //! -- error --                     words of the failure, instead of a result
 //! -- fails --                     all that is said of the failure, from `error: ` on
 //! ```

@@ -26,6 +26,14 @@ impl Folder {
             symlink(target, made(&context, name)).expect("a link");
             return;
         }
+        if let Some((name, file)) = head.split_once(" = ") {
+            fs::hard_link(context.join(file), made(&context, name)).expect("another name");
+            return;
+        }
+        if let Some(name) = head.strip_suffix(" fifo") {
+            nix::unistd::mkfifo(&made(&context, name), nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+            return;
+        }
         let (name, word) = head.split_once(' ').unwrap_or((head, "644"));
         let path = made(&context, name);
         let (bytes, mode) = match word {
@@ -74,7 +82,9 @@ pub struct Built {
 impl Built {
     fn read(path: &Path) -> Self {
         let layout = Layout::open(path).expect("a layout was written");
-        let image = layout.image(&Platform::linux_amd64()).expect("with an image in it");
+        let arm = Platform::new("linux", "arm64", None);
+        let image = layout.image(&Platform::linux_amd64()).or_else(|_| layout.image(&arm));
+        let image = image.expect("with an image in it");
         Self { image, layout }
     }
 
@@ -92,6 +102,7 @@ impl Built {
             tars.push((index.diff_id, tar));
         }
         let mut out = String::new();
+        let mut names = Vec::new();
         for (path, node) in view.walk(&LayerPath::root()) {
             let path = String::from_utf8_lossy(path.as_bytes()).into_owned();
             let what = match &node.kind {
@@ -101,6 +112,11 @@ impl Built {
                 }
                 Kind::Directory => format!("{path}/ {:o} {}:{}", node.mode, node.uid, node.gid),
                 Kind::File { size, content } => {
+                    if let Some((_, first)) = names.iter().find(|(known, _)| known == content) {
+                        out.push_str(&format!("{path} = {first}\n"));
+                        continue;
+                    }
+                    names.push((*content, path.clone()));
                     let (_, tar) = tars.iter().find(|(id, _)| *id == content.diff_id).expect("a layer of ours");
                     let bytes = &tar[content.offset as usize..(content.offset + size) as usize];
                     let text = String::from_utf8_lossy(bytes);
@@ -117,9 +133,18 @@ impl Built {
     pub fn config(&self) -> String {
         let config = &self.image.config;
         let mut lines: Vec<String> = Vec::new();
+        let platform = config.platform();
+        if platform != Platform::linux_amd64() {
+            lines.push(format!("platform {platform}"));
+        }
+        lines.extend(config.author.iter().map(|author| format!("author {author}")));
         lines.extend(config.config.env.iter().filter(|pair| !pair.starts_with("PATH=")).map(|p| format!("env {p}")));
         lines.push(format!("workdir {}", config.config.working_dir));
         lines.extend(config.config.on_build.iter().map(|trigger| format!("onbuild {trigger}")));
+        let keys = serde_json::to_value(&config.config).expect("a config is JSON");
+        let told = ["Env", "WorkingDir", "OnBuild", "ArgsEscaped"];
+        let rest = keys.as_object().into_iter().flatten().filter(|(key, _)| !told.contains(&key.as_str()));
+        lines.extend(rest.map(|(key, value)| format!("{key} {value}")));
         lines.extend(config.history.iter().filter_map(|h| h.created_by.as_ref()).map(|line| format!("did {line}")));
         lines.join("\n")
     }

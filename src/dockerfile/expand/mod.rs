@@ -3,9 +3,11 @@
 //! A word yields two readings at once: one text, in which blanks stay, and several words, split at blanks
 //! that nothing quotes. The splitting happens after variables are filled in.
 
+mod allowance;
 mod shell_pattern;
 mod words;
 
+use allowance::Allowance;
 use shell_pattern::ShellPattern;
 use std::collections::{BTreeMap, BTreeSet};
 use words::Words;
@@ -18,6 +20,11 @@ const MAX_OUTPUT: usize = 16 << 20;
 /// Where the values of variables come from.
 pub trait Lookup {
     fn value(&self, name: &str) -> Option<&str>;
+
+    /// How many variables are looked at to find one.
+    fn steps(&self) -> usize {
+        1
+    }
 }
 
 impl Lookup for BTreeMap<String, String> {
@@ -47,6 +54,10 @@ pub enum ExpandError {
     TooDeep,
     #[error("the expansion is longer than {MAX_OUTPUT} bytes")]
     TooLong,
+    #[error("the variables of the file expand to more than {} bytes", allowance::BYTES)]
+    TooMuch,
+    #[error("the variables of the file take too long to expand")]
+    TooSlow,
 }
 
 /// What became of a word.
@@ -75,23 +86,18 @@ pub(super) struct Mode {
     pub keep_unset: bool,
 }
 
-/// Expands words of one Dockerfile.
-#[derive(Clone, Copy, Debug)]
+/// Expands words of one Dockerfile, all of which share its allowance.
+#[derive(Clone, Debug)]
 pub struct Lexer {
     escape: char,
     mode: Mode,
+    allowance: Allowance,
 }
 
 impl Lexer {
     /// `escape` is the file's escape character.
     pub fn new(escape: char) -> Self {
-        Self { escape, mode: Mode::default() }
-    }
-
-    /// For the bodies of COPY's and ADD's heredocs: quotes are text there, and the escape character is
-    /// always `\`.
-    pub fn for_heredoc_bodies() -> Self {
-        Self::new('\\').with(Mode { skip_quotes: true, ..Mode::default() })
+        Self { escape, mode: Mode::default(), allowance: Allowance::default() }
     }
 
     pub(super) fn with(self, mode: Mode) -> Self {
@@ -108,19 +114,40 @@ impl Lexer {
         self.expand(word, env).map(|expansion| expansion.words)
     }
 
+    /// The body of a heredoc of COPY or ADD: quotes are text there, and the escape character is always `\`.
+    pub fn expand_body(&self, body: &str, env: &impl Lookup) -> Result<Expansion, ExpandError> {
+        self.run(body, '\\', Mode { skip_quotes: true, ..Mode::default() }, env)
+    }
+
     /// Both readings, and which variables took part.
     pub fn expand(&self, word: &str, env: &impl Lookup) -> Result<Expansion, ExpandError> {
+        self.run(word, self.escape, self.mode, env)
+    }
+
+    /// Takes what is kept of an expansion beside itself out of the file's allowance: an environment for each RUN.
+    pub fn keep(&self, bytes: usize) -> Result<(), ExpandError> {
+        self.allowance.take_bytes(bytes)
+    }
+
+    /// The same for the work of looking through so many variables.
+    pub fn search(&self, steps: usize) -> Result<(), ExpandError> {
+        self.allowance.take_steps(steps)
+    }
+
+    fn run(&self, word: &str, escape: char, mode: Mode, env: &impl Lookup) -> Result<Expansion, ExpandError> {
         let mut run = Run {
             rest: word,
-            escape: self.escape,
-            mode: self.mode,
+            escape,
+            mode,
             env,
+            allowance: &self.allowance,
             used: BTreeSet::new(),
             unset: BTreeSet::new(),
             written: 0,
             depth: 0,
         };
-        let Pieces { text, words } = run.until(None, self.mode.raw_escapes)?;
+        let Pieces { text, words } = run.until(None, mode.raw_escapes)?;
+        self.allowance.take_bytes(run.written)?;
         Ok(Expansion { text, words: words.finish(), used: run.used, unset: run.unset })
     }
 }
@@ -131,6 +158,7 @@ struct Run<'a, L> {
     escape: char,
     mode: Mode,
     env: &'a L,
+    allowance: &'a Allowance,
     used: BTreeSet<String>,
     unset: BTreeSet<String>,
     written: usize,
@@ -323,7 +351,8 @@ impl<'a, L: Lookup> Run<'a, L> {
         };
         let pattern = ShellPattern::parse(pattern)?;
         let value = value.unwrap_or_default();
-        if end == '#' { pattern.trim_start(&value, longest) } else { pattern.trim_end(&value, longest) }
+        let trim = if end == '#' { ShellPattern::trim_start } else { ShellPattern::trim_end };
+        trim(pattern, &value, longest, self.allowance)
     }
 
     /// `/pattern/replacement` and `//pattern/replacement`.
@@ -338,7 +367,7 @@ impl<'a, L: Lookup> Run<'a, L> {
         if value.is_none() && self.mode.keep_unset {
             return Ok(format!("${{{name}/{pattern}/{replacement}}}"));
         }
-        ShellPattern::parse(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all, MAX_OUTPUT)
+        ShellPattern::parse(&pattern)?.replace(&value.unwrap_or_default(), &replacement, all, self.allowance)
     }
 
     /// A variable's name, a number, or one special character; empty when there is none of them.
@@ -354,6 +383,7 @@ impl<'a, L: Lookup> Run<'a, L> {
     }
 
     fn lookup(&mut self, name: &str) -> Result<Option<String>, ExpandError> {
+        self.allowance.take_steps(self.env.steps())?;
         let value = self.env.value(name).map(str::to_string);
         let seen = if value.is_some() { &mut self.used } else { &mut self.unset };
         seen.insert(name.to_string());

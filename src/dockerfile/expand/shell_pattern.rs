@@ -1,6 +1,7 @@
 //! Patterns of `${v#p}`, `${v%p}` and `${v/p/r}`: `*`, `?` and escapes, no brackets.
 
-use super::ExpandError;
+use super::allowance::Allowance;
+use super::{ExpandError, MAX_OUTPUT};
 use crate::dockerfile::wild::{Piece, Wild};
 
 pub struct ShellPattern(Vec<Piece>);
@@ -26,30 +27,29 @@ impl ShellPattern {
         Ok(Self(pieces))
     }
 
-    pub fn trim_start(self, value: &str, longest: bool) -> Result<String, ExpandError> {
+    pub fn trim_start(self, value: &str, longest: bool, allowance: &Allowance) -> Result<String, ExpandError> {
         let chars: Vec<char> = value.chars().collect();
-        let end = Wild::new(self.0).prefix(&chars, longest, &mut Budget::default())?.unwrap_or(0);
+        let end = Wild::new(self.0).prefix(&chars, longest, allowance)?.unwrap_or(0);
         Ok(chars[end..].iter().collect())
     }
 
-    pub fn trim_end(mut self, value: &str, longest: bool) -> Result<String, ExpandError> {
+    pub fn trim_end(mut self, value: &str, longest: bool, allowance: &Allowance) -> Result<String, ExpandError> {
         self.0.reverse();
         let reversed: Vec<char> = value.chars().rev().collect();
-        let end = Wild::new(self.0).prefix(&reversed, longest, &mut Budget::default())?.unwrap_or(0);
+        let end = Wild::new(self.0).prefix(&reversed, longest, allowance)?.unwrap_or(0);
         Ok(reversed[end..].iter().rev().collect())
     }
 
     /// Leftmost longest matches, the first or all; an empty match right behind another one does not count
-    /// (Go's `regexp.ReplaceAll`).
-    pub fn replace(self, value: &str, with: &str, all: bool, limit: usize) -> Result<String, ExpandError> {
+    /// (Go's `regexp.ReplaceAll`). A pattern tried at every place of a long value is the square of it.
+    pub fn replace(self, value: &str, with: &str, all: bool, allowance: &Allowance) -> Result<String, ExpandError> {
         let chars: Vec<char> = value.chars().collect();
         let wild = Wild::new(self.0);
-        let mut budget = Budget::default();
         let mut text = String::new();
         let mut copied = 0;
         let mut start = 0;
         while start <= chars.len() {
-            let Some(length) = wild.prefix(&chars[start..], true, &mut budget)? else {
+            let Some(length) = wild.prefix(&chars[start..], true, allowance)? else {
                 start += 1;
                 continue;
             };
@@ -58,7 +58,7 @@ impl ShellPattern {
             if end > copied || start == 0 {
                 text.push_str(with);
             }
-            if text.len() > limit {
+            if text.len() > MAX_OUTPUT {
                 return Err(ExpandError::TooLong);
             }
             copied = end;
@@ -72,30 +72,13 @@ impl ShellPattern {
     }
 }
 
-/// Steps of matching that one substitution may take: a pattern tried at every place of a long value is
-/// the square of it.
-pub struct Budget(usize);
-
-impl Default for Budget {
-    fn default() -> Self {
-        Self(1 << 26)
-    }
-}
-
-impl Budget {
-    fn spend(&mut self, steps: usize) -> Result<(), ExpandError> {
-        self.0 = self.0.checked_sub(steps).ok_or(ExpandError::TooLong)?;
-        Ok(())
-    }
-}
-
 impl Wild {
     /// How much of `chars`, from its start, the whole pattern matches.
-    fn prefix(&self, chars: &[char], longest: bool, budget: &mut Budget) -> Result<Option<usize>, ExpandError> {
+    fn prefix(&self, chars: &[char], longest: bool, allowance: &Allowance) -> Result<Option<usize>, ExpandError> {
         let mut walk = self.walk();
         let mut found = None;
         for (index, c) in chars.iter().map(Some).chain([None]).enumerate() {
-            budget.spend(self.len() + 1)?;
+            allowance.take_steps(self.len() + 1)?;
             if walk.accepts() {
                 found = Some(index);
                 if !longest {

@@ -1,3 +1,4 @@
+use super::allowance::{BYTES, STEPS};
 use super::{ExpandError, Lexer};
 use std::collections::BTreeMap;
 
@@ -178,8 +179,8 @@ fn it_is_known_which_variables_took_part() {
 
 #[test]
 fn in_a_heredocs_body_quotes_are_text() {
-    let lexer = Lexer::for_heredoc_bodies();
-    assert_eq!(lexer.expand_word("it's \"$FOO\" \\$FOO\n", &env()).unwrap(), "it's \"bar\" $FOO\n");
+    let lexer = Lexer::new('`');
+    assert_eq!(lexer.expand_body("it's \"$FOO\" \\$FOO\n", &env()).unwrap().text, "it's \"bar\" $FOO\n");
 }
 
 #[test]
@@ -190,6 +191,15 @@ fn nesting_and_length_have_ends() {
     let big: BTreeMap<_, _> = [("A".to_string(), "x".repeat(1 << 20))].into();
     assert_eq!(lexer.expand_word(&"$A".repeat(17), &big), Err(ExpandError::TooLong));
     assert_eq!(lexer.expand_word("${A//x/$A}", &big), Err(ExpandError::TooLong));
+    lexer.search(STEPS - (1 << 20)).unwrap();
     let stars = format!("${{A//{}b/y}}", "*x".repeat(100));
-    assert_eq!(lexer.expand_word(&stars, &big), Err(ExpandError::TooLong));
+    assert_eq!(lexer.expand_word(&stars, &big), Err(ExpandError::TooSlow));
+}
+
+#[test]
+fn all_words_of_a_file_share_one_allowance() {
+    let lexer = Lexer::new('\\');
+    assert_eq!((lexer.keep(BYTES - 1), lexer.keep(1)), (Ok(()), Ok(())));
+    assert_eq!(lexer.expand_word("$FOO", &env()), Err(ExpandError::TooMuch));
+    assert!(lexer.clone().expand_word("$FOO", &env()).is_ok(), "a copy is for another build");
 }

@@ -5,11 +5,8 @@ use super::{Around, BaseImage, Checked, Globals, Instruction, Kind, Rule, Stage,
 use crate::dockerfile::expand::{Expansion, Lexer};
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::nearest::nearest;
-use crate::dockerfile::{Argument, Assignment, Command, Source, Word};
+use crate::dockerfile::{Argument, Assignment, Command, NO_VARIABLES, Source, Word};
 use std::collections::{BTreeMap, BTreeSet};
-
-/// ARGs that speak to BuildKit and are never in the environment.
-const NO_VARIABLES: [&str; 2] = ["BUILDKIT_SBOM_SCAN_CONTEXT", "BUILDKIT_SBOM_SCAN_STAGE"];
 
 pub(super) fn check(file: &Checked<'_>, around: &Around<'_>, findings: &mut Findings<'_>) {
     let lexer = Lexer::new(file.escape);
@@ -24,7 +21,21 @@ pub(super) fn check(file: &Checked<'_>, around: &Around<'_>, findings: &mut Find
             Some(below) => known.get(&below).cloned().unwrap_or_default(),
             None => State::on(around.bases.get(&number), image == "scratch"),
         };
-        let walk = Walk { around, globals: &globals, lexer, state, findings, cmd: None, entrypoint: None, probe: None };
+        let size = state.env.iter().map(|(name, value)| name.len() + value.len()).sum();
+        if lexer.keep(size).is_err() {
+            // The build will tell it.
+            return;
+        }
+        let walk = Walk {
+            around,
+            globals: &globals,
+            lexer: &lexer,
+            state,
+            findings,
+            cmd: None,
+            entrypoint: None,
+            probe: None,
+        };
         let state = walk.stage(stage);
         known.insert(number, state);
     }
@@ -58,7 +69,7 @@ impl State {
 struct Walk<'a, 'b, 'f> {
     around: &'a Around<'a>,
     globals: &'a Globals,
-    lexer: Lexer,
+    lexer: &'a Lexer,
     state: State,
     findings: &'f mut Findings<'b>,
     /// The last of each that was seen in this stage.
@@ -227,8 +238,7 @@ impl<'a> Walk<'a, '_, '_> {
                     }
                 }
                 Source::Inline(heredoc) if heredoc.expand => {
-                    let lexer = Lexer::for_heredoc_bodies();
-                    if let Ok(expanded) = lexer.expand(&heredoc.body, &self.state.env) {
+                    if let Ok(expanded) = self.lexer.expand_body(&heredoc.body, &self.state.env) {
                         self.undefined(&expanded, at);
                     }
                 }
@@ -252,7 +262,9 @@ impl<'a> Walk<'a, '_, '_> {
             if self.state.declared.contains(name) || NO_VARIABLES.contains(&name.as_str()) {
                 continue;
             }
-            let meant = nearest(name, self.state.env.keys().map(String::as_str));
+            // A comparison of two words is as long as both of them.
+            let affordable = self.lexer.search(self.state.env.len() * name.len()).is_ok();
+            let meant = affordable.then(|| nearest(name, self.state.env.keys().map(String::as_str))).flatten();
             if self.state.hidden && meant.is_none() {
                 continue;
             }

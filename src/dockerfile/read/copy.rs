@@ -1,10 +1,12 @@
 //! COPY and ADD.
 
-use super::Fault;
+use std::collections::BTreeMap;
+
 use super::flags::{Flags, Takes};
 use super::json::{self, Form};
 use super::kind::list;
 use super::split::Split;
+use super::{Fault, MAX_TEXT};
 use crate::dockerfile::heredoc::Redirection;
 use crate::dockerfile::{AddFiles, CopyFiles, Heredoc, Source, Word};
 
@@ -75,11 +77,20 @@ fn sources_and_destination(keyword: &str, split: &Split, heredocs: &[Heredoc]) -
     if redirection(&destination).is_some() {
         return Err(Fault::new(format!("{keyword} cannot accept a heredoc as a destination")));
     }
+    // Of two heredocs with one name the last is the file's content, wherever the name stands.
+    let bodies: BTreeMap<&str, &Heredoc> = heredocs.iter().map(|heredoc| (heredoc.name.as_str(), heredoc)).collect();
+    let mut inline = 0;
     let source = |word: String| match redirection(&word) {
-        // Of two heredocs with one name the last is the file's content, wherever the name stands.
-        Some(Redirection { name, .. }) => match heredocs.iter().rfind(|heredoc| heredoc.name == name) {
-            Some(heredoc) => Ok(Source::Inline(heredoc.clone())),
-            None => Err(Fault::new(format!("the heredoc {word} has no body"))),
+        Some(Redirection { name, .. }) => match bodies.get(name.as_str()) {
+            Some(heredoc) => {
+                // Each time that the name stands there is a file of its own.
+                inline += heredoc.body.len();
+                match inline > MAX_TEXT {
+                    true => Err(Fault::new(format!("the heredocs are more than {MAX_TEXT} bytes")).word(word)),
+                    false => Ok(Source::Inline(Heredoc::clone(heredoc))),
+                }
+            }
+            None => Err(Fault::new(format!("the heredoc {word} has no body")).word(word)),
         },
         None => Ok(Source::Path(Word(word))),
     };

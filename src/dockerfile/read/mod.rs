@@ -18,6 +18,9 @@ use lines::{Lines, Logical};
 /// Longer files are refused: nobody writes them, and everything after this is bounded by it.
 pub const MAX_TEXT: usize = 4 << 20;
 
+/// After so many faults the rest is not read: it is no Dockerfile.
+const MAX_FAULTS: usize = 50;
+
 /// A fault whose place is that of the instruction being read.
 #[derive(Debug)]
 pub(super) struct Fault {
@@ -91,6 +94,11 @@ fn read_instructions(text: &str, escape: char, faults: &mut Vec<ParseError>) -> 
             Ok(None) => return instructions,
             Ok(Some(line)) => match read_instruction(line, &mut lines, escape) {
                 Ok(instruction) => instructions.push(instruction),
+                Err(fault) if faults.len() + 1 == MAX_FAULTS => {
+                    let end = "these are too many faults: what follows is not read".to_owned();
+                    faults.push(ParseError { hint: Some(end), ..fault });
+                    return instructions;
+                }
                 Err(fault) => faults.push(fault),
             },
             Err(fault) => {

@@ -11,12 +11,12 @@ pub fn read(split: &Split, line: &str, heredocs: Vec<Heredoc>, escape: char) -> 
     }
     let inner = split_command(&split.rest);
     if let Some(fault) = forbidden(&inner.keyword) {
-        return Err(fault);
+        return Err(fault.word(&split.rest));
     }
     // The child reads the text anew, so the bodies go with it.
     let mut trigger = line.trim()[split.keyword.len()..].trim().to_string();
     for heredoc in &heredocs {
-        trigger = format!("{trigger}\n{}{}", heredoc.body, heredoc.name);
+        trigger.extend(["\n", &heredoc.body, &heredoc.name]);
     }
     Ok(Onbuild { trigger, kind: Box::new(kind::read(&inner, &split.rest, heredocs, escape)?) })
 }
@@ -28,5 +28,5 @@ pub fn forbidden(keyword: &str) -> Option<Fault> {
         keyword @ ("MAINTAINER" | "FROM") => format!("{keyword} isn't allowed as an ONBUILD trigger"),
         _ => return None,
     };
-    Some(Fault::new(message).word(keyword))
+    Some(Fault::new(message))
 }
