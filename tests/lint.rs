@@ -134,9 +134,7 @@ fn json_has_the_keys_of_buildkit() {
     assert_eq!(warning["location"]["ranges"][0], serde_json::json!({ "start": { "line": 2 }, "end": { "line": 3 } }));
 }
 
-#[test]
-fn what_a_file_takes_is_listed() {
-    let text = "\
+const TAKES: &str = "\
 # VERSION of the release
 ARG VERSION=1
 # build compiles
@@ -145,8 +143,37 @@ ARG VERSION
 RUN --mount=type=secret,id=token,required --mount=type=cache,id=npm,target=/c x
 FROM build
 ";
+
+#[test]
+fn what_a_file_takes_is_listed_for_programs_as_buildkit_lists_it() {
+    let json = |line: &str| {
+        let (_, output) = run(TAKES, line);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let at = |line: usize| serde_json::json!({ "ranges": [{ "start": { "line": line }, "end": { "line": line } }] });
+    assert_eq!(
+        json("build --json --call outline --target build ."),
+        serde_json::json!({
+            "name": "build",
+            "description": "compiles",
+            "args": [{ "name": "VERSION", "description": "of the release", "value": "1", "location": at(2) }],
+            "secrets": [{ "name": "token", "required": true, "location": at(6) }],
+            "cache": [{ "ID": "npm" }],
+        })
+    );
+    assert_eq!(
+        json("build --json --call targets ."),
+        serde_json::json!({ "targets": [
+            { "name": "build", "description": "compiles", "base": "scratch", "location": at(4) },
+            { "default": true, "base": "build", "location": at(7) },
+        ]})
+    );
+}
+
+#[test]
+fn what_a_file_takes_is_listed() {
     tells(
-        text,
+        TAKES,
         "build --call outline --target build .",
         "TARGET: build\nDESCRIPTION: compiles\n\n\
          BUILD ARG   VALUE   DESCRIPTION\nVERSION     1       of the release\n\n\
@@ -155,7 +182,7 @@ FROM build
         0,
     );
     tells(
-        text,
+        TAKES,
         "build --call targets .",
         "TARGET                DESCRIPTION\nbuild                 compiles\n(no name) (default)\n",
         "",

@@ -41,14 +41,30 @@ fn warned(warning: &Warning, shown: &str, text: &str) -> String {
 /// The keys of BuildKit's `frontend.lint`.
 fn fact(warning: &Warning) -> Value {
     let Warning { rule, detail, span } = warning;
-    let range = json!({ "start": { "line": span.line }, "end": { "line": span.last_line } });
     json!({
         "ruleName": rule.name(),
         "description": rule.description(),
         "url": rule.url(),
         "detail": detail,
-        "location": { "ranges": [range] },
+        "location": location(span.line, span.last_line),
     })
+}
+
+fn location(line: usize, last_line: usize) -> Value {
+    json!({ "ranges": [{ "start": { "line": line }, "end": { "line": last_line } }] })
+}
+
+/// Without what says nothing, as Go's `omitempty` has it.
+fn told(mut value: Value) -> Value {
+    let says_nothing = |value: &Value| match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Array(list) => list.is_empty(),
+        Value::Number(_) | Value::String(_) | Value::Object(_) | Value::Bool(true) => false,
+    };
+    if let Value::Object(keys) = &mut value {
+        keys.retain(|_, value| !says_nothing(value));
+    }
+    value
 }
 
 /// The keys of BuildKit's `frontend.targets`.
@@ -60,10 +76,10 @@ pub(super) fn targets(targets: &[Target]) -> Done {
     });
     let facts = targets.iter().map(|target| {
         let Target { name, description, base, platform, default, line } = target;
-        json!({
+        told(json!({
             "name": name, "description": description, "base": base, "platform": platform, "default": default,
-            "line": line,
-        })
+            "location": location(*line, *line),
+        }))
     });
     Done::new(table(["TARGET", "DESCRIPTION"], rows), json!({ "targets": facts.collect::<Vec<_>>() }))
 }
@@ -90,18 +106,22 @@ pub(super) fn outline(target: &Target, outline: &Outline) -> Done {
     if !caches.is_empty() {
         parts.push(table(["CACHE MOUNT"], caches.iter().map(|id| [id.clone()])));
     }
-    let need = |need: &Required| json!({ "name": need.name, "required": need.required, "line": need.line });
+    let need = |need: &Required| {
+        let Required { name, required, line } = need;
+        told(json!({ "name": name, "required": required, "location": location(*line, *line) }))
+    };
     let facts = json!({
         "name": target.name,
         "description": target.description,
-        "args": args.iter().map(|arg| json!({
-            "name": arg.name, "value": arg.value, "description": arg.description, "line": arg.line,
-        })).collect::<Vec<_>>(),
+        "args": args.iter().map(|arg| told(json!({
+            "name": arg.name, "value": arg.value, "description": arg.description,
+            "location": location(arg.line, arg.line),
+        }))).collect::<Vec<_>>(),
         "secrets": secrets.iter().map(need).collect::<Vec<_>>(),
         "ssh": ssh.iter().map(need).collect::<Vec<_>>(),
-        "cache": caches.iter().map(|id| json!({ "id": id })).collect::<Vec<_>>(),
+        "cache": caches.iter().map(|id| json!({ "ID": id })).collect::<Vec<_>>(),
     });
-    Done::new(parts.join("\n"), facts)
+    Done::new(parts.join("\n"), told(facts))
 }
 
 /// Columns as wide as their widest cell, three blanks apart, under their titles.

@@ -37,10 +37,15 @@ pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError
         instructions: file.instructions.len(),
         stages: graph.stages(),
     });
-    if let Some(syntax) = file.directives.syntax.as_deref().filter(|syntax| !is_our_language(syntax)) {
+    // BuildKit's build argument goes before the directive.
+    let syntax = match recipe.options.build_args.get("BUILDKIT_SYNTAX").filter(|syntax| !syntax.is_empty()) {
+        Some(syntax) => Some(("BUILDKIT_SYNTAX=", syntax.as_str())),
+        None => file.directives.syntax.as_deref().map(|syntax| ("# syntax=", syntax)),
+    };
+    if let Some((written, syntax)) = syntax.filter(|(_, syntax)| !is_our_language(syntax)) {
         // A frontend is a program of somebody else's: it is never fetched, let alone run (CVE-2024-23653).
         let note =
-            format!("`# syntax={syntax}` names a frontend that is not run: the built-in Dockerfile language is used");
+            format!("`{written}{syntax}` names a frontend that is not run: the built-in Dockerfile language is used");
         events.emit(Event::Note(note));
     }
     check::warn(&file, &graph, recipe, events)?;
@@ -50,9 +55,11 @@ pub fn recipe_graph(recipe: &Recipe, events: &Events) -> Result<Graph, RoadError
 /// Docker's own frontend, in any version, is what is built in here.
 fn is_our_language(syntax: &str) -> bool {
     let name = syntax.strip_prefix("docker.io/").unwrap_or(syntax);
-    ["docker/dockerfile", "docker/dockerfile-upstream"]
-        .iter()
-        .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])))
+    // BuildKit's name for what is built into it.
+    name == "dockerfile.v0"
+        || ["docker/dockerfile", "docker/dockerfile-upstream"]
+            .iter()
+            .any(|own| name.strip_prefix(own).is_some_and(|rest| rest.is_empty() || rest.starts_with([':', '@'])))
 }
 
 /// Builds an image and brings it to its places. Returns what was pushed, tag by tag.
@@ -120,6 +127,7 @@ mod tests {
             "docker/dockerfile:1",
             "docker.io/docker/dockerfile:1.7-labs",
             "docker/dockerfile@sha256:00",
+            "dockerfile.v0",
         ] {
             assert!(is_our_language(own), "{own}");
         }

@@ -84,10 +84,12 @@ fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
     let none = Default::default();
     let platform = platform(&args.platform, None)?;
     let folder = context(&args.context, given)?;
+    let build_args = build_args(&args.build_arg, &none, given)?;
+    super::frontend::check(&build_args)?;
     Ok(ImageOrder {
         dockerfile: source(args, given)?,
         context: folder,
-        build_args: build_args(&args.build_arg, &none, given)?,
+        build_args,
         target: args.target.clone(),
         platform,
         labels: labels(&args.label, &none, given)?,

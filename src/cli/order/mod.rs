@@ -1,6 +1,7 @@
 //! What was typed becomes what is meant: orders with every default filled in and every file read.
 
 mod build;
+mod frontend;
 mod road;
 mod run_options;
 

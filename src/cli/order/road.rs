@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::args::{self, RoadArgs};
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings, annotations};
 use super::super::{Failure, home};
+use super::frontend;
 use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile, no_cache};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
@@ -40,6 +41,7 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
     })?;
     let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
         settings::loader(args, path, args.dockerfiles.len(), given)?;
+    frontend::check(&build_args)?;
     let context = context(&folder, given)?;
     let no_cache = no_cache(args.image.no_cache, &args.image.no_cache_filter);
     let annotations = annotations(&args.image.annotation)?;
