@@ -89,6 +89,17 @@ fn a_failing_run_is_told_with_its_last_lines_its_line_and_what_is_kept() {
 }
 
 #[test]
+fn a_release_whose_packages_have_moved_is_told_with_where_they_are() {
+    let place = Place::new();
+    let apt = "E: The repository 'http://deb.debian.org/debian buster Release' does not have a Release file.";
+    place.write("Dockerfile", format!("FROM busybox\nRUN echo \"{apt}\" >&2; exit 100\n"));
+    let ran = place.run("build .");
+    assert_eq!(ran.code, Some(3), "{ran}");
+    ran.said("hint: buster has reached its end of life, and its packages have moved to archive.debian.org: ");
+    ran.said("\n      RUN sed -i 's|//[a-z.]*debian.org|//archive.debian.org|' ");
+}
+
+#[test]
 fn a_program_that_is_not_in_the_image_is_told() {
     let place = Place::new();
     place.write("Dockerfile", "FROM busybox\nRUN [\"/no/such/program\"]\n");
