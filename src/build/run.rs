@@ -8,7 +8,9 @@ use crate::graph::Run;
 use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
-use crate::sandbox::{self, Exit, Layers, RunError, Sandbox, Step, host_resolv_conf, hosts_file};
+use crate::sandbox::{
+    self, Exit, Job, JobHandle, Layers, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
+};
 use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
@@ -16,8 +18,11 @@ use super::mounts::{Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
-use super::workshop::{Workshop, blocking};
+use super::workshop::{Workshop, blocking, inside};
 use super::{BuildError, Problem, RunOptions, Source};
+
+/// Where what a command changes is collected, in its work folder.
+const UPPER: &str = "upper";
 
 impl<S: Source> Workshop<S> {
     /// Runs the command over the snapshot; the layer is what it changed.
@@ -46,17 +51,19 @@ impl<S: Source> Workshop<S> {
         step.limits.clone_from(&options.limits);
         let (stopper, events, stage) = (self.stopper.clone(), self.events.clone(), stage.to_owned());
         let running = sandbox.clone();
+        let diff = self.diff_order(&folder, below, epoch)?;
         let ran = blocking(move || {
             let mut moved = Moved::default();
             let mut lines = Lines::new(|line| {
                 moved.see(line);
                 events.emit(Event::Output { stage: stage.clone(), line: line.to_vec() });
             });
-            let exit = running.run(&step, &stopper, &mut |_, bytes| lines.push(bytes));
+            let job = Job { name: DIFF, payload: &diff };
+            let ran = running.run_then(&step, job, &stopper, &mut |_, bytes| lines.push(bytes));
             let last = lines.finish();
-            match exit {
-                Ok(exit) if exit.success() => Ok(()),
-                Ok(exit) => Err(failed(exit, last).first_hint(moved.hint())),
+            match ran {
+                Ok(Ran::Succeeded(job)) => Ok(job),
+                Ok(Ran::Failed(exit)) => Err(failed(exit, last).first_hint(moved.hint())),
                 Err(RunError::Stopped) => Err(Problem::Interrupted.into()),
                 Err(error) => Err(BuildError { last_lines: last, ..error.into() }),
             }
@@ -64,7 +71,7 @@ impl<S: Source> Workshop<S> {
         .await;
         drop(caches);
         let layer = match ran {
-            Ok(()) => self.keep(&sandbox, &folder, below, epoch).await,
+            Ok(job) => self.keep(job, &folder, below).await,
             Err(error) => Err(error),
         };
         let path = folder.path().to_owned();
@@ -72,23 +79,18 @@ impl<S: Source> Workshop<S> {
         layer
     }
 
-    /// Packs what the command changed, and keeps it unpacked for the next RUN.
-    async fn keep(
-        &self,
-        sandbox: &Sandbox,
-        folder: &WorkFolder,
-        below: &Snapshot,
-        epoch: i64,
-    ) -> Result<Layer, BuildError> {
-        let upper = folder.path().join("upper");
+    /// What the reader of the changes has to know.
+    fn diff_order(&self, folder: &WorkFolder, below: &Snapshot, epoch: i64) -> Result<Vec<u8>, BuildError> {
         let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain)).collect();
-        let order = DiffOrder { upper: upper.clone(), layers, epoch };
-        let payload = serde_json::to_vec(&order)
-            .map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
-        let (store, stopper, sandbox) = (self.store.clone(), self.stopper.clone(), sandbox.clone());
+        let order = DiffOrder { upper: folder.path().join(UPPER), layers, epoch };
+        serde_json::to_vec(&order).map_err(|e| inside("reading what RUN changed", e.into()))
+    }
+
+    /// Packs what the command changed, as `job` reads it, and keeps it unpacked for the next RUN.
+    async fn keep(&self, mut job: JobHandle, folder: &WorkFolder, below: &Snapshot) -> Result<Layer, BuildError> {
+        let store = self.store.clone();
         let (packing, threads) = (self.packing, self.threads);
         let packed = blocking(move || {
-            let mut job = sandbox.job_until(&stopper, DIFF, &payload)?;
             let mut blob = store.blob_writer()?;
             let packed = pack_stream(&mut job, packing, threads, &mut blob);
             // The job's own words say more than that its output ended early.
@@ -103,7 +105,7 @@ impl<S: Source> Workshop<S> {
         let place = self.store.layer_path(&below.with(layer.clone()).chain());
         if !place.exists() {
             // Another process may have put the same layer there meanwhile, which then serves as well.
-            let _ = std::fs::rename(&upper, &place);
+            let _ = std::fs::rename(folder.path().join(UPPER), &place);
         }
         Ok(layer)
     }
@@ -131,11 +133,11 @@ pub(super) fn overlay(
         // overlayfs wants something below; an image of no layers stands on an empty folder.
         lower.push("empty".to_owned());
         let empty = store.layers_path().join("empty");
-        std::fs::create_dir_all(&empty).map_err(|e| super::workshop::inside("making an empty layer", e))?;
+        std::fs::create_dir_all(&empty).map_err(|e| inside("making an empty layer", e))?;
         open_to_all(&empty)?;
     }
     let make = |name: &str, mode| folder.make(Path::new(below).join(name).to_string_lossy().as_ref(), mode);
-    let upper = make("upper", 0o755)?;
+    let upper = make(UPPER, 0o755)?;
     // The upper directory is the root that the command sees.
     open_to_all(&upper)?;
     Ok(Layers {
@@ -150,7 +152,7 @@ pub(super) fn overlay(
 fn open_to_all(directory: &Path) -> Result<(), BuildError> {
     use std::os::unix::fs::PermissionsExt;
     let mode = std::fs::Permissions::from_mode(0o755);
-    std::fs::set_permissions(directory, mode).map_err(|e| super::workshop::inside("making a root folder", e))
+    std::fs::set_permissions(directory, mode).map_err(|e| inside("making a root folder", e))
 }
 
 /// The command as the Dockerfile alone has it.

@@ -6,7 +6,7 @@ use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
 use std::path::Path;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
 
@@ -36,6 +36,8 @@ pub struct Workshop<S> {
     pub threads: usize,
     sandbox: OnceLock<Sandbox>,
     views: Mutex<HashMap<Digest, Arc<View>>>,
+    /// Files such as /etc/passwd, which every RUN asks for.
+    small_files: Mutex<HashMap<InTar, Vec<u8>>>,
 }
 
 impl<S: Source> Workshop<S> {
@@ -49,7 +51,8 @@ impl<S: Source> Workshop<S> {
             packing: Packing::default(),
             threads,
             sandbox: OnceLock::new(),
-            views: Mutex::new(HashMap::new()),
+            views: Mutex::default(),
+            small_files: Mutex::default(),
         }
     }
 
@@ -120,15 +123,32 @@ impl<S: Source> Workshop<S> {
     /// What the stack of layers shows. Its trees must be on record: [`Workshop::index_all`].
     pub(super) fn view(&self, snapshot: &Snapshot) -> Result<Arc<View>, BuildError> {
         let chains = chains(&snapshot.layers);
-        let known = |chain: &Digest| self.views.lock().unwrap_or_else(PoisonError::into_inner).get(chain).cloned();
-        let at = (0..chains.len()).rev().find_map(|at| Some((at, known(&chains[at])?)));
-        let (next, mut view) = at.map_or_else(|| (0, View::default()), |(at, view)| (at + 1, View::clone(&view)));
+        let (next, mut view) = self.nearest_view(&snapshot.layers, &chains);
         for layer in &snapshot.layers[next..] {
-            view.apply(&self.index(layer)?)?;
+            Arc::make_mut(&mut view).apply(&self.index(layer)?)?;
         }
-        let view = Arc::new(view);
-        self.views.lock().unwrap_or_else(PoisonError::into_inner).insert(snapshot.chain(), Arc::clone(&view));
+        self.views().insert(snapshot.chain(), Arc::clone(&view));
         Ok(view)
+    }
+
+    /// The view of the most layers from the bottom on, and how many those are. One whose top layer is ours is taken
+    /// away: the next step of its stage grows it, and copying it would take as long as the base is large. One of a base
+    /// alone stays for other stages.
+    fn nearest_view(&self, layers: &[Layer], chains: &[Digest]) -> (usize, Arc<View>) {
+        let mut views = self.views();
+        let nearest = (0..chains.len()).rev().find(|&at| views.contains_key(&chains[at]));
+        let view = nearest.and_then(|at| match layers[at].from {
+            Some(_) => views.get(&chains[at]).cloned(),
+            None => views.remove(&chains[at]),
+        });
+        match (nearest, view) {
+            (Some(at), Some(view)) => (at + 1, view),
+            _ => (0, Arc::default()),
+        }
+    }
+
+    fn views(&self) -> MutexGuard<'_, HashMap<Digest, Arc<View>>> {
+        self.views.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn index(&self, layer: &Layer) -> Result<Index, BuildError> {
@@ -171,11 +191,16 @@ impl<S: Source> Workshop<S> {
         if size > LIMIT {
             return Err(refuse("it is larger than 8 MiB").into());
         }
+        let place = InTar { diff_id, offset };
+        let files = || self.small_files.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(known) = files().get(&place) {
+            return Ok(known.clone());
+        }
         let holder = snapshot.layers.iter().find(|layer| layer.diff_id == diff_id).cloned();
         let layer = holder.ok_or_else(|| refuse("it is in no layer of the image"))?;
         self.fetch(&layer).await?;
         let store = self.store.clone();
-        blocking(move || {
+        let bytes = blocking(move || {
             let mut bytes = Vec::new();
             let mut tar: Box<dyn Read> = match File::open(store.tar_path(&diff_id)) {
                 Ok(mut file) => {
@@ -193,7 +218,9 @@ impl<S: Source> Workshop<S> {
             tar.by_ref().take(size).read_to_end(&mut bytes).map_err(|e| inside("reading a layer", e))?;
             Ok(bytes)
         })
-        .await
+        .await?;
+        files().insert(place, bytes.clone());
+        Ok(bytes)
     }
 
     /// Unpacks what is not unpacked yet; gives the names below the store's folder of layers, the topmost first.

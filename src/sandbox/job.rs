@@ -1,14 +1,14 @@
 //! Our own functions, run inside the user namespace: where files that belong to sub-ids can be made, read, removed.
 
-use std::io::{self, Read};
+use std::io::{self, PipeReader, Read};
+use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
-use std::process::ChildStdout;
 
 use super::error::RunError;
 use super::launch::{Helper, Output, out_of_turn};
 use super::wire::{Order, Reply, Task};
-use super::{Sandbox, Stopper, stop};
+use super::{Sandbox, Stopper, inside, stop};
 
 /// The built-in job that removes a tree.
 pub(super) const REMOVE: &str = "remove";
@@ -26,14 +26,14 @@ pub enum JobError {
 
 /// A job under way: reads as what the function writes. Dropping it kills the job.
 pub struct JobHandle {
-    stdout: ChildStdout,
-    helper: Helper,
-    _watched: Option<stop::Watched>,
+    pub(super) output: PipeReader,
+    pub(super) helper: Helper,
+    pub(super) _watched: Option<stop::Watched>,
 }
 
 impl Read for JobHandle {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.stdout.read(buffer)
+        self.output.read(buffer)
     }
 }
 
@@ -41,7 +41,7 @@ impl JobHandle {
     /// Reads what is left of the output, drops it, and gives the function's own result. What was read before is
     /// whole only if this is `Ok`.
     pub fn wait(mut self) -> Result<(), JobError> {
-        io::copy(&mut self.stdout, &mut io::sink())?;
+        io::copy(&mut self.output, &mut io::sink())?;
         match self.helper.reply()? {
             Reply::Done => Ok(()),
             Reply::JobFailed(why) => Err(JobError::Failed(why)),
@@ -66,7 +66,13 @@ impl Sandbox {
     /// Removes a file or a whole folder, whoever of the step's ids owns it. Follows no link, leaves no file
     /// system. That it is not there is no error.
     pub fn remove(&self, path: &Path) -> Result<(), JobError> {
-        self.job(REMOVE, path.as_os_str().as_bytes())?.wait()
+        match inside::remove_tree(path) {
+            // It belongs to ids that we have in the namespace only.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
+                self.job(REMOVE, path.as_os_str().as_bytes())?.wait()
+            }
+            removed => removed.map_err(|error| JobError::Failed(format!("removing {}: {error}", path.display()))),
+        }
     }
 
     fn start_job(&self, name: &str, payload: &[u8], stopper: Option<&Stopper>) -> Result<JobHandle, RunError> {
@@ -78,8 +84,8 @@ impl Sandbox {
         };
         let stdout = helper.child.stdout.take().ok_or(RunError::Helper { how: "has no output".into() })?;
         let map = self.rung.job_map();
-        let order = Order { user_namespace: map.is_some(), task: Task::Job { name: name.to_owned() } };
-        helper.begin(map, &order, payload)?;
-        Ok(JobHandle { stdout, helper, _watched: watched })
+        let order = Order { user_namespace: map.is_some(), task: Task::Job { name: name.to_owned() }, after: None };
+        helper.begin(map, &order, payload, None)?;
+        Ok(JobHandle { output: OwnedFd::from(stdout).into(), helper, _watched: watched })
     }
 }

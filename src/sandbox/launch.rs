@@ -1,7 +1,7 @@
 //! Starting the helper: this program again, from a sealed copy that nobody can write.
 
 use std::fs::File;
-use std::io;
+use std::io::{self, PipeWriter};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
@@ -70,10 +70,21 @@ pub(super) struct Helper {
 }
 
 impl Helper {
-    /// Gives the helper its order, and sees it into its user namespace where it is to have one.
-    pub fn begin(&mut self, map: Option<&Map>, order: &Order, more: &[u8]) -> Result<(), RunError> {
+    /// Gives the helper its order, and sees it into its user namespace where it is to have one. `after` is for the
+    /// order's job that comes after the command: its payload, and where its output goes.
+    pub fn begin(
+        &mut self,
+        map: Option<&Map>,
+        order: &Order,
+        more: &[u8],
+        after: Option<(&[u8], PipeWriter)>,
+    ) -> Result<(), RunError> {
         wire::send(&mut self.socket, order).map_err(silent)?;
         wire::send_bytes(&mut self.socket, more).map_err(silent)?;
+        if let Some((payload, output)) = after {
+            wire::send_bytes(&mut self.socket, payload).map_err(silent)?;
+            wire::send_fd(&self.socket, &output).map_err(silent)?;
+        }
         let Some(map) = map else { return Ok(()) };
         match self.reply()? {
             Reply::MapMe => {}

@@ -30,6 +30,7 @@ pub use error::{NoRung, RunError};
 pub use inside::{JobFn, enter_if_asked};
 pub use job::{JobError, JobHandle};
 pub use launch::Launcher;
+pub use run::{Job, Ran};
 pub use rung::{Rung, probe};
 pub use step::{
     Exit, Ids, Layers, Limit, Mount, Mounted, Network, Resource, Step, Stream, host_resolv_conf, hosts_file,

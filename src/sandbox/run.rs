@@ -2,7 +2,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::io::{self, Read};
+use std::io::{self, PipeWriter, Read};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -12,44 +12,95 @@ use rustix::io::Errno;
 use zeroize::Zeroizing;
 
 use super::error::RunError;
-use super::launch::{Output, out_of_turn};
+use super::job::JobHandle;
+use super::launch::{Helper, Output, out_of_turn};
 use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
+use super::stop::Watched;
 use super::wire::{self, Command, Order, Reply, Task};
 use super::{Sandbox, Stopper};
 
+/// How a step ended after which a job was to come.
+pub enum Ran {
+    /// It succeeded, and the job is under way.
+    Succeeded(JobHandle),
+    /// It did not, and there is no job.
+    Failed(Exit),
+}
+
+/// A function that was given to [`enter_if_asked`](super::enter_if_asked), and its payload.
+#[derive(Clone, Copy)]
+pub struct Job<'a> {
+    pub name: &'a str,
+    pub payload: &'a [u8],
+}
+
+/// What becomes of a step's output: pieces, as they come.
+type Listener<'a> = &'a mut (dyn FnMut(Stream, &[u8]) + Send);
+
 impl Sandbox {
-    /// Runs a step to its end, and to the end of all that it left behind. `output` gets what it writes, in
-    /// pieces as they come.
-    pub fn run(
+    /// Runs a step to its end, and to the end of all that it left behind. `output` gets what it writes.
+    pub fn run(&self, step: &Step, stopper: &Stopper, output: Listener<'_>) -> Result<Exit, RunError> {
+        let (exit, _) = self.start(step, stopper, output, None)?;
+        Ok(exit)
+    }
+
+    /// The same, with a job right after it where it succeeds: in the same helper, which need not be started again, and
+    /// as the root of the same ids.
+    pub fn run_then(
+        &self,
+        step: &Step,
+        job: Job<'_>,
+        stopper: &Stopper,
+        output: Listener<'_>,
+    ) -> Result<Ran, RunError> {
+        let (reader, writer) = io::pipe().map_err(|error| RunError::system("making a pipe", error))?;
+        let (exit, running) = self.start(step, stopper, output, Some((job, writer)))?;
+        let Running { helper, watched } = running;
+        match exit.success() {
+            true => Ok(Ran::Succeeded(JobHandle { output: reader, helper, _watched: Some(watched) })),
+            false => Ok(Ran::Failed(exit)),
+        }
+    }
+
+    fn start(
         &self,
         step: &Step,
         stopper: &Stopper,
-        output: &mut (dyn FnMut(Stream, &[u8]) + Send),
-    ) -> Result<Exit, RunError> {
+        output: Listener<'_>,
+        after: Option<(Job<'_>, PipeWriter)>,
+    ) -> Result<(Exit, Running), RunError> {
         let (more, environment) = contents(step)?;
         let task = Task::Run(Box::new(command(step, environment)?));
         let map = self.rung.command_map();
-        let order = Order { user_namespace: map.is_some(), task };
+        let name = after.as_ref().map(|(job, _)| job.name.to_owned());
+        let order = Order { user_namespace: map.is_some(), task, after: name };
 
         let failed = |error| RunError::system("starting the sandbox's helper", error);
         let mut helper = self.launcher.start(Output::Both).map_err(failed)?;
-        let _watched = stopper.watch(helper.socket.try_clone().map_err(failed)?);
+        let watched = stopper.watch(helper.socket.try_clone().map_err(failed)?);
         let pipes = (helper.child.stdout.take(), helper.child.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else { return Err(out_of_turn()) };
 
-        let ended = helper.begin(map, &order, &more).and_then(|()| {
+        let after = after.map(|(job, writer)| (job.payload, writer));
+        let ended = helper.begin(map, &order, &more, after).and_then(|()| {
             drop(more);
             follow([(Stream::Stdout, stdout.into()), (Stream::Stderr, stderr.into())], output)
                 .map_err(|error| RunError::system("reading the command's output", error))?;
             helper.reply()
         });
         match ended {
-            Ok(Reply::Exit(exit)) => Ok(exit),
+            Ok(Reply::Exit(exit)) => Ok((exit, Running { helper, watched })),
             _ if stopper.stopped() => Err(RunError::Stopped),
             Ok(Reply::Failed(error)) | Err(error) => Err(error),
             Ok(Reply::MapMe | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
         }
     }
+}
+
+/// A helper whose command has ended.
+struct Running {
+    helper: Helper,
+    watched: Watched,
 }
 
 /// Reads both pipes until both have ended. They do: whoever holds them dies with the command.

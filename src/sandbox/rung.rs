@@ -124,8 +124,8 @@ fn attempt(launcher: &Launcher, dir: &Path, map: Option<&Map>) -> Result<(), NoR
     let trial = tempfile::Builder::new().prefix(".probe-").tempdir_in(dir)?;
     let mut helper = launcher.start(Output::Stdout)?;
     let place = trial.path().canonicalize()?.into_os_string().into_vec();
-    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place } };
-    let reply = helper.begin(map, &order, b"").and_then(|()| helper.reply());
+    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place }, after: None };
+    let reply = helper.begin(map, &order, b"", None).and_then(|()| helper.reply());
     match reply.map_err(NoRung::Refused)? {
         Reply::Failed(RunError::Overlay { errno, .. }) => {
             Err(NoRung::Overlay { dir: dir.to_owned(), kind: file_system(dir), errno })

@@ -1,10 +1,16 @@
 //! What we and the helper say to each other over its socket: frames of a length and that many bytes.
 
 use std::ffi::OsStr;
-use std::io::{self, Read, Write};
+use std::io::{self, IoSlice, IoSliceMut, Read, Write};
+use std::mem::MaybeUninit;
+use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use rustix::net::{
+    RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer, SendAncillaryMessage, SendFlags,
+    recvmsg, sendmsg,
+};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
@@ -21,6 +27,9 @@ pub(super) struct Order {
     /// Whether it lives in a user namespace of its own, which we map.
     pub user_namespace: bool,
     pub task: Task,
+    /// One of our own functions, to be run by the same helper once the command has succeeded. Its payload is a third
+    /// frame, and the pipe for its output comes behind that.
+    pub after: Option<String>,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -137,6 +146,31 @@ pub(super) fn receive_bytes(from: &mut impl Read) -> io::Result<Zeroizing<Vec<u8
     Ok(bytes)
 }
 
+/// Hands over a descriptor.
+pub(super) fn send_fd(to: impl AsFd, fd: impl AsFd) -> io::Result<()> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = SendAncillaryBuffer::new(&mut space);
+    let fds = [fd.as_fd()];
+    if !control.push(SendAncillaryMessage::ScmRights(&fds)) {
+        return Err(io::Error::other("no room for a descriptor"));
+    }
+    // A descriptor travels with a byte, never alone.
+    sendmsg(to, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    Ok(())
+}
+
+pub(super) fn receive_fd(from: impl AsFd) -> io::Result<OwnedFd> {
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    let rights = |message| match message {
+        RecvAncillaryMessage::ScmRights(fds) => Some(fds),
+        _ => None,
+    };
+    let mut fds = control.drain().filter_map(rights).flatten();
+    fds.next().ok_or_else(|| io::Error::new(io::ErrorKind::InvalidData, "a descriptor was announced and none came"))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -153,5 +187,21 @@ mod tests {
         send_bytes(&mut bytes, b"hello").expect("it fits");
         bytes.pop();
         assert!(receive_bytes(&mut &bytes[..]).is_err());
+    }
+
+    #[test]
+    fn a_descriptor_that_was_handed_over_is_the_same_pipe() {
+        let (ours, theirs) = std::os::unix::net::UnixStream::pair().expect("a pair");
+        let (mut reader, writer) = io::pipe().expect("a pipe");
+        send_fd(&ours, &writer).expect("it is sent");
+        drop(writer);
+        let mut writer = std::fs::File::from(receive_fd(&theirs).expect("it comes"));
+        writer.write_all(b"hello").expect("it is written");
+        drop(writer);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("it is read");
+        assert_eq!(text, "hello");
+        send_bytes(&mut &ours, b"").expect("it is sent");
+        assert!(receive_fd(&theirs).is_err(), "bytes alone are none");
     }
 }

@@ -157,7 +157,10 @@ impl Store {
         })?;
         let mut temp = self.temp_file()?;
         temp.write_all(&text).map_err(StoreError::io("write", path))?;
-        self.keep(temp, path)
+        // No fsync, which costs more than writing the record does: what a crash leaves of it is cut short or zeroes,
+        // so no JSON, and then it is as if it had never been written.
+        temp.persist(path).map_err(|e| StoreError::io("write", path)(e.error))?;
+        Ok(())
     }
 
     pub(super) fn temp_file(&self) -> Result<tempfile::NamedTempFile, StoreError> {

@@ -16,6 +16,7 @@ mod supervise;
 mod volumes;
 
 use std::ffi::OsStr;
+use std::fs::File;
 use std::io::{self, Write};
 use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream;
@@ -29,6 +30,8 @@ use super::error::RunError;
 use super::job;
 use super::launch::MARKER;
 use super::wire::{self, Order, Reply, Task};
+
+pub(super) use remove::tree as remove_tree;
 
 /// A function that can be run inside, by its name: it gets the payload and writes its output.
 pub type JobFn = fn(&[u8], &mut dyn Write) -> Result<(), String>;
@@ -56,19 +59,34 @@ fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
     let null = rustix::fs::open("/dev/null", OFlags::RDWR | OFlags::CLOEXEC, Mode::empty())?;
     rustix::stdio::dup2_stdin(&null)?;
 
-    let order: Order = wire::receive(&mut socket)?;
+    let Order { user_namespace, task, after } = wire::receive(&mut socket)?;
     let more = wire::receive_bytes(&mut socket)?;
+    let after = match after {
+        Some(name) => {
+            let payload = wire::receive_bytes(&mut socket)?;
+            Some((name, payload, File::from(wire::receive_fd(&socket)?)))
+        }
+        None => None,
+    };
     let answer = catch_unwind(AssertUnwindSafe(|| {
-        if order.user_namespace {
+        if user_namespace {
             enter_user_namespace(&mut socket)?;
         }
         // From here on nobody but root outside may look into this process or read its descriptors.
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| RunError::system("hiding the helper", error))?;
-        match order.task {
-            Task::Probe { dir } => probe::probe(wire::path(&dir)).map(|()| Reply::Done),
-            Task::Run(command) => run::run(&socket, &command, &more),
-            Task::Job { name } => run_job(&socket, &name, &more, jobs),
+        match (task, after) {
+            (Task::Probe { dir }, _) => probe::probe(wire::path(&dir)).map(|()| Reply::Done),
+            (Task::Run(command), None) => run::run(&socket, &command, &more),
+            (Task::Run(command), Some((name, payload, output))) => match run::run(&socket, &command, &more)? {
+                Reply::Exit(exit) if exit.success() => {
+                    let lost = |error| RunError::system("telling how the command ended", error);
+                    wire::send(&mut socket, &Reply::Exit(exit)).map_err(lost)?;
+                    run_job(&socket, &name, &payload, output, jobs)
+                }
+                reply => Ok(reply),
+            },
+            (Task::Job { name }, _) => run_job(&socket, &name, &more, own_stdout()?, jobs),
         }
     }));
     let reply = match answer {
@@ -97,13 +115,20 @@ fn enter_user_namespace(socket: &mut UnixStream) -> Result<(), RunError> {
     become_root().map_err(|error| RunError::system("becoming root of the user namespace", error))
 }
 
-fn run_job(socket: &UnixStream, name: &str, payload: &[u8], jobs: &[(&'static str, JobFn)]) -> Result<Reply, RunError> {
+fn run_job(
+    socket: &UnixStream,
+    name: &str,
+    payload: &[u8],
+    output: File,
+    jobs: &[(&'static str, JobFn)],
+) -> Result<Reply, RunError> {
     let built_in: [(&str, JobFn); 1] = [(job::REMOVE, remove::job)];
     let Some(&(_, work)) = built_in.iter().chain(jobs).find(|(known, _)| *known == name) else {
         return Err(RunError::Helper { how: format!("has no job `{name}`: main must hand it to enter_if_asked") });
     };
-    supervise::fork_and_watch(socket, || {
-        let mut out = io::BufWriter::with_capacity(64 << 10, rustix_stdout());
+    // Moved into the worker: its output ends when it does.
+    supervise::fork_and_watch(socket, move || {
+        let mut out = io::BufWriter::with_capacity(64 << 10, output);
         let done = catch_unwind(AssertUnwindSafe(|| work(payload, &mut out)));
         let flushed = out.flush();
         match done {
@@ -118,18 +143,9 @@ fn run_job(socket: &UnixStream, name: &str, payload: &[u8], jobs: &[(&'static st
 }
 
 /// Stdout without the line buffering of `std::io::stdout`, which would flush a tar at each byte 10.
-fn rustix_stdout() -> impl Write {
-    struct Out;
-    impl Write for Out {
-        fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-            Ok(rustix::io::retry_on_intr(|| rustix::io::write(rustix::stdio::stdout(), bytes))?)
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    Out
+fn own_stdout() -> Result<File, RunError> {
+    let stdout = rustix::stdio::stdout().try_clone_to_owned();
+    Ok(File::from(stdout.map_err(|error| RunError::system("opening the output", error))?))
 }
 
 fn unshare(flags: UnshareFlags) -> rustix::io::Result<()> {

@@ -20,7 +20,7 @@ pub(super) fn job(payload: &[u8], _: &mut dyn Write) -> Result<(), String> {
 }
 
 /// Removes a file or a folder with all that is in it. That it is not there is no error.
-pub(super) fn tree(path: &Path) -> io::Result<()> {
+pub(in crate::sandbox) fn tree(path: &Path) -> io::Result<()> {
     let (Some(parent), Some(name)) = (path.parent(), path.file_name()) else {
         return Err(io::Error::new(io::ErrorKind::InvalidInput, "it names no entry of a folder"));
     };

@@ -6,13 +6,14 @@ use std::os::fd::{AsFd, OwnedFd};
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, major, minor, openat, openat2, symlinkat};
 use rustix::io::{Errno, Result};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
+use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::step::Network;
 use super::super::wire::Command;
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
 use super::stubs::Targets;
-use super::{run, volumes};
+use super::{run, unshare, volumes};
 
 /// Told to lie: what they show or do concerns the machine.
 const MASKED_PROC: [&str; 12] = [
@@ -74,7 +75,10 @@ pub(super) fn mount_proc(target: &OwnedFd) -> std::result::Result<(), RunError> 
 /// Makes `root` the root, and forgets the old one.
 pub(super) fn enter(root: &OwnedFd) -> std::result::Result<(), RunError> {
     let enter = || {
+        // First: the current folder goes along into the new namespace, a descriptor does not. In one namespace with the
+        // helper, pivot_root would change the helper's root too, which has work to do in the old one.
         rustix::process::fchdir(root)?;
+        unshare(UnshareFlags::NEWNS)?;
         // The old root lands on top of the new one, and is taken off (pivot_root(2), "pivot_root(".", ".")").
         rustix::process::pivot_root(".", ".")?;
         unmount(".", UnmountFlags::DETACH)?;

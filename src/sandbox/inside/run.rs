@@ -39,6 +39,8 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     drop(targets);
     let ended = forked.watch(socket)?;
+    drop(merged);
+    overlay::take_down(&command.root);
     made.remove(&upper).map_err(|error| RunError::system("removing the mount stubs", error))?;
     match ended.reply {
         _ if ended.stopped => Err(RunError::Stopped),
