@@ -33,6 +33,41 @@ impl Here {
         self.0.path().join(path)
     }
 
+    /// The machine's own SSH programs, with the libraries that they need, for the base.
+    fn add_openssh(&self) {
+        let root = self.path("context/rootfs");
+        let mut wanted: Vec<String> = ["ssh-add", "ssh-keygen"].map(|name| format!("/usr/bin/{name}")).into();
+        let linked = Command::new("ldd").args(&wanted).output().expect("ldd runs").stdout;
+        let linked = String::from_utf8(linked).expect("text");
+        wanted.extend(
+            linked.split_whitespace().filter(|word| word.starts_with('/') && !word.ends_with(':')).map(str::to_owned),
+        );
+        for path in wanted {
+            let copy = root.join(&path[1..]);
+            fs::create_dir_all(copy.parent().expect("it has one")).expect("made");
+            fs::copy(path, copy).expect("package openssh-client");
+        }
+        fs::create_dir_all(root.join("etc")).expect("made");
+        fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("written");
+    }
+
+    /// Makes a key pair, and gives its fingerprint.
+    fn make_key(&self, path: &str, passphrase: &str) -> String {
+        let mut command = Command::new("ssh-keygen");
+        command.args(["-q", "-t", "ed25519", "-C", "test", "-N", passphrase, "-f"]).arg(self.path(path));
+        assert!(command.status().expect("package openssh-client").success());
+        let told =
+            Command::new("ssh-keygen").arg("-l").arg("-f").arg(self.path(path)).output().expect("it runs").stdout;
+        String::from_utf8_lossy(&told).split_whitespace().nth(1).expect("a fingerprint").to_owned()
+    }
+
+    /// What a command says to whom our agent answers.
+    fn ssh(&self, words: &[&str], _: &Running) -> String {
+        let mut command = Command::new(words[0]);
+        let output = command.args(&words[1..]).env("SSH_AUTH_SOCK", self.path("agent")).output().expect("it runs");
+        String::from_utf8_lossy(&output.stdout).into_owned()
+    }
+
     fn write(&self, path: &str, text: &str) {
         let path = self.path("context").join(path);
         fs::create_dir_all(path.parent().expect("it is in the context")).expect("made");
@@ -92,6 +127,27 @@ impl Here {
             files.insert(path.trim_end_matches('/').to_owned(), String::from_utf8_lossy(&bytes).into_owned());
         }
         files
+    }
+}
+
+/// An `ssh-agent` of the machine's own, as a user would have it.
+struct Running(std::process::Child);
+
+impl Running {
+    fn agent(here: &Here) -> Self {
+        let mut command = Command::new("ssh-agent");
+        command.args(["-D", "-a"]).arg(here.path("agent")).stdout(std::process::Stdio::null());
+        let agent = Self(command.spawn().expect("package openssh-client"));
+        while !here.path("agent").exists() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        agent
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        self.0.kill().and_then(|()| self.0.wait()).expect("it runs until now");
     }
 }
 
@@ -259,7 +315,7 @@ mod sandbox {
         let text = "RUN --mount=type=secret,id=a --mount=type=ssh [ ! -e /run/secrets ] && touch /ok";
         assert!(here.built(text, "").1.contains_key("ok"));
         here.refused("RUN --mount=type=secret,id=a,required true", "", "secret a: not found");
-        here.refused("RUN --mount=type=ssh,required true", "", "ssh default: not found");
+        here.refused("RUN --mount=type=ssh,required true", "", "no SSH key `default` forwarded from the client");
         // CVE of the same kind as D5: a link in the image leads no secret out.
         let text = "RUN mkdir /safe && ln -s /../../../../../../tmp/locus-push-secret /run\n\
                     RUN --mount=type=secret,id=a,target=/run cat /run > /dev/null && touch /ok";
@@ -267,6 +323,68 @@ mod sandbox {
         let (_, layer) = here.built(text, &format!("--secret id=a,src={}", here.path("secret").display()));
         assert_eq!(layer.keys().collect::<Vec<_>>(), ["ok"]);
         assert!(!Path::new("/tmp/locus-push-secret").exists());
+    }
+
+    #[test]
+    fn an_agent_answers_its_step_and_lists_and_signs_and_nothing_else() {
+        let here = Here::new();
+        here.add_openssh();
+        let agent = Running::agent(&here);
+        let print = here.make_key("key", "");
+        here.ssh(&["ssh-add", "-q", here.path("key").to_str().expect("text")], &agent);
+        let text = "RUN --mount=type=ssh,required ssh-add -l > /list && ssh-add -L > /key.pub && echo hello > /hello \\
+                    && ssh-keygen -q -Y sign -n file -f /key.pub /hello && rm -f /key.pub; \\
+                    ssh-add -D 2>/dev/null && exit 1; ssh-add -x < /dev/null 2>/dev/null; ssh-add -q /new 2>/dev/null && exit 2; \\
+                    ssh-add -l | cmp - /list && echo $SSH_AUTH_SOCK >> /list\n\
+                    RUN [ ! -e /run ] && [ -z \"$SSH_AUTH_SOCK\" ] && cp /list /hello.sig /";
+        here.make_key("context/rootfs/new", "");
+        let text = text.replace("&& cp /list /hello.sig /", "&& cat /list /hello.sig > /after");
+        for flags in ["--ssh default".to_owned(), format!("--ssh default={}", here.path("key").display())] {
+            let mut command = here.command(&text, &format!("--no-cache {flags}"));
+            let output = command.env("SSH_AUTH_SOCK", here.path("agent")).output().expect("the program runs");
+            assert!(output.status.success(), "{flags}: {}", stderr(&output));
+            let layer = here.topmost();
+            let seen = &layer["after"];
+            assert!(seen.contains(&print) && seen.contains("/run/buildkit/ssh_agent.0"), "{flags}: {seen}");
+            assert!(seen.contains("BEGIN SSH SIGNATURE"), "{seen}");
+            assert_eq!(layer.keys().collect::<Vec<_>>(), ["after"]);
+            // Another agent is no other step, and its answers are.
+            assert!(here.ssh(&["ssh-add", "-l"], &agent).contains(&print), "it has the key still");
+        }
+        let secret = fs::read(here.path("key")).expect("it was made");
+        let line = secret.split(|byte| *byte == b'\n').nth(2).expect("a key has lines");
+        for folder in ["home", "out"] {
+            let mut holders = Vec::new();
+            holding(&here.path(folder), line, &mut holders);
+            assert!(holders.is_empty(), "{holders:?}");
+        }
+    }
+
+    #[test]
+    fn an_agents_socket_has_the_place_the_owner_and_the_mode_that_were_asked_for() {
+        let here = Here::new();
+        here.make_key("key", "");
+        let text = "RUN --mount=type=ssh,id=b,target=/b/sock,mode=0666,uid=5,gid=6 --mount=type=ssh,id=a --mount=type=ssh,id=none \
+                    stat -c '%F %u %g %a' /b/sock /run/buildkit/* > /s; echo $SSH_AUTH_SOCK >> /s; ls /run/buildkit >> /s; \
+                    chmod 777 /b/sock 2>/dev/null || echo read-only >> /s";
+        let key = here.path("key").display().to_string();
+        let (_, layer) = here.built(text, &format!("--ssh a={key} --ssh b={key},{key}"));
+        let wanted = "socket 5 6 666\nsocket 0 0 600\n/b/sock\nssh_agent.1\nread-only\n";
+        assert_eq!(layer, files(&[("s", wanted)]));
+    }
+
+    #[test]
+    fn a_key_that_cannot_be_used_is_named_and_leaves_nothing() {
+        let here = Here::new();
+        here.make_key("locked", "a passphrase");
+        fs::write(here.path("broken"), "-----BEGIN OPENSSH PRIVATE KEY-----\nx\n-----END OPENSSH PRIVATE KEY-----\n")
+            .expect("written");
+        for key in ["locked", "broken"] {
+            let flags = format!("--ssh default={}", here.path(key).display());
+            here.refused("RUN --mount=type=ssh true", &flags, "ssh default: ssh-add does not take the key");
+        }
+        let left = fs::read_dir(here.path("home/work")).into_iter().flatten().count();
+        assert_eq!(left, 0, "folders of work");
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteEr
 use crate::sandbox::{Exit, NoRung, RunError};
 use crate::store::StoreError;
 
-use super::FetchError;
+use super::{AgentError, FetchError};
 
 /// A build that ended early. What was built before it is in the build cache.
 #[derive(Debug, thiserror::Error)]
@@ -92,8 +92,14 @@ pub enum Problem {
     Tar(#[from] TarError),
     #[error("secret {0}: not found")]
     SecretNotFound(String),
-    #[error("ssh {0}: not found")]
+    #[error("no SSH key `{0}` forwarded from the client")]
     NoAgent(String),
+    #[error("ssh {id}: {source}")]
+    Agent {
+        id: String,
+        #[source]
+        source: AgentError,
+    },
     #[error("network.host is not allowed")]
     HostNetwork,
     #[error("RUN cannot be executed here: {0}")]
@@ -158,7 +164,19 @@ impl<P: Into<Problem>> From<P> for BuildError {
             Problem::SecretNotFound(id) => {
                 (None, Some(format!("--secret id={id},src=FILE or --secret id={id},env=VARIABLE gives it")))
             }
-            Problem::NoAgent(_) => (None, Some("SSH agents are not forwarded yet".to_owned())),
+            Problem::NoAgent(id) => {
+                (None, Some(format!("--ssh {id} gives it the agent at SSH_AUTH_SOCK, --ssh {id}=FILE a key")))
+            }
+            Problem::Agent { source: AgentError::Tool { .. }, .. } => {
+                (None, Some("its package is openssh-client on Debian and Ubuntu, openssh-clients on Fedora".to_owned()))
+            }
+            Problem::Agent { source: AgentError::Key { .. }, .. } => (
+                None,
+                Some(
+                    "a key with a passphrase is for an agent: ssh-add it there, and give --ssh the agent's socket"
+                        .to_owned(),
+                ),
+            ),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())

@@ -4,6 +4,7 @@
 //! layers alone ([`crate::layer::View`]), so that a Dockerfile without RUN unpacks nothing and needs no privileges;
 //! files are read out of layers where they are, and layers are unpacked for RUN only.
 
+mod agent;
 mod archive;
 mod context;
 mod copy;
@@ -25,6 +26,7 @@ mod snapshot;
 mod stage;
 mod workshop;
 
+pub use agent::{Agent, AgentError, Key};
 pub use context::Context;
 pub use epoch::Epochs;
 pub use error::{BuildError, Problem};

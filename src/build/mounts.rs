@@ -18,13 +18,14 @@ use crate::sandbox::{self, Mounted};
 use crate::secret::Secret;
 use crate::store::{CacheFolder, Hold, Store, WorkFolder};
 
+use super::agent::Forwarded;
 use super::copy::place;
 use super::draft::Draft;
 use super::run::overlay;
 use super::snapshot::{Layer, Snapshot};
 use super::stage::{Files, Run, StepRecord};
 use super::workshop::{Workshop, blocking, inside, layer_path};
-use super::{BuildError, Problem, Sink, Source};
+use super::{Agent, BuildError, Problem, Sink, Source};
 
 /// The name of what was laid out, in its layer.
 const LAID: &str = "m";
@@ -56,7 +57,21 @@ pub(super) enum ReadyWhat {
         source: PathBuf,
         writable: bool,
     },
+    Agent {
+        id: String,
+        agent: Arc<Agent>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
     Other(Mounted),
+}
+
+/// Mounts with all that they need in place.
+pub(super) struct Placed {
+    pub mounts: Vec<sandbox::Mount>,
+    /// They answer for as long as the command runs.
+    pub agents: Vec<Forwarded>,
 }
 
 impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
@@ -104,11 +119,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                     ready.mounts.push(ReadyMount { target: target.clone(), what });
                 }
                 Mount::Secret(secret) => self.secret(secret, &mut ready)?,
-                Mount::Ssh(SshMount { id, required, .. }) => {
-                    if *required {
-                        return Err(Problem::NoAgent(id.clone()).into());
-                    }
-                }
+                Mount::Ssh(ssh) => self.agent(ssh, &mut ready)?,
             }
         }
         if let Some(graph::Script { name, content }) = &run.script {
@@ -157,6 +168,20 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             ready.mounts.push(ReadyMount { target: target.clone(), what: ReadyWhat::Other(what) });
         }
         Ok(())
+    }
+
+    fn agent(&self, ssh: &SshMount, ready: &mut Ready) -> Result<(), BuildError> {
+        let SshMount { id, target, required, mode, uid, gid } = ssh;
+        match (self.options.agents.get(id), required) {
+            (Some(agent), _) => {
+                let (id, agent, mode, uid, gid) = (id.clone(), Arc::clone(agent), *mode, *uid, *gid);
+                let what = ReadyWhat::Agent { id, agent, mode, uid, gid };
+                ready.mounts.push(ReadyMount { target: target.clone(), what });
+                Ok(())
+            }
+            (None, true) => Err(Problem::NoAgent(id.clone()).into()),
+            (None, false) => Ok(()),
+        }
     }
 
     /// Fills the cache where it is new.
@@ -288,25 +313,32 @@ impl<S: Source> Workshop<S> {
     }
 }
 
-/// Gives a RUN's mounts their upper directories, below `folder`.
-pub(super) fn for_sandbox(
+/// Gives a RUN's mounts their upper directories and sockets, below `folder`.
+pub(super) async fn for_sandbox(
     ready: Vec<ReadyMount>,
     store: &Store,
     folder: &WorkFolder,
-) -> Result<Vec<sandbox::Mount>, BuildError> {
-    let mut mounts = Vec::new();
+) -> Result<Placed, BuildError> {
+    let (mut mounts, mut agents) = (Vec::new(), Vec::new());
     for (number, ReadyMount { target, what }) in ready.into_iter().enumerate() {
+        let below = format!("mount-{number}");
         let what = match what {
             ReadyWhat::Other(mounted) => mounted,
             ReadyWhat::Layers { lower, source, writable } => {
-                let below = format!("mount-{number}");
                 folder.make(&below, 0o700)?;
                 Mounted::Layers { layers: overlay(store, folder, &below, lower)?, source, writable }
+            }
+            ReadyWhat::Agent { id, agent, mode, uid, gid } => {
+                let failed = |source| Problem::Agent { id, source };
+                let forwarded = agent.forward(folder, &below).await.map_err(failed)?;
+                let path = forwarded.socket.clone();
+                agents.push(forwarded);
+                Mounted::Socket { path, mode, uid, gid }
             }
         };
         mounts.push(sandbox::Mount { target: target.into(), what });
     }
-    Ok(mounts)
+    Ok(Placed { mounts, agents })
 }
 
 /// A COPY that takes what is mounted as it is.

@@ -9,7 +9,7 @@ use crate::image::Hasher;
 use crate::sandbox::{self, Limit};
 use crate::secret::Secret;
 
-use super::{BuildError, Problem};
+use super::{Agent, BuildError, Problem};
 
 /// The name that BuildKit gives the machine of a RUN.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -19,6 +19,8 @@ const HOSTNAME: &str = "buildkitsandbox";
 pub struct RunOptions {
     /// `--secret`, by id.
     pub secrets: BTreeMap<String, Arc<Secret>>,
+    /// `--ssh`, by id.
+    pub agents: BTreeMap<String, Arc<Agent>>,
     /// What a RUN's machine is called.
     pub hostname: String,
     /// `--add-host`: names in `/etc/hosts`.
@@ -36,6 +38,7 @@ impl Default for RunOptions {
     fn default() -> Self {
         Self {
             secrets: BTreeMap::new(),
+            agents: BTreeMap::new(),
             hostname: HOSTNAME.to_owned(),
             hosts: Vec::new(),
             network: Network::Default,
@@ -61,9 +64,10 @@ impl RunOptions {
         }
     }
 
-    /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets.
+    /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
+    /// agents.
     pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, hostname, hosts, network, host_network: _, shm_size, limits } = self;
+        let Self { secrets: _, agents: _, hostname, hosts, network, host_network: _, shm_size, limits } = self;
         key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?}").as_bytes());
     }
 }

@@ -14,7 +14,7 @@ use crate::sandbox::{
 use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
-use super::mounts::{Ready, for_sandbox};
+use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
@@ -24,34 +24,61 @@ use super::{BuildError, Problem, RunOptions, Source};
 /// Where what a command changes is collected, in its work folder.
 const UPPER: &str = "upper";
 
+/// A RUN, and what the build has for it.
+pub(super) struct RunOrder<'a> {
+    pub run: &'a Run,
+    pub options: &'a RunOptions,
+    pub network: sandbox::Network,
+    /// What people call the stage.
+    pub stage: String,
+}
+
 impl<S: Source> Workshop<S> {
     /// Runs the command over the snapshot; the layer is what it changed.
     pub(super) async fn run(
         &self,
-        run: &Run,
-        (options, network): (&RunOptions, sandbox::Network),
+        order: RunOrder<'_>,
         ready: Ready,
         below: &Snapshot,
         epoch: i64,
-        stage: &str,
     ) -> Result<Layer, BuildError> {
-        let person = self.accounts(below).await?.person(&run.user)?;
+        let person = self.accounts(below).await?.person(&order.run.user)?;
         let lower = self.unpacked(below).await?;
         let sandbox = self.sandbox()?.clone();
         let folder = self.store.work_folder()?;
+        let diff = self.diff_order(&folder, below, epoch)?;
+        let layer = match self.execute(order, ready, &person, lower, &folder, diff).await {
+            Ok(job) => self.keep(job, &folder, below).await,
+            Err(error) => Err(error),
+        };
+        let path = folder.path().to_owned();
+        blocking(move || remove(&sandbox, &path)).await?;
+        layer
+    }
+
+    /// Runs the command to its end, in `folder`; gives the reader of what it changed, which `diff` tells what to do.
+    async fn execute(
+        &self,
+        order: RunOrder<'_>,
+        ready: Ready,
+        person: &Person,
+        lower: Vec<String>,
+        folder: &WorkFolder,
+        diff: Vec<u8>,
+    ) -> Result<JobHandle, BuildError> {
+        let RunOrder { run, options, network, stage } = order;
         let Ready { mounts, variables, caches } = ready;
-        let mut step = step(run, &person, overlay(&self.store, &folder, "", lower)?);
+        let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
+        let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
         step.env.retain(|(name, _)| !variables.iter().any(|(secret, _)| name == secret.as_str()));
         step.secret_env = variables.into_iter().map(|(name, value)| (name.into(), value)).collect();
-        step.mounts = for_sandbox(mounts, &self.store, &folder)?;
+        step.mounts = mounts;
         step.hosts = hosts_file(&options.hostname, &options.hosts);
         step.hostname.clone_from(&options.hostname);
         step.network = network;
         step.shm_size = options.shm_size;
         step.limits.clone_from(&options.limits);
-        let (stopper, events, stage) = (self.stopper.clone(), self.events.clone(), stage.to_owned());
-        let running = sandbox.clone();
-        let diff = self.diff_order(&folder, below, epoch)?;
+        let (sandbox, stopper, events) = (self.sandbox()?.clone(), self.stopper.clone(), self.events.clone());
         let ran = blocking(move || {
             let mut moved = Moved::default();
             let mut lines = Lines::new(|line| {
@@ -59,7 +86,7 @@ impl<S: Source> Workshop<S> {
                 events.emit(Event::Output { stage: stage.clone(), line: line.to_vec() });
             });
             let job = Job { name: DIFF, payload: &diff };
-            let ran = running.run_then(&step, job, &stopper, &mut |_, bytes| lines.push(bytes));
+            let ran = sandbox.run_then(&step, job, &stopper, &mut |_, bytes| lines.push(bytes));
             let last = lines.finish();
             match ran {
                 Ok(Ran::Succeeded(job)) => Ok(job),
@@ -69,14 +96,8 @@ impl<S: Source> Workshop<S> {
             }
         })
         .await;
-        drop(caches);
-        let layer = match ran {
-            Ok(job) => self.keep(job, &folder, below).await,
-            Err(error) => Err(error),
-        };
-        let path = folder.path().to_owned();
-        blocking(move || remove(&sandbox, &path)).await?;
-        layer
+        drop((caches, agents));
+        ran
     }
 
     /// What the reader of the changes has to know.

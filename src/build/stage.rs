@@ -23,6 +23,7 @@ use super::copy::place;
 use super::draft::{Draft, Parents};
 use super::mounts::Sources;
 use super::pick::{Picked, digest, pick};
+use super::run::RunOrder;
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
 use super::{BuildError, Context, Download, Epochs, Problem, RunOptions, Sink, Source};
@@ -381,7 +382,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let epoch = self.epochs.layers().0;
                 let network = self.options.network_of(run)?;
                 let ready = self.mounts(run, sources).await?;
-                self.workshop.run(run, (self.options, network), ready, below, epoch, &self.shown(stage)).await
+                let order = RunOrder { run, options: self.options, network, stage: self.shown(stage) };
+                self.workshop.run(order, ready, below, epoch).await
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,
             Action::Workdir { path, user } => self.workdir(path, user, below).await,

@@ -88,6 +88,14 @@ impl Mount {
         }
     }
 
+    /// The socket of an agent, for `SSH_AUTH_SOCK`.
+    pub(super) fn agent(&self) -> Option<&str> {
+        match self {
+            Self::Ssh(SshMount { target, .. }) => Some(target),
+            Self::Bind(_) | Self::Cache(_) | Self::Tmpfs { .. } | Self::Secret(_) => None,
+        }
+    }
+
     /// Every field but what a bind takes its files from, which the build keys by what is there.
     pub(super) fn key(&self, key: &mut Hasher) {
         match self {
@@ -133,7 +141,7 @@ impl Mount {
 }
 
 impl Scope<'_> {
-    /// All mounts of a RUN, those above before those below.
+    /// All mounts of a RUN, as they are written.
     pub(super) fn mounts(&self, specs: &[MountSpec], span: Span) -> Result<Vec<Mount>, PlanError> {
         let mut mounts = Vec::new();
         for spec in specs {
@@ -142,8 +150,6 @@ impl Scope<'_> {
             let agents = mounts.iter().filter(|mount| matches!(mount, Mount::Ssh(_))).count();
             mounts.push(self.mount(&mount, agents, span)?);
         }
-        // Of two for one place the later one is on top.
-        mounts.sort_by(|a, b| a.target().cmp(&b.target()));
         Ok(mounts)
     }
 

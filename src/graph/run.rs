@@ -4,10 +4,13 @@ use crate::dockerfile::{self, RunCommand, Security, Span};
 
 use super::args::PROXIES;
 use super::scope::Scope;
-use super::{Action, Network, PlanError, Problem, Run, Script};
+use super::{Action, Mount, Network, PlanError, Problem, Run, Script};
 
 /// Where BuildKit mounts a heredoc that is a script.
 const SCRIPTS: &str = "/dev/pipes";
+
+/// Where programs look for an agent (ssh-agent(1)).
+const AGENT: &str = "SSH_AUTH_SOCK";
 
 impl Scope<'_> {
     pub(super) fn run(&mut self, run: &RunCommand, span: Span) -> Result<(Action, String), PlanError> {
@@ -25,7 +28,16 @@ impl Scope<'_> {
             Some(dockerfile::Network::None) => Network::None,
             Some(dockerfile::Network::Host) => Network::Host,
         };
-        let mounts = self.mounts(mounts, span)?;
+        let mut mounts = self.mounts(mounts, span)?;
+        let mut env = self.run_env();
+        // The first agent's, whether it is there or not (BuildKit, client/llb/exec.go).
+        if let Some(socket) = mounts.iter().find_map(Mount::agent)
+            && !env.iter().any(|(name, _)| name == AGENT)
+        {
+            env.push((AGENT.to_owned(), socket.to_owned()));
+        }
+        // Those above before those below; of two for one place the later one is on top.
+        mounts.sort_by(|a, b| a.target().cmp(&b.target()));
         let in_shell = |line: String| self.shell().into_iter().chain([line]).collect();
         let (argv, script) = match run.script() {
             dockerfile::Script::Exec(argv) => (argv, None),
@@ -39,7 +51,7 @@ impl Scope<'_> {
         let created_by = format!("RUN {counted}{} # buildkit", argv.join(" "));
         let run = Run {
             argv,
-            env: self.run_env(),
+            env,
             proxies: self.proxies(),
             cwd: self.in_workdir(""),
             user: self.config.config.user.clone(),

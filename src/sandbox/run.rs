@@ -194,7 +194,7 @@ fn mount(mount: &Mount) -> Result<wire::Mount, RunError> {
             wire::Mounted::Folder { path: bytes(path)?, source: bytes(source)?, writable: *writable }
         }
         Mounted::Tmpfs { size } => wire::Mounted::Tmpfs { size: *size },
-        Mounted::File { uid, gid, .. } if [*uid, *gid].contains(&u32::MAX) => {
+        Mounted::File { uid, gid, .. } | Mounted::Socket { uid, gid, .. } if [*uid, *gid].contains(&u32::MAX) => {
             return Err(RunError::IdNotMapped { id: u32::MAX });
         }
         Mounted::File { content, mode, uid, gid, executable } => wire::Mounted::File {
@@ -204,6 +204,9 @@ fn mount(mount: &Mount) -> Result<wire::Mount, RunError> {
             gid: *gid,
             executable: *executable,
         },
+        Mounted::Socket { path, mode, uid, gid } => {
+            wire::Mounted::Socket { path: bytes(path)?, mode: *mode, uid: *uid, gid: *gid }
+        }
     };
     Ok(wire::Mount { target: bytes(&mount.target)?, what })
 }
@@ -220,7 +223,7 @@ fn contents(step: &Step) -> Result<(Zeroizing<Vec<u8>>, usize), RunError> {
     let secret = step.secret_env.iter().map(|(name, value)| (name, value.expose()));
     let files = step.mounts.iter().filter_map(|mount| match &mount.what {
         Mounted::File { content, .. } => Some(content.expose()),
-        Mounted::Layers { .. } | Mounted::Folder { .. } | Mounted::Tmpfs { .. } => None,
+        Mounted::Layers { .. } | Mounted::Folder { .. } | Mounted::Tmpfs { .. } | Mounted::Socket { .. } => None,
     });
     let environment = plain.clone().chain(secret.clone()).map(|(name, value)| name.len() + value.len() + 2).sum();
     let size = environment + files.clone().map(<[u8]>::len).sum::<usize>();

@@ -51,6 +51,8 @@ pub enum Mounted {
     Tmpfs { size: Option<u64> },
     /// A file in memory, read-only.
     File { content: Secret, mode: u32, uid: u32, gid: u32, executable: bool },
+    /// A socket of ours, which gets this owner and mode: what connects to it there is answered by us.
+    Socket { path: PathBuf, mode: u32, uid: u32, gid: u32 },
 }
 
 /// A resource limit (setrlimit(2)).

@@ -100,6 +100,12 @@ pub(super) enum Mounted {
         gid: u32,
         executable: bool,
     },
+    Socket {
+        path: Vec<u8>,
+        mode: u32,
+        uid: u32,
+        gid: u32,
+    },
 }
 
 /// A path that travelled as bytes.

@@ -51,6 +51,9 @@ pub struct BuildArgs {
     // Not parsed by clap, which would print what it refuses.
     #[arg(long, value_name = "id=ID,src=FILE", help_heading = "RUN")]
     pub secret: Vec<String>,
+    /// Let RUN --mount=type=ssh ask an SSH agent: default is the one at SSH_AUTH_SOCK; or its socket, or private keys
+    #[arg(long, value_name = "ID[=SOCKET|KEY,...]", help_heading = "RUN")]
+    pub ssh: Vec<String>,
     /// Add a name to /etc/hosts
     #[arg(long, value_name = "NAME:IP", help_heading = "RUN")]
     pub add_host: Vec<String>,

@@ -49,7 +49,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("rm", None, false),
     ("security-opt", None, true),
     ("squash", None, false),
-    ("ssh", None, true),
 ];
 
 /// Flags of the road in the design.

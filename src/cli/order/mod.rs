@@ -1,5 +1,6 @@
 //! What was typed becomes what is meant: orders with every default filled in and every file read.
 
+mod agents;
 mod build;
 mod frontend;
 mod road;

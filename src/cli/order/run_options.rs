@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::super::Failure;
 use super::super::args::BuildArgs;
 use super::super::settings::Given;
+use super::agents::agents;
 use crate::build::{Limit, Resource, RunOptions};
 use crate::graph::{Network, size_in_bytes};
 use crate::secret::Secret;
@@ -22,6 +23,7 @@ pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptio
     let allowed = args.allow.iter().try_fold(false, |_, right| allow(right))?;
     Ok(RunOptions {
         secrets: secrets(&args.secret, given)?,
+        agents: agents(&args.ssh, given)?,
         hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         network,
         // Whoever gives every RUN the host's network allows it, as in buildx.

@@ -1,9 +1,12 @@
 //! What a step mounts on top of its root: parts of layers, folders that outlive it, memory, single files.
 
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Uid, fchmod, fchown, fstat, openat2};
+use rustix::fs::{
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
+    openat2,
+};
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
@@ -64,6 +67,11 @@ pub(super) fn attach_all(mounts: &[Mount], files: Vec<OwnedFd>, stubs: &mut Stub
                 let options: Vec<_> = size.iter().map(|size| ("size", size.as_str())).collect();
                 fresh("tmpfs", &options, NOSUID | NODEV).map_err(failed)?
             }
+            Mounted::Socket { path: socket, mode, uid, gid } => self::socket(path(socket), *mode, (*uid, *gid))
+                .map_err(|error| match error {
+                    Errno::INVAL => RunError::IdNotMapped { id: *uid.max(gid) },
+                    error => failed(error),
+                })?,
             Mounted::File { .. } => {
                 files.next().ok_or_else(|| RunError::Helper { how: "has a file too few".into() })?
             }
@@ -76,6 +84,24 @@ pub(super) fn attach_all(mounts: &[Mount], files: Vec<OwnedFd>, stubs: &mut Stub
         attach(&what, stubs.target(target, kind)?.as_fd()).map_err(failed)?;
     }
     Ok(())
+}
+
+/// A mount of a socket of ours, handed to the one who may connect. In a namespace this is its root's to do: the ids
+/// need not be ours.
+fn socket(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<OwnedFd, Errno> {
+    let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let socket = rustix::fs::open(path, flags, Mode::empty())?;
+    if !FileType::from_raw_mode(fstat(&socket)?.st_mode as RawMode).is_socket() {
+        return Err(Errno::NOTSOCK);
+    }
+    let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
+    chownat(&socket, "", owner, group, AtFlags::EMPTY_PATH)?;
+    // There is no fchmod of a descriptor that is a path alone (open(2), O_PATH).
+    chmodat(CWD, format!("/proc/self/fd/{}", socket.as_raw_fd()), Mode::from_raw_mode(mode), AtFlags::empty())?;
+    let mount = copy(&socket, "")?;
+    // Connecting is no write to the file system.
+    restrict(&mount, RDONLY | NOSUID | NODEV | NOEXEC)?;
+    Ok(mount)
 }
 
 /// A mount of what is at `source` in `root`. Links are followed as a process in that root would follow them, so that
