@@ -17,8 +17,8 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("registry", &["build", "image", "store"]),
     ("aws", &["image"]),
     ("deploy", &["aws", "image", "registry", "sandbox", "store"]),
-    ("road", &["aws", "build", "deploy", "dockerfile", "graph", "image", "registry", "sandbox", "store"]),
-    ("cli", &["aws", "build", "deploy", "dockerfile", "graph", "image", "registry", "road", "store"]),
+    ("road", &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "sandbox", "store"]),
+    ("cli", &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "road", "store"]),
 ];
 
 /// Small values that belong to nobody.

@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::order::{
-    BuildOrder, Call, CheckOrder, Command, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
+    BuildOrder, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, itself, runtime};
+use super::{Failure, check, diff, itself, runtime};
 use crate::build::{Context, Epochs, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -54,6 +54,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
+        Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
 }
@@ -211,6 +212,13 @@ async fn push(order: PushOrder, events: &Events, interrupt: watch::Receiver<bool
     let pushed = pushed.map_err(|error| failure(error, "", ""))?;
     let json = json!({ "image": pushed.reference.to_string(), "already_there": pushed.already_there });
     Ok(Done::new(pushed.reference.to_string(), json))
+}
+
+async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let DiffOrder { images, platform, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let differences = road::diff(images, &platform, &options).await;
+    differences.map(|differences| diff::answer(&differences)).map_err(|error| failure(error, "", ""))
 }
 
 async fn serve(order: ServeOrder, events: &Events, mut interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

@@ -49,7 +49,9 @@ pub enum Phase {
     Configuration,
     Dockerfile,
     Build,
+    Pull,
     Push,
+    Compare,
     Cloud,
     Task,
 }
@@ -61,7 +63,9 @@ impl Phase {
             Self::Configuration => "configuration",
             Self::Dockerfile => "dockerfile",
             Self::Build => "build",
+            Self::Pull => "pull",
             Self::Push => "push",
+            Self::Compare => "compare",
             Self::Cloud => "cloud",
             Self::Task => "task",
         }

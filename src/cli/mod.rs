@@ -6,6 +6,7 @@
 
 mod args;
 mod check;
+mod diff;
 mod dispatch;
 mod duration;
 mod environment;
@@ -33,7 +34,8 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, World,
+    BuildOrder, CheckOrder, DiffOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
+    World,
 };
 pub use output::Output;
 pub use place::Place;
@@ -89,6 +91,7 @@ fn said(cli: &Cli) -> (Progress, bool) {
         Some(Sub::Build(args)) if args.quiet => return (Progress::Quiet, args.screen.json),
         Some(Sub::Build(args)) => &args.screen,
         Some(Sub::Push(args)) => &args.screen,
+        Some(Sub::Diff(args)) => &args.screen,
         Some(Sub::Serve(args)) => &args.screen,
         Some(Sub::Completions(_) | Sub::Version) => return (Progress::Quiet, false),
     };

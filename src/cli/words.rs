@@ -19,10 +19,12 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Violations(verdict) => Failure::new(Kind::Difference, Phase::Dockerfile, verdict),
         RoadError::Plan(error) => plan(&error, shown, text),
         RoadError::Build(error) => build_failed(error, shown, text),
+        RoadError::Pull(error) => Failure::new(Kind::Cloud, Phase::Pull, error.to_string()).hints(error.hint()),
         RoadError::Push(error) => Failure::push(error.to_string()).hints(error.hint()),
         RoadError::Registry(error) => Failure::configuration(error.to_string()),
         RoadError::Layout(error) => Failure::new(Kind::Usage, Phase::Build, error.to_string()),
         RoadError::Output(error) => Failure::build(error.to_string()),
+        RoadError::Diff(error) => Failure::new(Kind::Usage, Phase::Compare, error.to_string()),
         RoadError::Store(error) => Failure::build(error.to_string()),
         RoadError::Connect(error) => connect(&error),
         RoadError::Deploy(error) => {

@@ -11,6 +11,7 @@
 
 mod below;
 mod beneath;
+pub mod compare;
 mod decompress;
 mod escape;
 mod export;

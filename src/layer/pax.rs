@@ -24,13 +24,11 @@ impl Pax {
 
     /// Reads records: `LENGTH KEY=VALUE\n`, one after the other. Of two with one key the later counts; an empty value
     /// takes back an earlier one.
-    pub fn decode(mut text: &[u8]) -> Result<Self, &'static str> {
+    pub fn decode(text: &[u8]) -> Result<Self, &'static str> {
         let mut pax = Self::default();
-        while !text.is_empty() {
-            let (record, rest) = cut(text).ok_or("a pax record has a wrong length or form")?;
-            text = rest;
-            let equals = record.iter().position(|&byte| byte == b'=').ok_or("a pax record has no `=`")?;
-            pax.take(&record[..equals], &record[equals + 1..])?;
+        for record in records(text) {
+            let (key, value) = record?;
+            pax.take(key, value)?;
         }
         Ok(pax)
     }
@@ -78,6 +76,22 @@ impl Pax {
         }
         Some(records.iter().flat_map(|(key, value)| record(key.as_bytes(), value)).collect())
     }
+}
+
+/// Each record's key and value, as they stand there; nothing after one that is damaged.
+pub(super) fn records(mut text: &[u8]) -> impl Iterator<Item = Result<(&[u8], &[u8]), &'static str>> {
+    std::iter::from_fn(move || {
+        if text.is_empty() {
+            return None;
+        }
+        let Some((record, rest)) = cut(text) else {
+            text = &[];
+            return Some(Err("a pax record has a wrong length or form"));
+        };
+        text = rest;
+        let equals = record.iter().position(|&byte| byte == b'=');
+        Some(equals.map(|at| (&record[..at], &record[at + 1..])).ok_or("a pax record has no `=`"))
+    })
 }
 
 /// The first record, without length and newline, and what follows it.

@@ -4,6 +4,7 @@
 //! everyone else sees in it (CVE-2025-62518, GHSA-3cv2-h65g-fgmm).
 
 use std::io::{self, BufReader, Read};
+use std::ops::Range;
 
 use super::pax::Pax;
 use super::ustar::{BLOCK, Header};
@@ -58,6 +59,8 @@ pub struct Entries<R> {
     /// How many bytes of the entry's data are still to come, and of zeros behind them.
     data: u64,
     padding: u64,
+    /// Where the last entry's header begins, with all that stands in front to complete it, and where it ends.
+    headers: Range<u64>,
     entries: u64,
     names: u64,
     ended: bool,
@@ -66,7 +69,12 @@ pub struct Entries<R> {
 impl<R: Read> Entries<R> {
     pub fn new(tar: R) -> Self {
         let tar = BufReader::with_capacity(64 << 10, tar);
-        Self { tar, at: 0, data: 0, padding: 0, entries: 0, names: 0, ended: false }
+        Self { tar, at: 0, data: 0, padding: 0, headers: 0..0, entries: 0, names: 0, ended: false }
+    }
+
+    /// Where in the tar the headers are of the entry that [`Entries::next`] gave last.
+    pub(super) fn headers(&self) -> Range<u64> {
+        self.headers.clone()
     }
 
     /// The next entry. What was not read of the last one's data is passed over. At the end the tar has been read to
@@ -83,6 +91,7 @@ impl<R: Read> Entries<R> {
                 io::copy(&mut self.tar, &mut io::sink())?;
                 break;
             };
+            self.headers = at..self.at;
             self.entries += 1;
             if self.entries > ENTRIES {
                 return Err(TarError::TooMany { what: "entries", limit: ENTRIES });

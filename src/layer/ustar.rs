@@ -29,6 +29,26 @@ const SUM: (usize, usize) = (148, 8);
 const MAJOR: (usize, usize) = (329, 8);
 const MINOR: (usize, usize) = (337, 8);
 
+/// All 512 bytes.
+const RAW: [(&str, (usize, usize)); 16] = [
+    ("name", (0, 100)),
+    ("mode", MODE),
+    ("uid", UID),
+    ("gid", GID),
+    ("size", SIZE),
+    ("mtime", MTIME),
+    ("checksum", SUM),
+    ("type", (156, 1)),
+    ("link", (157, 100)),
+    ("magic", (257, 8)),
+    ("uname", (265, 32)),
+    ("gname", (297, 32)),
+    ("devmajor", MAJOR),
+    ("devminor", MINOR),
+    ("prefix", (345, 155)),
+    ("rest", (500, 12)),
+];
+
 /// The largest number of a field of 8, and of 12 bytes.
 pub(super) const MAX_8: u64 = 0o7_777_777;
 pub(super) const MAX_12: u64 = 0o77_777_777_777;
@@ -91,6 +111,11 @@ impl Header {
         block[SUM.0..SUM.0 + 8].copy_from_slice(format!("{sum:06o}\0 ").as_bytes());
         block
     }
+}
+
+/// Every field of a header under its name, as its bytes are.
+pub(super) fn raw_fields(block: &[u8; BLOCK]) -> impl Iterator<Item = (&'static str, &[u8])> {
+    RAW.iter().map(|&(name, place)| (name, field(block, place)))
 }
 
 /// Whether ustar has room for this name.

@@ -7,10 +7,11 @@ use crate::dockerfile::ParseErrors;
 use crate::dockerfile::lint::BadOptions;
 use crate::graph::PlanError;
 use crate::image::{BadReference, LayoutError};
-use crate::registry::{PushError, SetupError};
+use crate::registry::{PullError, PushError, SetupError};
 use crate::store::StoreError;
 
 use super::OutputError;
+use super::DiffError;
 
 #[derive(Debug, thiserror::Error)]
 pub enum RoadError {
@@ -26,6 +27,8 @@ pub enum RoadError {
     #[error(transparent)]
     Build(#[from] BuildError),
     #[error(transparent)]
+    Pull(#[from] PullError),
+    #[error(transparent)]
     Push(#[from] PushError),
     #[error(transparent)]
     Registry(#[from] SetupError),
@@ -33,6 +36,7 @@ pub enum RoadError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    Diff(#[from] DiffError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

@@ -5,6 +5,7 @@
 
 mod build;
 mod check;
+mod diff;
 mod error;
 mod house;
 mod local;
@@ -12,6 +13,7 @@ mod output;
 
 pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
+pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;

@@ -15,7 +15,6 @@ const COMMANDS: &[&str] = &[
     "down",
     "preflight",
     "inspect",
-    "diff",
     "lock",
     "verify",
     "doctor",

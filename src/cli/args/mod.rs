@@ -1,6 +1,7 @@
 //! What may be typed. Nothing here decides anything: [`super::order`] gives it its meaning.
 
 mod build;
+mod diff;
 mod later;
 mod road;
 
@@ -11,6 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::BuildArgs;
+pub use diff::DiffArgs;
 pub use road::{CloudArgs, RoadArgs};
 
 use super::Failure;
@@ -37,8 +39,8 @@ Examples:
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
-Exit codes: the task's own; 0; 1 --check found something, or one of several loaders failed; 2 usage; 3 build;
-4 registry or cloud; 124 --timeout; 125 the task never started; 130 interrupted.";
+Exit codes: the task's own; 0; 1 --check found something, diff or verify a difference, or one of several loaders
+failed; 2 usage; 3 build; 4 registry or cloud; 124 --timeout; 125 the task never started; 130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub enum Sub {
@@ -46,6 +48,8 @@ pub enum Sub {
     Build(Box<BuildArgs>),
     /// Push an OCI layout to a registry
     Push(PushArgs),
+    /// How two images differ, layer by layer and path by path
+    Diff(DiffArgs),
     /// Serve the embedded registry
     Serve(ServeArgs),
     /// Print the completions for a shell

@@ -3,6 +3,7 @@
 mod agents;
 mod build;
 mod frontend;
+mod diff;
 mod road;
 mod run_options;
 
@@ -20,6 +21,7 @@ use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::nearest::nearest;
 use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
+use crate::road::ImageAt;
 
 /// What a command asks the house to do.
 #[derive(Debug)]
@@ -28,6 +30,7 @@ pub enum Command {
     Build(Box<BuildOrder>),
     Check(Box<CheckOrder>),
     Push(PushOrder),
+    Diff(DiffOrder),
     Serve(ServeOrder),
     Completions(clap_complete::Shell),
     Version,
@@ -140,6 +143,15 @@ pub struct PushOrder {
     pub home: PathBuf,
 }
 
+/// Two images to be compared.
+#[derive(Debug)]
+pub struct DiffOrder {
+    pub images: [ImageAt; 2],
+    pub platform: Platform,
+    pub registry: RegistrySettings,
+    pub home: PathBuf,
+}
+
 #[derive(Debug)]
 pub struct ServeOrder {
     pub listen: SocketAddr,
@@ -169,6 +181,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         None => &cli.road.registry,
         Some(Sub::Build(args)) => &args.registry,
         Some(Sub::Push(args)) => &args.registry,
+        Some(Sub::Diff(args)) => &args.registry,
         Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
         Some(Sub::Version) => return Ok(Command::Version),
@@ -179,6 +192,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     Ok(match &cli.command {
         Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
+        Some(Sub::Diff(args)) => Command::Diff(diff::order(args, registry, world)?),
         _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
     })
 }

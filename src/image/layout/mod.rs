@@ -2,22 +2,19 @@
 
 mod write;
 
-use std::collections::BTreeMap;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, SeekFrom};
+use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use super::members::Members;
 use super::{Descriptor, Digest, Document, Image, ImageConfig, Manifest, ManifestError, Platform, Written};
 
 pub use self::write::{Flavor, OpenBlob, stream_tar, write_folder, write_tar};
 
+/// The file that says that a folder is a layout.
+pub(super) const MARKED: &str = "oci-layout";
 const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
-/// The largest `index.json`, manifest or config that is read, in bytes.
-const DOCUMENT_LIMIT: u64 = 4 << 20;
 /// How deep indexes may point at indexes.
 const DEPTH: u32 = 4;
-/// How many files a layout's tar may have.
-const MEMBERS: usize = 100_000;
 
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
@@ -25,6 +22,8 @@ pub enum LayoutError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("{} is not an OCI layout: it has no {what}", path.display())]
     Missing { path: PathBuf, what: String },
+    #[error("{} has no image {which}", path.display())]
+    NoSuchImage { path: PathBuf, which: String },
     #[error("{} holds a damaged blob: {wanted} has the digest {got}", path.display())]
     Damaged { path: PathBuf, wanted: Digest, got: Digest },
     #[error("in {}: {source}", path.display())]
@@ -35,37 +34,63 @@ pub enum LayoutError {
     NoSuchPlatform { path: PathBuf, wanted: Platform, offered: String },
 }
 
+pub(super) fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayoutError + use<> {
+    let path = path.to_owned();
+    move |source| LayoutError::Io { doing, path, source }
+}
+
 /// A layout that is read: a folder, or a tar of one.
 #[derive(Debug)]
 pub struct Layout {
     path: PathBuf,
-    /// Of a tar: where each member is.
-    members: Option<BTreeMap<String, (u64, u64)>>,
+    members: Members,
+}
+
+/// Which of the images of a layout is meant.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// The one that is there; of several, the first for the platform.
+    First,
+    /// That of this tag, or of this whole name.
+    Tag(String),
+    Digest(Digest),
 }
 
 impl Layout {
     pub fn open(path: &Path) -> Result<Self, LayoutError> {
-        let path = path.to_owned();
-        let meta = fs::metadata(&path).map_err(failed("open", &path))?;
-        let members = if meta.is_dir() { None } else { Some(members(&path)?) };
-        let layout = Self { path, members };
-        layout.member("oci-layout")?;
-        Ok(layout)
+        Self::of(Members::open(path)?)
+    }
+
+    pub(super) fn of(members: Members) -> Result<Self, LayoutError> {
+        members.open_member(MARKED)?;
+        Ok(Self { path: members.path().to_owned(), members })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// The image for a platform: its manifest and config, verified.
     pub fn image(&self, wanted: &Platform) -> Result<Image, LayoutError> {
-        Ok(self.image_as_written(wanted)?.0)
+        self.image_of(&Which::First, wanted).map(|(image, _)| image)
     }
 
-    /// The image for a platform, and its manifest as it lies here. One that leaves out its own type is none that
-    /// every registry takes as it is (ECR answers 405: containers/image#584).
-    pub fn image_as_written(&self, wanted: &Platform) -> Result<(Image, Option<Written>), LayoutError> {
-        let mut document = self.document(&self.small("index.json")?, None)?;
-        let mut written = None;
+    /// One of several images, with the bytes of its manifest.
+    pub fn image_of(&self, which: &Which, wanted: &Platform) -> Result<(Image, Vec<u8>), LayoutError> {
+        let mut bytes = self.members.small("index.json")?;
+        let mut document = self.document(&bytes, None)?;
+        if *which != Which::First
+            && let Document::Index(index) = &mut document
+        {
+            index.entries.retain(|entry| which.is(&entry.descriptor));
+            if index.entries.is_empty() {
+                let (path, which) = (self.path.clone(), which.to_string());
+                return Err(LayoutError::NoSuchImage { path, which });
+            }
+        }
         for _ in 0..DEPTH {
             let index = match document {
-                Document::Manifest(manifest) => return Ok((self.with_config(manifest)?, written)),
+                Document::Manifest(manifest) => return self.with_config(manifest).map(|image| (image, bytes)),
                 Document::Index(index) => index,
             };
             let entry = index.select(wanted).ok_or_else(|| LayoutError::NoSuchPlatform {
@@ -73,17 +98,23 @@ impl Layout {
                 wanted: wanted.clone(),
                 offered: index.platforms().iter().map(Platform::to_string).collect::<Vec<_>>().join(", "),
             })?;
-            let bytes = self.verified(&entry.descriptor)?;
+            bytes = self.verified(&entry.descriptor)?;
             document = self.document(&bytes, Some(entry.descriptor.media_type.as_str()))?;
-            written = Document::own_type(&bytes).map(|media_type| Written { media_type, json: bytes });
         }
         let source = ManifestError::Unsupported("index of indexes".to_owned());
         Err(LayoutError::Manifest { path: self.path.clone(), source })
     }
 
+    /// The image for a platform, and its manifest as it lies here. One that leaves out its own type is none that
+    /// every registry takes as it is (ECR answers 405: containers/image#584).
+    pub fn image_as_written(&self, wanted: &Platform) -> Result<(Image, Option<Written>), LayoutError> {
+        let (image, json) = self.image_of(&Which::First, wanted)?;
+        Ok((image, Document::own_type(&json).map(|media_type| Written { media_type, json })))
+    }
+
     /// Opens a blob. Its bytes are not verified: whoever keeps them does it.
     pub fn blob(&self, digest: &Digest) -> Result<Box<dyn Read + Send>, LayoutError> {
-        self.member(&format!("blobs/sha256/{}", digest.hex()))
+        self.members.open_member(&blob_name(digest))
     }
 
     fn with_config(&self, manifest: Manifest) -> Result<Image, LayoutError> {
@@ -98,55 +129,40 @@ impl Layout {
     }
 
     fn verified(&self, descriptor: &Descriptor) -> Result<Vec<u8>, LayoutError> {
-        let bytes = self.small(&format!("blobs/sha256/{}", descriptor.digest.hex()))?;
+        let bytes = self.members.small(&blob_name(&descriptor.digest))?;
         match Digest::of(&bytes) {
             got if got == descriptor.digest => Ok(bytes),
             got => Err(LayoutError::Damaged { path: self.path.clone(), wanted: descriptor.digest, got }),
         }
     }
+}
 
-    fn small(&self, name: &str) -> Result<Vec<u8>, LayoutError> {
-        let mut bytes = Vec::new();
-        self.member(name)?.take(DOCUMENT_LIMIT).read_to_end(&mut bytes).map_err(failed("read", &self.path))?;
-        Ok(bytes)
-    }
-
-    fn member(&self, name: &str) -> Result<Box<dyn Read + Send>, LayoutError> {
-        let missing = || LayoutError::Missing { path: self.path.clone(), what: name.to_owned() };
-        match &self.members {
-            None => match File::open(self.path.join(name)) {
-                Ok(file) => Ok(Box::new(file)),
-                Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
-                Err(error) => Err(failed("read", &self.path.join(name))(error)),
-            },
-            Some(members) => {
-                let &(offset, size) = members.get(name).ok_or_else(missing)?;
-                let mut file = File::open(&self.path).map_err(failed("open", &self.path))?;
-                file.seek(SeekFrom::Start(offset)).map_err(failed("read", &self.path))?;
-                Ok(Box::new(file.take(size)))
-            }
+impl Which {
+    fn is(&self, descriptor: &Descriptor) -> bool {
+        let named = |tag: &str| {
+            let names = ["org.opencontainers.image.ref.name", "io.containerd.image.name"];
+            names.iter().filter_map(|name| descriptor.annotations.get(*name)).any(|name| name == tag)
+        };
+        match self {
+            Self::First => true,
+            Self::Tag(tag) => named(tag),
+            Self::Digest(digest) => descriptor.digest == *digest,
         }
     }
 }
 
-fn failed(doing: &'static str, path: &Path) -> impl FnOnce(io::Error) -> LayoutError + use<> {
-    let path = path.to_owned();
-    move |source| LayoutError::Io { doing, path, source }
-}
-
-fn members(path: &Path) -> Result<BTreeMap<String, (u64, u64)>, LayoutError> {
-    let not_one = |_| LayoutError::Missing { path: path.to_owned(), what: "oci-layout".to_owned() };
-    let file = File::open(path).map_err(failed("open", path))?;
-    let mut tar = tar::Archive::new(file);
-    let mut members = BTreeMap::new();
-    for entry in tar.entries_with_seek().map_err(not_one)?.take(MEMBERS) {
-        let entry = entry.map_err(not_one)?;
-        if entry.header().entry_type().is_file() {
-            let name = String::from_utf8_lossy(&entry.path_bytes()).trim_start_matches("./").to_owned();
-            members.insert(name, (entry.raw_file_position(), entry.size()));
+impl std::fmt::Display for Which {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::First => f.write_str("the first"),
+            Self::Tag(tag) => write!(f, "`{}`", tag.escape_debug()),
+            Self::Digest(digest) => write!(f, "{digest}"),
         }
     }
-    Ok(members)
+}
+
+fn blob_name(digest: &Digest) -> String {
+    format!("blobs/sha256/{}", digest.hex())
 }
 
 #[cfg(test)]
