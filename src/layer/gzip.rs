@@ -283,7 +283,7 @@ mod tests {
         let one = gzip(&input, 4, 1, input.len());
         assert_eq!(gunzip(&one), input);
         for threads in [1, 2, 8] {
-            for write in [1000, 65_536, BLOCK + 1, input.len()] {
+            for write in [511, 65_536, BLOCK + 1, input.len()] {
                 assert!(gzip(&input, 4, threads, write) == one, "{threads} threads, writes of {write}");
             }
         }
@@ -328,6 +328,27 @@ mod tests {
             (9, "b5def9ebc069"),
         ];
         assert_eq!(digests, golden.map(|(level, digest)| (level, digest.to_owned())));
+    }
+
+    // The same for blobs of other sizes, at the level that layers have.
+    #[test]
+    fn the_bytes_of_any_size_do_not_move() {
+        let input = input();
+        let sizes = [0, 1, 511, 32_768, 65_536, 1_000_000, BLOCK - 1, BLOCK, BLOCK + 1, 2 * BLOCK + 77];
+        let digests = sizes.map(|size| Digest::of(&gzip(&input[..size], 4, 2, 65_536)).short());
+        let golden = [
+            "ac73670af3ab",
+            "07572be5f0c3",
+            "69f71230d591",
+            "75c1d38c939d",
+            "01543a14fb21",
+            "0119e3568a62",
+            "760d6c08a38b",
+            "4a20a00549ad",
+            "359b09c3e111",
+            "f05f79669802",
+        ];
+        assert_eq!(digests, golden.map(str::to_owned));
     }
 
     #[test]

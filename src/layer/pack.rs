@@ -109,6 +109,27 @@ mod tests {
     }
 
     #[test]
+    fn the_size_of_reads_does_not_show() {
+        /// Gives so many bytes at a time.
+        struct Pieces<'a>(&'a [u8], usize);
+        impl Read for Pieces<'_> {
+            fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+                let piece = self.1.min(buffer.len());
+                self.0.read(&mut buffer[..piece])
+            }
+        }
+        let whole = tar().file("f", &[b'x'; 70_000]).dir("d").end();
+        let pack = |piece| {
+            let mut blob = Vec::new();
+            (pack_stream(Pieces(&whole, piece), Packing::default(), 2, &mut blob).unwrap(), blob)
+        };
+        let one = pack(65_536);
+        for piece in [1, 511, whole.len()] {
+            assert!(pack(piece) == one, "reads of {piece}");
+        }
+    }
+
+    #[test]
     fn the_bytes_of_a_blob_do_not_move() {
         let (packed, _) = packed(Packing::default(), 2);
         assert_eq!(format!("{} {}", packed.blob.short(), packed.index.diff_id.short()), "d95f14e37c7e 074ce66f6f4a");
