@@ -114,7 +114,7 @@ async fn dated<S: Source>(graph: &mut Graph, given: Epochs, workshop: &Workshop<
         },
     };
     graph.set_source_date(source_date);
-    Ok(Epochs { source_date })
+    Ok(Epochs { source_date, ..given })
 }
 
 /// Looks up every base before anything is built: one that does not exist is no news to get after 20 minutes. The
@@ -278,7 +278,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             }
             Base::Origin(origin) => {
                 let listing = self.listing(Some(origin)).await.map_err(|e| e.at(Some(stage.span)))?;
-                (Snapshot::default().with(self.pack(listing.tree()).await?), Ground::default())
+                (Snapshot::default().with(self.pack_copied(listing.tree()).await?), Ground::default())
             }
         };
         let base_created = ground.config.created.clone();
@@ -325,6 +325,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             Action::Copy(copy) => {
                 let files = self.pick(copy).await?;
                 key.field(files.digest.as_bytes());
+                if self.epochs.preserve {
+                    files.key_times(&mut key);
+                }
                 Some(files)
             }
             Action::Config | Action::Run(_) | Action::Workdir { .. } => None,
@@ -398,7 +401,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         key.field(b"locus-push step 2");
         key.field(env!("CARGO_PKG_VERSION").as_bytes());
         key.field(format!("{:?}", self.workshop.packing).as_bytes());
-        key.field(&self.epochs.layers().0.to_le_bytes());
+        key.field(format!("{:?}", self.epochs).as_bytes());
         key.field(self.graph.options().platform.to_string().as_bytes());
         key.field(below.chain().as_bytes());
         step.action.key(&mut key);
@@ -472,7 +475,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             Ok(draft.finish())
         })
         .await?;
-        self.pack(tree).await
+        self.pack_copied(tree).await
     }
 
     async fn workdir(&self, path: &str, user: &str, below: &Snapshot) -> Result<Layer, BuildError> {
@@ -499,7 +502,16 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     }
 
     async fn pack(&self, tree: Tree<Content>) -> Result<Layer, BuildError> {
-        let times = Times::Constant(self.epochs.layers());
+        self.pack_with(tree, Times::Constant(self.epochs.layers())).await
+    }
+
+    /// What COPY and ADD bring may keep its time.
+    async fn pack_copied(&self, mut tree: Tree<Content>) -> Result<Layer, BuildError> {
+        tree.entries.values_mut().for_each(|entry| entry.mtime = self.epochs.copied(entry.mtime));
+        self.pack_with(tree, Times::Keep).await
+    }
+
+    async fn pack_with(&self, tree: Tree<Content>, times: Times) -> Result<Layer, BuildError> {
         let workshop = Arc::clone(&self.workshop);
         blocking(move || {
             let mut blob = workshop.store.blob_writer()?;
@@ -529,7 +541,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             if listing.private > 0 {
                 self.workshop.events.emit(Event::Warning {
                     message: format!(
-                        "{} files of the context may be read by their owner alone, and so they will be in the image",
+                        "of the context's files {} may be read by their owner alone, and so it will be in the image",
                         listing.private
                     ),
                     hint: Some("check out with umask 022, or use COPY --chmod".to_owned()),
@@ -565,4 +577,14 @@ pub(super) struct Files {
     pub digest: Digest,
     /// The layers that the files are read out of, when they are not the context's.
     pub snapshot: Option<Snapshot>,
+}
+
+impl Files {
+    /// Their times, which their digest leaves out.
+    fn key_times(&self, key: &mut Hasher) {
+        for Picked { root, below, .. } in &self.picked {
+            let found = std::iter::once(root).chain(below.iter().map(|(_, found)| found));
+            found.for_each(|found| key.field(&found.entry.mtime.to_le_bytes()));
+        }
+    }
 }

@@ -1,6 +1,5 @@
 //! The seam between what was asked and who does it: one call for each order.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -103,7 +102,7 @@ async fn loader(
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
     let LoaderOrder { image, task, timeout } = order;
-    let recipe = recipe(image, source_date)?;
+    let recipe = recipe(image, source_date);
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
     let shipped = match task {
@@ -124,9 +123,7 @@ async fn build(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
     let BuildOrder { image, tags, outputs, iidfile, metadata_file, run, registry, home } = order;
-    let recipe = recipe(image, source_date)?;
-    let run = RunOptions { hostname: recipe.run.hostname.clone(), ..run };
-    let recipe = Recipe { run, ..recipe };
+    let recipe = recipe_to_run(image, run, source_date);
     let options = house(home, registry, events, interrupt);
     let on_stdout = outputs.iter().any(Output::is_stdout);
     let names = tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -167,7 +164,7 @@ async fn check(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
     let CheckOrder { image, call, registry, home } = order;
-    let recipe = recipe(image, source_date)?;
+    let recipe = recipe(image, source_date);
     let told = match call {
         Call::Check => {
             let options = house(home, registry, events, interrupt);
@@ -245,46 +242,45 @@ fn house(
     HouseOptions { home, endpoints, allow_private, ca_file, cloud, events: events.clone(), interrupt }
 }
 
-fn recipe(image: ImageOrder, source_date: Option<&str>) -> Result<Recipe, Failure> {
+fn recipe_to_run(image: ImageOrder, run: RunOptions, source_date: Option<&str>) -> Recipe {
+    let recipe = recipe(image, source_date);
+    let run = RunOptions { hostname: recipe.run.hostname.clone(), ..run };
+    Recipe { run, ..recipe }
+}
+
+fn recipe(image: ImageOrder, source_date: Option<&str>) -> Recipe {
     let ImageOrder {
         dockerfile,
         context,
-        build_args,
+        mut build_args,
         target,
         platform,
         labels,
         contexts,
         preserve_modes,
+        preserve_times,
         no_cache,
         annotations,
     } = image;
-    let epochs = epochs(&build_args, source_date)?;
+    // As buildx does it; so an ARG sees it.
+    if let Some(date) = source_date {
+        build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| date.to_owned());
+    }
     let mut run = RunOptions::default();
     // BuildKit's name for it.
     if let Some(hostname) = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") {
         run.hostname.clone_from(hostname);
     }
-    Ok(Recipe {
+    Recipe {
         shown: dockerfile.shown,
         text: dockerfile.text,
         context: Context { directory: context, dockerfile: dockerfile.path, preserve_modes },
         options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts },
-        epochs,
+        epochs: Epochs { source_date: None, preserve: preserve_times },
         no_cache,
         annotations,
         run,
-    })
-}
-
-/// The environment's date, unless a build argument speaks of it: what that means is the graph's to say.
-fn epochs(build_args: &BTreeMap<String, String>, source_date: Option<&str>) -> Result<Epochs, Failure> {
-    let name = "SOURCE_DATE_EPOCH";
-    let given = source_date.filter(|text| !text.is_empty() && !build_args.contains_key(name));
-    let number = given.map(|text| {
-        let why = format!("{name}=`{text}` is not a number of seconds since 1970");
-        text.parse().map_err(|_| Failure::configuration(why))
-    });
-    Ok(Epochs { source_date: number.transpose()? })
+    }
 }
 
 fn told(name: &str, shipped: &Shipped) -> Value {
@@ -307,14 +303,35 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::order::DockerfileText;
     use super::*;
 
     #[test]
-    fn the_environments_source_date_yields_to_a_build_argument() {
-        let args = BTreeMap::from([("SOURCE_DATE_EPOCH".to_owned(), "5".to_owned())]);
-        let date = |args: &BTreeMap<String, String>, env| epochs(args, env).map(|epochs| epochs.source_date);
-        assert_eq!(date(&BTreeMap::new(), Some("6")).unwrap(), Some(6));
-        assert_eq!(date(&args, Some("6")).unwrap(), None);
-        assert!(date(&BTreeMap::new(), Some("soon")).unwrap_err().message.contains("SOURCE_DATE_EPOCH=`soon`"));
+    fn the_environments_source_date_is_a_build_argument_unless_one_is_given() {
+        let date = |given: Option<&str>, env| {
+            let build_args = given.map(|date| ("SOURCE_DATE_EPOCH".to_owned(), date.to_owned()));
+            let image = ImageOrder {
+                dockerfile: DockerfileText { shown: "f".into(), path: None, text: String::new() },
+                context: "/".into(),
+                build_args: build_args.into_iter().collect(),
+                target: None,
+                platform: Platform::linux_amd64(),
+                labels: BTreeMap::new(),
+                contexts: graph::Contexts::default(),
+                preserve_modes: false,
+                preserve_times: true,
+                no_cache: crate::build::NoCache::None,
+                annotations: BTreeMap::new(),
+            };
+            let recipe = recipe(image, env);
+            assert!(recipe.epochs.preserve);
+            recipe.options.build_args.get("SOURCE_DATE_EPOCH").cloned()
+        };
+        assert_eq!(date(None, Some("6")).as_deref(), Some("6"));
+        assert_eq!(date(Some("5"), Some("6")).as_deref(), Some("5"));
+        assert_eq!(date(Some(""), Some("6")).as_deref(), Some(""), "which takes it back");
+        assert_eq!(date(None, None), None);
     }
 }

@@ -176,3 +176,111 @@ fn attributes_and_capabilities_are_the_same_as_root_and_as_an_ordinary_user() {
     assert_eq!(capability[..5], [1, 0, 0, 2, 0], "of the second version, which names no owner");
     assert_eq!(capability.len(), 20);
 }
+
+/// Of nothing but what is written here, so that its digest can be known.
+const KNOWN: &str = "\
+FROM scratch
+LABEL about=golden
+ENV LANG=C.UTF-8
+WORKDIR /app
+COPY --chown=33:8 . .
+COPY --chmod=u=rwx,go= data/places.csv /etc/places
+USER 33
+ENTRYPOINT [\"/app/run.sh\", \"--all\"]
+";
+
+fn known(place: &Place) -> Image {
+    place.write("Dockerfile", KNOWN).write(".dockerignore", "Dockerfile\n.dockerignore\n");
+    place.write_mode("run.sh", "#!/bin/sh\n", 0o755).write("data/places.csv", "id,name\n1,Ely\n");
+    place.write("large", "0123456789abcdef".repeat(100_000)).link("data/latest.csv", "places.csv");
+    let (layout, output) = place.layout();
+    place.run_args(&["build", "-o", &output, "."]).ok();
+    Image::of_folder(&layout)
+}
+
+// When one of these moves, every image that is built from now on has another digest than the same image before: a
+// person has to want that.
+#[test]
+fn the_bytes_of_a_whole_image_do_not_move_wherever_it_is_built() {
+    let (mut east, mut west) = (Place::new(), Place::of_user());
+    east.var("TZ", "Pacific/Chatham").var("LC_ALL", "tr_TR.UTF-8");
+    west.var("TZ", "America/St_Johns").var("LC_ALL", "C");
+    let (one, two) = (known(&east), known(&west));
+    assert_eq!(one.digest, two.digest);
+    let config = fs::read_to_string(east.layout().0.join("blobs").join(one.config_digest.replace(':', "/")));
+    assert_eq!(config.expect("it is text"), GOLDEN_CONFIG);
+    assert_eq!(one.digest, GOLDEN);
+}
+
+const GOLDEN: &str = "sha256:732b40a20f579ac806028feda8f9412554919029d12586e1eab24f0a4f7f9bf1";
+/// It names the layers too.
+const GOLDEN_CONFIG: &str = include_str!("../../testdata/golden/config.json");
+
+#[test]
+fn a_run_sees_the_times_that_the_layers_say() {
+    let place = Place::new();
+    let text = "FROM busybox\nARG SOURCE_DATE_EPOCH\nCOPY a /a\nCOPY d /d/\nWORKDIR /w/deep\nRUN stat -c '%n %Y' /a /d \
+                /d/f /w /w/deep > /times && echo \"$SOURCE_DATE_EPOCH\" > /date\n";
+    place.write("Dockerfile", text).write("a", "a").write("d/f", "f");
+    let seen = |place: &Place, args: &[&str]| {
+        let (layout, output) = place.layout();
+        place.run_args(&[&["build", "-o", &output], args, &["."]].concat()).ok();
+        let image = Image::of_folder(&layout);
+        let files = image.files(1);
+        for path in ["/a", "/d/f", "/w/deep", "/times"] {
+            assert_eq!(files[path].time, files["/a"].time, "{path}");
+        }
+        let text = |path: &str| String::from_utf8(files[path].content.clone()).expect("text");
+        (text("/times"), text("/date"), image)
+    };
+    let all = |time: &str| ["/a", "/d", "/d/f", "/w", "/w/deep"].map(|path| format!("{path} {time}\n")).concat();
+    let (times, date, plain) = seen(&place, &[]);
+    assert_eq!((times, date.as_str()), (all("315532801"), "\n"));
+    let (times, date, given) = seen(&place, &["--build-arg", "SOURCE_DATE_EPOCH=1700000000"]);
+    assert_eq!((times, date.as_str()), (all("1700000000"), "1700000000\n"));
+    assert_eq!(given.config["created"], "2023-11-14T22:13:20Z");
+    assert_ne!(plain.digest, given.digest);
+
+    // The variable is the argument, as it is to buildx.
+    let mut place = place;
+    place.var("SOURCE_DATE_EPOCH", "1700000000");
+    let (.., of_variable) = seen(&place, &[]);
+    assert_eq!(of_variable.digest, given.digest);
+    let (times, ..) = seen(&place, &["--build-arg", "SOURCE_DATE_EPOCH="]);
+    assert_eq!(times, all("315532801"));
+}
+
+#[test]
+fn modes_and_times_are_kept_where_that_is_asked_for() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nWORKDIR /made\nCOPY a d /made/x/\n");
+    place.write_mode("a", "a", 0o666).write_mode("d/f", "f", 0o600);
+    let then = SystemTime::UNIX_EPOCH + Duration::from_secs(1_600_000_000);
+    fs::File::open(place.path("a")).and_then(|file| file.set_modified(then)).expect("ours");
+    let built = |args: &[&str]| {
+        let (layout, output) = place.layout();
+        let ran = place.run_args(&[&["build", "-o", &output], args, &["."]].concat());
+        ran.ok();
+        (Image::of_folder(&layout), ran)
+    };
+    let of = |image: &Image, path: &str| (image.files(0)[path].meta.clone(), image.files(0)[path].time);
+    let (image, ran) = built(&[]);
+    assert_eq!(of(&image, "/made/x/a"), ("0644 0:0".to_owned(), 315_532_801));
+    assert_eq!(of(&image, "/made/x/f").0, "0600 0:0", "permissions are never widened");
+    ran.said("warning: of the context's files 1 may be read by their owner alone, and so it will be in the image");
+    ran.said("hint: check out with umask 022, or use COPY --chmod");
+    let (image, _) = built(&["--preserve-modes"]);
+    assert_eq!(of(&image, "/made/x/a"), ("0666 0:0".to_owned(), 315_532_801));
+    let (image, ran) = built(&["--preserve-times"]);
+    assert_eq!(of(&image, "/made/x/a"), ("0644 0:0".to_owned(), 1_600_000_000));
+    assert_eq!(of(&image, "/made").1, 315_532_801, "what was made has no time of its own");
+    ran.said("Building [2/2]");
+    let (_, ran) = built(&["--preserve-times"]);
+    ran.said("Cached [2/2]");
+    // Another time is another layer.
+    fs::File::open(place.path("a")).and_then(|file| file.set_modified(then - Duration::from_secs(1))).expect("ours");
+    let (image, _) = built(&["--preserve-times"]);
+    assert_eq!(of(&image, "/made/x/a").1, 1_599_999_999);
+    let (image, _) = built(&["--preserve-times", "--build-arg", "SOURCE_DATE_EPOCH=1500000000"]);
+    assert_eq!(of(&image, "/made/x/a").1, 1_500_000_000, "nothing is later than the source date");
+}

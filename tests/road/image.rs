@@ -32,6 +32,8 @@ pub struct Layer {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Entry {
     pub meta: String,
+    /// In seconds since 1970.
+    pub time: u64,
     pub content: Vec<u8>,
     pub xattrs: BTreeMap<String, Vec<u8>>,
 }
@@ -144,6 +146,7 @@ fn entry_of(mut entry: tar::Entry<'_, impl Read>) -> (String, Entry) {
     let header = entry.header();
     let ids = format!("{}:{}", header.uid().expect("a number"), header.gid().expect("a number"));
     let mode = header.mode().expect("a number");
+    let time = header.mtime().expect("a number");
     let target = entry.link_name().expect("a link").map(|target| target.display().to_string()).unwrap_or_default();
     let meta = match header.entry_type() {
         tar::EntryType::Regular => format!("{mode:04o} {ids}"),
@@ -161,7 +164,7 @@ fn entry_of(mut entry: tar::Entry<'_, impl Read>) -> (String, Entry) {
     }
     let mut content = Vec::new();
     entry.read_to_end(&mut content).expect("the tar is whole");
-    (path.trim_end_matches('/').to_owned(), Entry { meta, content, xattrs })
+    (path.trim_end_matches('/').to_owned(), Entry { meta, time, content, xattrs })
 }
 
 pub fn text(value: &Value) -> &str {

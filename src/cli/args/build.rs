@@ -37,6 +37,10 @@ pub struct BuildArgs {
     /// Annotate the image's manifest
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotation: Vec<String>,
+    /// Keep the times of what COPY and ADD bring, up to SOURCE_DATE_EPOCH [default: SOURCE_DATE_EPOCH, else
+    /// 1980-01-01T00:00:01Z, so that another checkout gives the same image]
+    #[arg(long)]
+    pub preserve_times: bool,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,

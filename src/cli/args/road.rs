@@ -47,6 +47,12 @@ pub struct ImageArgs {
     /// What the task runs on [default: linux/amd64]
     #[arg(long, value_name = "OS/ARCH")]
     pub platform: Vec<String>,
+    /// Keep the modes of the context's files [default: group and others lose the write bit]
+    #[arg(long)]
+    pub preserve_modes: bool,
+    /// Keep the times of what COPY and ADD bring, up to SOURCE_DATE_EPOCH [default: one for all]
+    #[arg(long)]
+    pub preserve_times: bool,
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,

@@ -95,6 +95,7 @@ fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
         labels: labels(&args.label, &none, given)?,
         contexts: contexts(&args.build_context, given)?,
         preserve_modes: args.preserve_modes,
+        preserve_times: args.preserve_times,
         no_cache: no_cache(args.no_cache, &args.no_cache_filter),
         annotations: annotations(&args.annotation)?,
     })

@@ -89,6 +89,7 @@ pub struct ImageOrder {
     pub labels: BTreeMap<String, String>,
     pub contexts: Contexts,
     pub preserve_modes: bool,
+    pub preserve_times: bool,
     pub no_cache: NoCache,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,

@@ -43,10 +43,6 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
         settings::loader(args, path, args.dockerfiles.len(), given)?;
     frontend::check(&build_args)?;
     let context = context(&folder, given)?;
-    let no_cache = no_cache(args.image.no_cache, &args.image.no_cache_filter);
-    let annotations = annotations(&args.image.annotation)?;
-    let contexts = Contexts::default();
-    let preserve_modes = false;
     let image = ImageOrder {
         dockerfile,
         context,
@@ -54,10 +50,11 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
         target,
         platform,
         labels,
-        contexts,
-        preserve_modes,
-        no_cache,
-        annotations,
+        contexts: Contexts::default(),
+        preserve_modes: args.image.preserve_modes,
+        preserve_times: args.image.preserve_times,
+        no_cache: no_cache(args.image.no_cache, &args.image.no_cache_filter),
+        annotations: annotations(&args.image.annotation)?,
     };
     let task = if args.local { local(description)? } else { cloud(description)? };
     Ok(LoaderOrder { image, task, timeout })
