@@ -24,5 +24,7 @@ mod local;
 mod outputs;
 #[path = "road/stack.rs"]
 mod stack;
+#[path = "road/verify.rs"]
+mod verify;
 #[path = "road/words.rs"]
 mod words;

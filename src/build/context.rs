@@ -170,7 +170,7 @@ impl Walk {
 
 /// The extended attributes that mean the same on every machine: a user's own, and a program's capabilities. Labels of
 /// SELinux and access lists are the host's.
-fn xattrs(on_host: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
+pub(super) fn xattrs(on_host: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
     use rustix::fs::{lgetxattr, llistxattr};
     use rustix::io::Errno;
     let mut names = vec![0; 64 << 10];

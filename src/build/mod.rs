@@ -6,6 +6,7 @@
 
 mod agent;
 mod archive;
+mod checkout;
 mod context;
 mod copy;
 mod draft;

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Done, Kind, escape};
 use crate::image::{DocumentChange, Field, LayerChange};
 use crate::layer::compare::{Aspect, Difference, Excerpt, Line, Mark, Name, Raw, Side};
-use crate::road::{Compared, Differences};
+use crate::road::{Compared, Differences, Verified};
 
 /// The longest value of a document that is shown whole, in characters.
 const VALUE: usize = 300;
@@ -19,11 +19,22 @@ pub(super) fn answer(differences: &Differences) -> Done {
     done
 }
 
+/// The same for two builds of one thing.
+pub(super) fn verified(verified: &Verified) -> Done {
+    let mut done = answer(&verified.differences);
+    let varied = verified.varied.join(", ");
+    done.text.push_str(&format!("varied {varied}\n"));
+    if let Value::Object(fields) = &mut done.json {
+        fields.insert("varied".to_owned(), json!(verified.varied));
+    }
+    done
+}
+
 /// Everything that differs, a line or a few for each.
 pub(super) fn words(differences: &Differences) -> String {
     let Differences { images, changes, paths } = differences;
     let mut out = Text::default();
-    let digest = |of: &Compared| format!("{}  {}", of.digest, escape::text(&of.at.to_string()));
+    let digest = |of: &Compared| format!("{}  {}", of.digest, escape::text(&of.name));
     if differences.is_empty() {
         out.line(0, &format!("same   {}", digest(&images[0])));
         out.line(0, &format!("       {}", digest(&images[1])));
@@ -42,7 +53,7 @@ pub(super) fn words(differences: &Differences) -> String {
 
 pub(super) fn json(differences: &Differences) -> Value {
     let Differences { images, changes, paths } = differences;
-    let image = |of: &Compared| json!({ "image": of.at.to_string(), "digest": of.digest, "layers": of.layers });
+    let image = |of: &Compared| json!({ "image": of.name, "digest": of.digest, "layers": of.layers });
     let layers = changes.layers.iter().zip(paths).map(|(layer, paths)| {
         let LayerChange { numbers, instructions, diff_ids, fields } = layer;
         json!({

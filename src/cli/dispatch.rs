@@ -8,6 +8,7 @@ use tokio::sync::watch;
 
 use super::order::{
     BuildOrder, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
+    VerifyOrder,
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
@@ -53,6 +54,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
+        Command::Verify(order) => runtime::run(|interrupt| verify(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
@@ -209,6 +211,20 @@ async fn push(order: PushOrder, events: &Events, interrupt: watch::Receiver<bool
     let pushed = pushed.map_err(|error| failure(error, "", ""))?;
     let json = json!({ "image": pushed.reference.to_string(), "already_there": pushed.already_there });
     Ok(Done::new(pushed.reference.to_string(), json))
+}
+
+async fn verify(
+    order: VerifyOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let VerifyOrder { build, again } = order;
+    let BuildOrder { image, run, registry, home, .. } = build;
+    let recipe = recipe_to_run(image, run, source_date);
+    let options = house(home, registry, events, interrupt);
+    let verified = road::verify(&recipe, &again, &options).await;
+    verified.map(|verified| diff::verified(&verified)).map_err(|error| failure(error, &recipe.shown, &recipe.text))
 }
 
 async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

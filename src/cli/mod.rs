@@ -35,7 +35,7 @@ pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
     BuildOrder, CheckOrder, DiffOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
-    World,
+    VerifyOrder, World,
 };
 pub use output::Output;
 pub use place::Place;
@@ -91,6 +91,8 @@ fn said(cli: &Cli) -> (Progress, bool) {
         Some(Sub::Build(args)) if args.quiet => return (Progress::Quiet, args.screen.json),
         Some(Sub::Build(args)) => &args.screen,
         Some(Sub::Push(args)) => &args.screen,
+        Some(Sub::Verify(args)) if args.build.quiet => return (Progress::Quiet, args.build.screen.json),
+        Some(Sub::Verify(args)) => &args.build.screen,
         Some(Sub::Diff(args)) => &args.screen,
         Some(Sub::Serve(args)) => &args.screen,
         Some(Sub::Completions(_) | Sub::Version) => return (Progress::Quiet, false),

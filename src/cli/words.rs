@@ -25,6 +25,7 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Layout(error) => Failure::new(Kind::Usage, Phase::Build, error.to_string()),
         RoadError::Output(error) => Failure::build(error.to_string()),
         RoadError::Diff(error) => Failure::new(Kind::Usage, Phase::Compare, error.to_string()),
+        RoadError::Verify(error) => Failure::build(error.to_string()),
         RoadError::Store(error) => Failure::build(error.to_string()),
         RoadError::Connect(error) => connect(&error),
         RoadError::Deploy(error) => {

@@ -31,7 +31,8 @@ pub enum ImageAt {
 /// An image that was compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Compared {
-    pub at: ImageAt,
+    /// Where it was found, or what it is.
+    pub name: String,
     pub digest: Digest,
     pub layers: usize,
 }
@@ -66,12 +67,16 @@ impl Differences {
 /// Compares two images. A layer that is the same in both is not fetched.
 pub async fn diff(at: [ImageAt; 2], platform: &Platform, options: &HouseOptions) -> Result<Differences, RoadError> {
     let house = House::open(options, None)?;
-    let comparing = async {
-        let [left, right] = at;
-        let images = [open(left, platform, &house).await?, open(right, platform, &house).await?];
-        between(images.map(Arc::new), &house).await
-    };
-    house.unless_interrupted(comparing).await
+    house.unless_interrupted(compare_at(at, platform, &house)).await
+}
+
+pub(super) async fn compare_at(
+    [left, right]: [ImageAt; 2],
+    platform: &Platform,
+    house: &House,
+) -> Result<Differences, RoadError> {
+    let images = [open(left, platform, house).await?, open(right, platform, house).await?];
+    between(images.map(Arc::new), house).await
 }
 
 async fn between(images: [Arc<Image>; 2], house: &House) -> Result<Differences, RoadError> {
@@ -94,7 +99,7 @@ async fn between(images: [Arc<Image>; 2], house: &House) -> Result<Differences, 
         });
     }
     let compared = |image: &Image| Compared {
-        at: image.at.clone(),
+        name: image.at.to_string(),
         digest: image.facts.digest(),
         layers: image.facts.config.rootfs.diff_ids.len(),
     };

@@ -10,8 +10,7 @@ use crate::image::{BadReference, LayoutError};
 use crate::registry::{PullError, PushError, SetupError};
 use crate::store::StoreError;
 
-use super::OutputError;
-use super::DiffError;
+use super::{DiffError, OutputError, VerifyError};
 
 #[derive(Debug, thiserror::Error)]
 pub enum RoadError {
@@ -36,7 +35,10 @@ pub enum RoadError {
     Layout(#[from] LayoutError),
     #[error(transparent)]
     Output(#[from] OutputError),
+    #[error(transparent)]
     Diff(#[from] DiffError),
+    #[error(transparent)]
+    Verify(#[from] VerifyError),
     #[error(transparent)]
     Store(#[from] StoreError),
     #[error(transparent)]

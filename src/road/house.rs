@@ -20,6 +20,7 @@ use crate::store::Store;
 use super::{Recipe, RoadError};
 
 /// What a house is made of.
+#[derive(Clone)]
 pub struct HouseOptions {
     /// Everything on disk lies below it.
     pub home: PathBuf,

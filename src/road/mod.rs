@@ -10,6 +10,7 @@ mod error;
 mod house;
 mod local;
 mod output;
+mod verify;
 
 pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
@@ -18,6 +19,7 @@ pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;
 pub use output::{Output, OutputError, Outputs, Target};
+pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::Built;

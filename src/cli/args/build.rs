@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::{RegistryArgs, ScreenArgs};
 
-#[derive(Debug, Args)]
+#[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BuildArgs {
     /// The folder that COPY and ADD read from

@@ -6,21 +6,8 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Failure;
 
 /// Commands of the design that do not exist yet.
-const COMMANDS: &[&str] = &[
-    "deploy",
-    "plan",
-    "run",
-    "logs",
-    "status",
-    "down",
-    "preflight",
-    "inspect",
-    "lock",
-    "verify",
-    "doctor",
-    "init",
-    "cache",
-];
+const COMMANDS: &[&str] =
+    &["deploy", "plan", "run", "logs", "status", "down", "preflight", "inspect", "lock", "doctor", "init", "cache"];
 
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
 /// for `docker build`'s sake) and of the design. `true` is a flag that takes a value.
@@ -64,14 +51,17 @@ pub(super) fn with_flags(command: Command) -> Command {
             None => arg,
         }
     };
-    command.args(ROAD.iter().map(flag)).mut_subcommand("build", |build| build.args(BUILD.iter().map(flag)))
+    command.args(ROAD.iter().map(flag)).mut_subcommands(|sub| match sub.get_name() {
+        "build" | "verify" => sub.args(BUILD.iter().map(flag)),
+        _ => sub,
+    })
 }
 
 /// Refuses the first flag of the tables that was typed.
 pub(super) fn refuse_flags(matches: &ArgMatches) -> Result<(), Failure> {
     refuse(matches, ROAD)?;
     match matches.subcommand() {
-        Some(("build", build)) => refuse(build, BUILD).and_then(|()| refuse_load(build)),
+        Some(("build" | "verify", build)) => refuse(build, BUILD).and_then(|()| refuse_load(build)),
         _ => Ok(()),
     }
 }

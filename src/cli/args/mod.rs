@@ -4,6 +4,7 @@ mod build;
 mod diff;
 mod later;
 mod road;
+mod verify;
 
 use std::ffi::OsString;
 use std::net::SocketAddr;
@@ -14,6 +15,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::BuildArgs;
 pub use diff::DiffArgs;
 pub use road::{CloudArgs, RoadArgs};
+pub use verify::VerifyArgs;
 
 use super::Failure;
 use super::screen::Progress;
@@ -50,6 +52,8 @@ pub enum Sub {
     Push(PushArgs),
     /// How two images differ, layer by layer and path by path
     Diff(DiffArgs),
+    /// Build twice from nothing, with all varied that may vary, and name every byte that moved
+    Verify(Box<VerifyArgs>),
     /// Serve the embedded registry
     Serve(ServeArgs),
     /// Print the completions for a shell
@@ -215,7 +219,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["plan", "deploy", "run", "logs", "doctor", "init", "cache", "verify"] {
+        for name in ["plan", "deploy", "run", "logs", "doctor", "init", "cache"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }

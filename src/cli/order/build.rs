@@ -56,7 +56,7 @@ fn builds_nothing(args: &BuildArgs) -> Result<(), Failure> {
     }
 }
 
-fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
+pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
     only_false("--provenance", args.provenance.as_deref())?;
     only_false("--sbom", args.sbom.as_deref())?;
     let outputs = outputs(args)?;

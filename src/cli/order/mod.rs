@@ -6,6 +6,7 @@ mod frontend;
 mod diff;
 mod road;
 mod run_options;
+mod verify;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -21,7 +22,7 @@ use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::nearest::nearest;
 use crate::graph::Contexts;
 use crate::image::{Platform, Reference};
-use crate::road::ImageAt;
+use crate::road::{Again, ImageAt};
 
 /// What a command asks the house to do.
 #[derive(Debug)]
@@ -30,6 +31,7 @@ pub enum Command {
     Build(Box<BuildOrder>),
     Check(Box<CheckOrder>),
     Push(PushOrder),
+    Verify(Box<VerifyOrder>),
     Diff(DiffOrder),
     Serve(ServeOrder),
     Completions(clap_complete::Shell),
@@ -144,6 +146,14 @@ pub struct PushOrder {
     pub home: PathBuf,
 }
 
+/// An image to be built twice.
+#[derive(Debug)]
+pub struct VerifyOrder {
+    pub build: BuildOrder,
+    /// How the second build is started.
+    pub again: Again,
+}
+
 /// Two images to be compared.
 #[derive(Debug)]
 pub struct DiffOrder {
@@ -183,6 +193,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Build(args)) => &args.registry,
         Some(Sub::Push(args)) => &args.registry,
         Some(Sub::Diff(args)) => &args.registry,
+        Some(Sub::Verify(args)) => &args.build.registry,
         Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
         Some(Sub::Version) => return Ok(Command::Version),
@@ -193,6 +204,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     Ok(match &cli.command {
         Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
+        Some(Sub::Verify(args)) => verify::command(args, registry, given)?,
         Some(Sub::Diff(args)) => Command::Diff(diff::order(args, registry, world)?),
         _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
     })

@@ -1,0 +1,54 @@
+//! The order of `verify`: to build twice, or to be the second build.
+
+use super::super::Failure;
+use super::super::args::{BuildArgs, VerifyArgs};
+use super::super::output::Output;
+use super::super::settings::{Given, RegistrySettings};
+use super::build;
+use super::{Command, VerifyOrder};
+use crate::road::{Again, Elsewhere};
+
+pub(super) fn command(args: &VerifyArgs, registry: RegistrySettings, given: Given<'_>) -> Result<Command, Failure> {
+    refuse(&args.build)?;
+    let (dockerfile, context) = match &args.again {
+        Some(folder) => {
+            let elsewhere = Elsewhere(folder.clone());
+            (elsewhere.dockerfile(), elsewhere.context())
+        }
+        None => (args.build.context.clone(), args.folder.clone()),
+    };
+    let build = build::order(&BuildArgs { file: Some(dockerfile), context, ..args.build.clone() }, registry, given)?;
+    Ok(match &args.again {
+        Some(folder) => {
+            let outputs = vec![Output::OciFolder { dest: Elsewhere(folder.clone()).layout() }];
+            Command::Build(Box::new(super::BuildOrder { outputs, ..build }))
+        }
+        None => Command::Verify(Box::new(VerifyOrder { build, again: again()? })),
+    })
+}
+
+/// A flag that would be passed over is a misunderstanding.
+fn refuse(args: &BuildArgs) -> Result<(), Failure> {
+    let given = [
+        ("--file", args.file.is_some()),
+        ("--tag", !args.tag.is_empty()),
+        ("--output", !args.output.is_empty()),
+        ("--push", args.push),
+        ("--iidfile", args.iidfile.is_some()),
+        ("--metadata-file", args.metadata_file.is_some()),
+        ("--check", args.check),
+        ("--call", args.call.is_some()),
+    ];
+    match given.iter().find(|(_, given)| *given) {
+        None => Ok(()),
+        Some((flag, _)) => Err(Failure::usage(format!("{flag} does not go with verify"))
+            .hint("the Dockerfile is its argument, and both images are gone when they have been compared")),
+    }
+}
+
+fn again() -> Result<Again, Failure> {
+    let program = std::env::current_exe()
+        .map_err(|error| Failure::configuration(format!("this program cannot be found to run it again: {error}")))?;
+    // Behind the program and the command, which stands before its options.
+    Ok(Again { program, arguments: std::env::args_os().skip(2).collect() })
+}
