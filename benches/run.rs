@@ -12,7 +12,9 @@ use std::io::Write;
 use std::sync::Arc;
 
 use criterion::Criterion;
-use locus_push::build::{self, BaseImage, Context, Download, Epochs, FetchError, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{
+    self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop,
+};
 use locus_push::dockerfile;
 use locus_push::event::Events;
 use locus_push::graph;
@@ -61,7 +63,8 @@ fn plan() -> Plan {
         graph: graph::plan(&file, &options).expect("it can be planned"),
         context,
         epochs: Epochs::default(),
-        no_cache: true,
+        no_cache: NoCache::All,
+        annotations: BTreeMap::new(),
         run: RunOptions::default(),
     }
 }

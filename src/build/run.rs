@@ -8,9 +8,7 @@ use crate::graph::Run;
 use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
-use crate::sandbox::{
-    self, Exit, Job, JobHandle, Layers, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
-};
+use crate::sandbox::{self, Exit, Job, JobHandle, Layers, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file};
 use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};

@@ -26,7 +26,7 @@ impl PlanError {
             Problem::Platform(bad) => Some(bad.text()),
             Problem::Mount(error) => error.word(),
             Problem::NoStages
-            | Problem::NoSuchTarget(_)
+            | Problem::NoSuchStage { .. }
             | Problem::NotYet(_)
             | Problem::Trigger(_)
             | Problem::SourceDate(_)

@@ -77,7 +77,7 @@ pub async fn build(
         house.registry.may_push(destination).await?;
     }
     // What one place fetches, the next one needs as well.
-    let shared = destinations.len() + outputs.places.len() > 2;
+    let shared = destinations.len() + places.len() > 2;
     let pusher = |destination: &Reference| match Pusher::new(&house.registry, destination.clone()) {
         pusher if shared => pusher.keeping_base_layers(),
         pusher => pusher,

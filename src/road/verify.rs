@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
 use crate::event::{Event, Events};
-use crate::image::Which;
+use crate::image::{Flavor, Which};
 use crate::store::WorkFolder;
 
 use super::diff::compare_at;
@@ -92,10 +92,10 @@ async fn twice(
     options: &HouseOptions,
 ) -> Result<Verified, RoadError> {
     let layout = folder.path().join("layout");
-    let outputs = Outputs { places: vec![Output::OciFolder(layout.clone())], tags: Vec::new() };
+    let outputs = Outputs { places: vec![Output::Folder(layout.clone(), Flavor::Oci)], tags: Vec::new() };
     let (events, ran) = noticing_a_run(&options.events);
     let first = HouseOptions { home: folder.path().join("home"), events, ..options.clone() };
-    build(recipe, &outputs, &first).await?;
+    build(recipe, outputs, &first).await?;
 
     let elsewhere = Elsewhere(folder.make("second", 0o700)?);
     check_out(recipe, &elsewhere)?;

@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::Output;
 
-use locus_push::image::write_folder;
+use locus_push::image::{Flavor, write_folder};
 
 use crate::place::Place;
 use crate::quirks::takes_all;
@@ -36,7 +36,7 @@ async fn login(config: Option<&str>, helpers: &[(&str, &str)], takes: bool) -> L
         let blob = here.store.open_blob(digest).map_err(std::io::Error::other)?;
         Ok(Box::new(blob) as Box<dyn std::io::Read>)
     };
-    write_folder(&layout, &here.image(&["x"]), &[], &open).unwrap();
+    write_folder(&layout, &here.image(&["x"]), &[], Flavor::Oci, &open).unwrap();
     let [docker, bin] = ["docker", "bin"].map(|name| folder.join(name));
     for made in [&docker, &bin] {
         fs::create_dir(made).unwrap();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locus_push::build::{self, BuildError, Built, Context, Epochs, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{self, BuildError, Built, Context, Epochs, NoCache, Plan, RunOptions, Sink, Workshop};
 use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
 use locus_push::graph;
@@ -112,7 +112,8 @@ impl Place {
         let graph = graph::plan(&dockerfile::parse(text).unwrap(), &options).unwrap();
         let context = Context { directory: context.to_owned(), dockerfile: None, preserve_modes: false };
         let run = RunOptions::default();
-        let plan = Plan { graph, context, epochs: Epochs::default(), no_cache: false, run };
+        let annotations = BTreeMap::new();
+        let plan = Plan { graph, context, epochs: Epochs::default(), no_cache: NoCache::None, run, annotations };
         let workshop = Workshop::new(self.store.clone(), client.clone(), Events::silent(), Stopper::new());
         build::build(&plan, Arc::new(workshop), sink).await
     }

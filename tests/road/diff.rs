@@ -3,7 +3,7 @@
 use std::fs;
 
 use crate::place::Place;
-use crate::programs::{DockerRegistry, said_by};
+use crate::programs::{DockerRegistry, Podman, said_by};
 
 const DOCKERFILE: &str = "\
 FROM scratch
@@ -76,9 +76,29 @@ fn the_same_image_is_the_same_as_layout_as_dockers_archive_and_in_a_registry() {
         let ran = place.run(&format!("diff one.tar {other}"));
         assert!(ran.ok().starts_with("same   sha256:"), "{ran}");
     }
+    let copied = format!("{}/c/d:1", registry.address);
+    let [source, destination] = [&reference, &copied].map(|name| format!("docker://{name}"));
+    said_by("skopeo", &["copy", "-q", "--src-tls-verify=false", "--dest-tls-verify=false", &source, &destination]);
+    assert!(place.run(&format!("diff one.tar {copied}")).ok().starts_with("same   sha256:"));
     for other in ["saved.tar", &reference] {
         let ran = place.run(&format!("diff {other} two"));
         assert!(ran.ended(1).contains("  /data/new: only right (file)"), "{ran}");
+    }
+}
+
+#[test]
+fn podman_keeps_every_tar_as_it_is_and_packs_it_anew() {
+    let place = two_images();
+    let podman = Podman::new();
+    let [one, saved] = ["one.tar", "podman.tar"].map(|name| place.path(name).display().to_string());
+    let loaded = podman.said(&["load", "-q", "-i", &one]);
+    let name = loaded.trim().rsplit(' ').next().expect("what was loaded");
+    podman.said(&["save", "-q", "--format", "oci-archive", "-o", &saved, name]);
+    let ran = place.run("diff --json one.tar podman.tar");
+    let json: serde_json::Value = serde_json::from_str(&ran.stdout).expect("it is JSON");
+    assert_eq!((&json["config"], json["left"]["layers"].as_u64()), (&"same".into(), Some(2)), "{json:#}");
+    for layer in json["layers"].as_array().expect("a list") {
+        assert_eq!(layer["diff_ids"][0], layer["diff_ids"][1], "{json:#}");
     }
 }
 

@@ -2,8 +2,8 @@
 
 mod agents;
 mod build;
-mod frontend;
 mod diff;
+mod frontend;
 mod road;
 mod run_options;
 mod verify;

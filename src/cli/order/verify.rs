@@ -6,6 +6,7 @@ use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings};
 use super::build;
 use super::{Command, VerifyOrder};
+use crate::image::Flavor;
 use crate::road::{Again, Elsewhere};
 
 pub(super) fn command(args: &VerifyArgs, registry: RegistrySettings, given: Given<'_>) -> Result<Command, Failure> {
@@ -20,7 +21,7 @@ pub(super) fn command(args: &VerifyArgs, registry: RegistrySettings, given: Give
     let build = build::order(&BuildArgs { file: Some(dockerfile), context, ..args.build.clone() }, registry, given)?;
     Ok(match &args.again {
         Some(folder) => {
-            let outputs = vec![Output::OciFolder { dest: Elsewhere(folder.clone()).layout() }];
+            let outputs = vec![Output::Folder { flavor: Flavor::Oci, dest: Elsewhere(folder.clone()).layout() }];
             Command::Build(Box::new(super::BuildOrder { outputs, ..build }))
         }
         None => Command::Verify(Box::new(VerifyOrder { build, again: again()? })),

@@ -167,6 +167,9 @@ fn blob_name(digest: &Digest) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::fs;
+
     use super::super::MediaType;
     use super::*;
 
