@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use locus_push::build::{self, BaseImage, Context, Download, Epochs, FetchError, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop};
 use locus_push::dockerfile;
 use locus_push::event::Events;
 use locus_push::graph::{self, Contexts, Graph, Ground};
@@ -47,7 +47,8 @@ fn walk_and_hash(criterion: &mut Criterion) {
         graph: planned("FROM scratch\nCOPY . /\n"),
         context: Context { directory: context, dockerfile: None, preserve_modes: false },
         epochs: Epochs::default(),
-        no_cache: false,
+        no_cache: NoCache::None,
+        annotations: BTreeMap::new(),
         run: RunOptions::default(),
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads");

@@ -93,7 +93,7 @@ impl Arrival {
             self.pace = Pace::from(self.bytes);
         }
         let Some(answer) = &mut self.answer else { return Ok(None) };
-        let failed = |source| PullError::Exchange { reference: self.from.clone(), source };
+        let failed = |source| PullError::Exchange { reference: self.from.clone().into(), source };
         let piece = answer.piece().await.map_err(failed)?;
         let (size, silence) = (self.blob.size, self.registry.0.http.silence());
         match piece {
@@ -116,7 +116,7 @@ impl Arrival {
         }
         let endpoint = self.registry.endpoint(&self.from);
         let scope = pull_scope(&self.from);
-        let failed = |source| PullError::Exchange { reference: self.from.clone(), source };
+        let failed = |source| PullError::Exchange { reference: self.from.clone().into(), source };
         let path = format!("{}/blobs/{}", self.from.repository(), self.blob.digest);
         let mut question = Question::new(&endpoint, Method::GET, &path, &scope);
         if self.bytes > 0 {
@@ -146,7 +146,7 @@ impl Arrival {
                 Ok(Some(answer))
             }
             StatusCode::NOT_FOUND => {
-                Err(PullError::NoBlob { reference: self.from.clone(), digest: self.blob.digest, asked })
+                Err(PullError::NoBlob { reference: self.from.clone().into(), digest: self.blob.digest, asked })
             }
             _ => Err(failed(answer.refusal())),
         }

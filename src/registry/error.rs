@@ -93,34 +93,34 @@ impl ExchangeError {
 #[derive(Debug, thiserror::Error)]
 pub enum PullError {
     #[error("no image `{reference}` (asked {asked}{said})")]
-    NoImage { reference: Reference, asked: String, said: Said },
+    NoImage { reference: Box<Reference>, asked: String, said: Said },
     #[error("no image `{reference}` for {wanted}; it is there for {}", list(offered))]
-    NoSuchPlatform { reference: Reference, wanted: Platform, offered: Vec<Platform> },
+    NoSuchPlatform { reference: Box<Reference>, wanted: Platform, offered: Vec<Platform> },
     #[error("`{reference}` is not an image that can be built on: {source}")]
-    Manifest { reference: Reference, source: ManifestError },
+    Manifest { reference: Box<Reference>, source: ManifestError },
     #[error("`{reference}` is not an image that can be built on: {source}")]
-    Config { reference: Reference, source: ConfigError },
+    Config { reference: Box<Reference>, source: ConfigError },
     #[error(
         "`{reference}` is not an image that can be built on: its config tells of {diff_ids} layers, its manifest of {layers}"
     )]
-    LayerCount { reference: Reference, diff_ids: usize, layers: usize },
+    LayerCount { reference: Box<Reference>, diff_ids: usize, layers: usize },
     #[error("`{reference}` is an index of indexes of indexes, without an end that is an image")]
-    Nested { reference: Reference },
+    Nested { reference: Box<Reference> },
     /// Encrypted, foreign, or of a kind that is not known.
     #[error(
         "`{reference}` is not an image that can be built on: its layer {digest} is of the type `{}`",
         media_type.as_str().escape_debug()
     )]
-    LayerType { reference: Reference, digest: Digest, media_type: MediaType },
+    LayerType { reference: Box<Reference>, digest: Digest, media_type: MediaType },
     /// The registry answered with bytes whose digest is not the one asked for.
     #[error("{asked_of} answered with bytes of the digest {got}, not {asked}")]
     DigestMismatch { asked_of: String, asked: Digest, got: Digest },
     #[error("the blob {digest} from {asked_of} has {got} bytes; its manifest says {promised}")]
     Size { asked_of: String, digest: Digest, promised: u64, got: u64 },
     #[error("the blob {digest} of `{reference}` is not in its registry (asked {asked})")]
-    NoBlob { reference: Reference, digest: Digest, asked: String },
+    NoBlob { reference: Box<Reference>, digest: Digest, asked: String },
     #[error("while pulling `{reference}`: {source}")]
-    Exchange { reference: Reference, source: ExchangeError },
+    Exchange { reference: Box<Reference>, source: ExchangeError },
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -53,7 +53,7 @@ impl Registry {
     pub async fn resolve(&self, reference: &Reference) -> Result<Option<Digest>, PullError> {
         let endpoint = self.endpoint(reference);
         let scope = pull_scope(reference);
-        let failed = |source| PullError::Exchange { reference: reference.clone(), source };
+        let failed = |source| PullError::Exchange { reference: reference.clone().into(), source };
         let answer = self.ask(&manifest_question(&endpoint, reference, &scope, Method::HEAD)).await.map_err(failed)?;
         match answer.status() {
             status if status.is_success() => {}
@@ -74,7 +74,7 @@ impl Registry {
         let offered = image.config.platform();
         // An image may leave its platform out; then there is nothing to compare.
         if !(offered.os.is_empty() || offered.serves(platform)) {
-            let (reference, wanted) = (reference.clone(), platform.clone());
+            let (reference, wanted) = (reference.clone().into(), platform.clone());
             return Err(PullError::NoSuchPlatform { reference, wanted, offered: vec![offered] });
         }
         Ok(BaseImage { reference: reference.clone(), digest, image })
@@ -89,32 +89,32 @@ impl Registry {
                 Document::Index(index) => index,
             };
             let entry = index.select(platform).ok_or_else(|| PullError::NoSuchPlatform {
-                reference: reference.clone(),
+                reference: reference.clone().into(),
                 wanted: platform.clone(),
                 offered: index.platforms(),
             })?;
             found = self.document(&reference.at(entry.descriptor.digest)).await?;
         }
-        Err(PullError::Nested { reference: reference.clone() })
+        Err(PullError::Nested { reference: reference.clone().into() })
     }
 
     async fn image_of(&self, reference: &Reference, manifest: Manifest) -> Result<Image, PullError> {
         let blob = &manifest.config;
         if blob.size > DOCUMENT_LIMIT as u64 {
             let source = crate::image::ConfigError::TooLarge(usize::try_from(blob.size).unwrap_or(usize::MAX));
-            return Err(PullError::Config { reference: reference.clone(), source });
+            return Err(PullError::Config { reference: reference.clone().into(), source });
         }
         self.pull_blob(reference, blob).await?;
         let config_json = self.0.options.store.read_blob(&blob.digest, blob.size)?;
         let config = ImageConfig::from_json(&config_json)
-            .map_err(|source| PullError::Config { reference: reference.clone(), source })?;
+            .map_err(|source| PullError::Config { reference: reference.clone().into(), source })?;
         if let Some(layer) = manifest.layers.iter().find(|layer| layer.media_type.layer_compression().is_none()) {
             let (digest, media_type) = (layer.digest, layer.media_type.clone());
-            return Err(PullError::LayerType { reference: reference.clone(), digest, media_type });
+            return Err(PullError::LayerType { reference: reference.clone().into(), digest, media_type });
         }
         let (diff_ids, layers) = (config.rootfs.diff_ids.len(), manifest.layers.len());
         if diff_ids != layers {
-            return Err(PullError::LayerCount { reference: reference.clone(), diff_ids, layers });
+            return Err(PullError::LayerCount { reference: reference.clone().into(), diff_ids, layers });
         }
         Ok(Image { manifest, config, config_json })
     }
@@ -122,7 +122,7 @@ impl Registry {
     /// A manifest or index. One that was pinned by digest and is in the store needs no registry.
     async fn document(&self, reference: &Reference) -> Result<Found, PullError> {
         let store = &self.0.options.store;
-        let wrong = |source| PullError::Manifest { reference: reference.clone(), source };
+        let wrong = |source| PullError::Manifest { reference: reference.clone().into(), source };
         if let Some(digest) = reference.digest()
             && let Ok(bytes) = store.read_blob(digest, DOCUMENT_LIMIT as u64)
         {
@@ -138,7 +138,7 @@ impl Registry {
     async fn manifest(&self, reference: &Reference) -> Result<(Digest, Vec<u8>, Option<String>), PullError> {
         let endpoint = self.endpoint(reference);
         let scope = pull_scope(reference);
-        let failed = |source| PullError::Exchange { reference: reference.clone(), source };
+        let failed = |source| PullError::Exchange { reference: reference.clone().into(), source };
         let question = manifest_question(&endpoint, reference, &scope, Method::GET).whole(DOCUMENT_LIMIT);
         let mut attempt = 1;
         loop {
@@ -146,7 +146,7 @@ impl Registry {
             if !answer.status().is_success() {
                 let asked = question.url.to_string();
                 return Err(match is_no_image(&endpoint, &answer) {
-                    true => PullError::NoImage { reference: reference.clone(), asked, said: answer.said },
+                    true => PullError::NoImage { reference: reference.clone().into(), asked, said: answer.said },
                     false => failed(answer.refusal()),
                 });
             }

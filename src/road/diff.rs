@@ -49,11 +49,11 @@ pub struct Differences {
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
     #[error("layer {number} of {image} cannot be read: {source}")]
-    Layer { image: ImageAt, number: usize, source: TarError },
+    Layer { image: String, number: usize, source: TarError },
     #[error("layer {number} of {image} holds {got}, and the config says {wanted}")]
-    DiffId { image: ImageAt, number: usize, wanted: Digest, got: Digest },
+    DiffId { image: String, number: usize, wanted: Digest, got: Digest },
     #[error("layer {number} of {image} is of the type `{media_type}`, which cannot be read")]
-    LayerType { image: ImageAt, number: usize, media_type: String },
+    LayerType { image: String, number: usize, media_type: String },
     #[error("the layers could not be compared: {0}")]
     Compare(io::Error),
 }
@@ -114,7 +114,7 @@ struct Image {
 }
 
 enum Layers {
-    Disk(Archive, Archived),
+    Disk(Box<(Archive, Archived)>),
     Registry(Reference),
 }
 
@@ -123,7 +123,7 @@ async fn open(at: ImageAt, platform: &Platform, house: &House) -> Result<Image, 
         ImageAt::Disk { path, which } => {
             let archive = Archive::open(path)?;
             let image = archive.image(which, platform)?;
-            Ok(Image { facts: image.facts.clone(), layers: Layers::Disk(archive, image), at })
+            Ok(Image { facts: image.facts.clone(), layers: Layers::Disk(Box::new((archive, image))), at })
         }
         ImageAt::Registry(reference) => {
             let pulled = house.registry.pull_image(reference, platform).await?;
@@ -145,12 +145,12 @@ impl Image {
     }
 
     fn listing(&self, number: usize, store: &Store) -> Result<Listing, RoadError> {
-        let failed = |source: TarError| DiffError::Layer { image: self.at.clone(), number: number + 1, source };
+        let failed = |source: TarError| DiffError::Layer { image: self.at.to_string(), number: number + 1, source };
         let (blob, compression) = match (&self.layers, self.facts.layer(number)) {
-            (Layers::Disk(archive, image), _) => archive.layer(image, number)?,
+            (Layers::Disk(open), _) => open.0.layer(&open.1, number)?,
             (Layers::Registry(_), Some(layer)) => {
                 let unreadable = || DiffError::LayerType {
-                    image: self.at.clone(),
+                    image: self.at.to_string(),
                     number: number + 1,
                     media_type: layer.media_type.to_string(),
                 };
@@ -165,7 +165,7 @@ impl Image {
         let (tar, got, _) = out.finish();
         match self.facts.config.rootfs.diff_ids.get(number) {
             Some(wanted) if *wanted != got => {
-                Err(DiffError::DiffId { image: self.at.clone(), number: number + 1, wanted: *wanted, got }.into())
+                Err(DiffError::DiffId { image: self.at.to_string(), number: number + 1, wanted: *wanted, got }.into())
             }
             _ => Ok(Listing::read(tar).map_err(failed)?),
         }

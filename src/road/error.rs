@@ -28,7 +28,8 @@ pub enum RoadError {
     #[error(transparent)]
     Pull(#[from] PullError),
     #[error(transparent)]
-    Push(#[from] PushError),
+    /// In a box: it is large.
+    Push(Box<PushError>),
     #[error(transparent)]
     Registry(#[from] SetupError),
     #[error(transparent)]
@@ -55,4 +56,10 @@ pub enum RoadError {
     Serve(#[source] std::io::Error),
     #[error("interrupted")]
     Interrupted,
+}
+
+impl From<PushError> for RoadError {
+    fn from(error: PushError) -> Self {
+        Self::Push(Box::new(error))
+    }
 }
