@@ -8,6 +8,8 @@ mod place;
 #[path = "registry/scripted.rs"]
 mod scripted;
 
+#[path = "registry/ecr.rs"]
+mod ecr;
 #[path = "registry/faults.rs"]
 mod faults;
 #[path = "registry/hostile.rs"]

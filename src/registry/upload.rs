@@ -15,6 +15,7 @@ use super::error::{ExchangeError, PullError, PushError};
 use super::exchange::{Answer, Question, wants_another_pass};
 use super::http;
 use super::outgoing::{Fate, Origin, Outgoing};
+use super::pull::LOOKS;
 use super::retry::{is_passing, retry_after};
 use crate::image::{Descriptor, Digest, Reference};
 
@@ -134,7 +135,7 @@ impl Registry {
                     let asked = retry_after(answer.response.headers()).map(|pause| (pause, answer.url.clone()));
                     (asked, target.refused(answer))
                 }
-                Err(error) if is_passing_failure(&error) => (None, error),
+                Err(error) if is_passing_failure(&error, attempt) => (None, error),
                 Err(error) => return Err(error),
             };
             let Some(pause) = self.0.options.retries.pause(attempt) else { return Err(error) };
@@ -192,13 +193,13 @@ fn is_refused(answer: &Answer, had_pass: bool) -> bool {
     !passes && !anew.contains(&answer.said.code())
 }
 
-fn is_passing_failure(error: &PushError) -> bool {
+fn is_passing_failure(error: &PushError, attempt: u32) -> bool {
     match error {
         PushError::Exchange { source, .. } => matches!(
             source,
             ExchangeError::Broken { .. } | ExchangeError::Stalled { .. } | ExchangeError::Connect { .. }
         ),
-        PushError::Base(error) => matches!(**error, PullError::DigestMismatch { .. }),
+        PushError::Base(error) => matches!(**error, PullError::DigestMismatch { .. }) && attempt < LOOKS,
         _ => false,
     }
 }

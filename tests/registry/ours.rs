@@ -1,10 +1,11 @@
 //! The client against the embedded registry.
 
+use std::collections::BTreeMap;
 use std::io::{Read, Write};
 
 use locus_push::build::{Sink, Source};
 use locus_push::event::{BlobOutcome, Event};
-use locus_push::image::{Digest, MediaType, Platform};
+use locus_push::image::{Digest, Image, Layout, MediaType, Platform, write_folder};
 use locus_push::registry::{PullError, PushError, Pushed, Pusher};
 
 use crate::place::{Place, reference, words};
@@ -113,6 +114,96 @@ async fn a_base_layer_is_mounted_where_it_can_be_and_passed_on_where_it_must() {
     let elsewhere = reference(server.address(), "other");
     assert_eq!(Pusher::new(&third.client(), elsewhere).finish(&other, &sources, &[]).await.unwrap().uploaded, 2);
     assert_eq!(third.store.blob_size(&own[0].digest), None);
+}
+
+/// A layout of the image whose manifest somebody else wrote.
+fn layout_of(maker: &Place, image: &Image, manifest: &[u8]) -> Layout {
+    let folder = maker.home.path().join(format!("layout-{}", Digest::of(manifest).short()));
+    let open = |digest: &Digest| {
+        let blob = maker.store.open_blob(digest).map_err(std::io::Error::other)?;
+        Ok(Box::new(blob) as Box<dyn Read>)
+    };
+    write_folder(&folder, image, &[], &open).unwrap();
+    std::fs::write(folder.join("blobs/sha256").join(Digest::of(manifest).hex()), manifest).unwrap();
+    let index = serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": MediaType::OCI_MANIFEST,
+        "digest": Digest::of(manifest), "size": manifest.len()}]});
+    std::fs::write(folder.join("index.json"), index.to_string()).unwrap();
+    Layout::open(&folder).unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_layout_is_pushed_as_it_is_unless_it_hides_its_type() {
+    let (maker, here, there) = (Place::new(), Place::new(), Place::new());
+    let server = there.serve().await;
+    let image = maker.image(&["one"]);
+    let mut document: serde_json::Value = serde_json::from_slice(&image.manifest.to_json()).unwrap();
+    let spaced = serde_json::to_vec_pretty(&document).unwrap();
+    document.as_object_mut().unwrap().remove("mediaType");
+    let untyped = document.to_string().into_bytes();
+    for (manifest, wanted) in [(&spaced, Digest::of(&spaced)), (&untyped, image.digest())] {
+        let layout = layout_of(&maker, &image, manifest);
+        let (found, written) = layout.image_as_written(&Platform::linux_amd64()).unwrap();
+        let pusher = Pusher::new(&here.client(), reference(server.address(), "a")).from_layout(layout, written);
+        let pushed = pusher.finish(&found, &[], &["latest".into()]).await.unwrap();
+        assert_eq!(pushed.reference.digest(), Some(&wanted));
+        let resolved = here.client().resolve(&reference(server.address(), "a")).await.unwrap();
+        assert_eq!(resolved, Some(wanted));
+        assert_eq!(here.store.blob_size(&image.manifest.layers[0].digest), None, "it was sent from where it lies");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_damaged_layout_is_found_out_before_it_is_there() {
+    let (maker, here, there) = (Place::new(), Place::new(), Place::new());
+    let server = there.serve().await;
+    let image = maker.image(&["one"]);
+    let layer = &image.manifest.layers[0];
+    for damage in [vec![0; layer.size as usize], vec![], vec![0; 1 << 20]] {
+        let layout = layout_of(&maker, &image, &image.manifest.to_json());
+        let folder = maker.home.path().join(format!("layout-{}", image.digest().short()));
+        std::fs::write(folder.join("blobs/sha256").join(layer.digest.hex()), &damage).unwrap();
+        let pusher = Pusher::new(&here.client(), reference(server.address(), "a")).from_layout(layout, None);
+        let error = pusher.finish(&image, &[], &[]).await.unwrap_err();
+        let found = matches!(&error, PushError::Damaged { digest } | PushError::WrongSize { digest, .. } if *digest == layer.digest);
+        assert!(found, "{error}");
+        assert_eq!(there.store.blob_size(&layer.digest), None);
+        std::fs::remove_dir_all(folder).unwrap();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn layers_of_every_compression_are_read_and_passed_on_as_they_are() {
+    let (maker, here, there) = (Place::new(), Place::new(), Place::new());
+    let (bases, server) = (maker.serve().await, there.serve().await);
+    let types = [
+        MediaType::OCI_LAYER,
+        MediaType::OCI_LAYER_GZIP,
+        MediaType::OCI_LAYER_ZSTD,
+        MediaType::DOCKER_LAYER,
+        MediaType::DOCKER_LAYER_GZIP,
+        MediaType::DOCKER_LAYER_ZSTD,
+    ];
+    let layers = types.iter().enumerate().map(|(n, media_type)| maker.layer_of(&n.to_string(), media_type, media_type));
+    let (layers, diff_ids): (Vec<_>, Vec<_>) = layers.unzip();
+    let mut base = maker.image(&[]);
+    base.config.rootfs.diff_ids = diff_ids;
+    let base = Image::new(base.config, layers, BTreeMap::new());
+    let from = reference(bases.address(), "base");
+    Pusher::new(&maker.client(), from.clone()).finish(&base, &[], &["latest".into()]).await.unwrap();
+    let context = tempfile::tempdir().unwrap();
+    let copies: String = (0..types.len()).map(|n| format!("COPY --from={from} /{n} /copied/\n")).collect();
+    let pusher = Some(Pusher::new(&here.client(), reference(server.address(), "a")));
+    let text = format!("FROM {from}\n{copies}");
+    let built = here.build(&here.client(), context.path(), &text, &pusher).await.unwrap();
+    assert_eq!(built.image.manifest.layers[..types.len()], base.manifest.layers);
+    let sources: Vec<_> = base.manifest.layers.iter().map(|layer| (from.clone(), layer.clone())).collect();
+    pusher.unwrap().finish(&built.image, &sources, &[]).await.unwrap();
+    for (layer, media_type) in built.image.manifest.layers[types.len()..].iter().zip(types) {
+        let mut tar = Vec::new();
+        let packed = there.store.read_blob(&layer.digest, layer.size).unwrap();
+        flate2::read::GzDecoder::new(&packed[..]).read_to_end(&mut tar).unwrap();
+        assert!(String::from_utf8_lossy(&tar).contains(media_type), "{media_type}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

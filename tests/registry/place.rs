@@ -11,7 +11,7 @@ use locus_push::build::{self, BuildError, Built, Context, Epochs, NoCache, Plan,
 use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
 use locus_push::graph;
-use locus_push::image::{Descriptor, Digest, Image, ImageConfig, MediaType, Platform, Reference};
+use locus_push::image::{Compression, Descriptor, Digest, Image, ImageConfig, MediaType, Platform, Reference};
 use locus_push::registry::{Credential, CredentialSource, Credentials, Endpoints, Options, Registry, Retries, Server};
 use locus_push::sandbox::Stopper;
 use locus_push::secret::Secret;
@@ -64,17 +64,34 @@ impl Place {
 
     /// A layer in the store: a gzipped tar of one file.
     pub fn layer(&self, text: &str) -> (Descriptor, Digest) {
+        self.layer_of("file", text, MediaType::OCI_LAYER_GZIP)
+    }
+
+    /// The same, under another name and compressed as the media type says.
+    pub fn layer_of(&self, name: &str, text: &str, media_type: &str) -> (Descriptor, Digest) {
         let mut tar = tar::Builder::new(Vec::new());
         let mut header = tar::Header::new_ustar();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        tar.append_data(&mut header, "file", text.as_bytes()).unwrap();
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
         let tar = tar.into_inner().unwrap();
-        let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
-        gzip.write_all(&tar).unwrap();
-        let blob = gzip.finish().unwrap();
+        let blob = match MediaType::new(media_type).layer_compression() {
+            Some(Compression::Gzip) => {
+                let mut gzip = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+                gzip.write_all(&tar).unwrap();
+                gzip.finish().unwrap()
+            }
+            // One frame of one raw block (RFC 8878, sections 3.1.1.1 and 3.1.1.2), without a checksum.
+            Some(Compression::Zstd) => {
+                let size = tar.len() as u32;
+                let block = (size << 3 | 1).to_le_bytes();
+                [&[0x28, 0xb5, 0x2f, 0xfd, 0b1010_0000], &size.to_le_bytes()[..], &block[..3], &tar].concat()
+            }
+            Some(Compression::None) => tar.clone(),
+            None => panic!("{media_type} is no layer"),
+        };
         let digest = self.store.keep_blob(&blob).unwrap();
-        (Descriptor::new(MediaType::new(MediaType::OCI_LAYER_GZIP), digest, blob.len() as u64), Digest::of(&tar))
+        (Descriptor::new(MediaType::new(media_type), digest, blob.len() as u64), Digest::of(&tar))
     }
 
     /// An image of such layers.
