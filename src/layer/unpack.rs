@@ -257,8 +257,7 @@ impl Unpacking<'_> {
                 (Some(_), None) if !parent_stands(view, path) => {}
                 (Some(_), None) => {
                     let dir = self.parent_of(path)?;
-                    fs::mknodat(dir, last(path), FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0))
-                        .map_err(io("make the whiteout of", path))?;
+                    whiteout(dir, last(path)).map_err(io("make the whiteout of", path))?;
                 }
             }
         }
@@ -273,7 +272,14 @@ impl Unpacking<'_> {
     fn make_opaque(&mut self, path: &LayerPath, xattr: &str) -> Result<(), UnpackError> {
         self.make_dirs(path)?;
         let dir = self.dirs.open(path)?;
-        fs::fsetxattr(dir, xattr, b"y", XattrFlags::empty()).map_err(io("mark as opaque", path))
+        let marked = match fs::fsetxattr(dir, xattr, b"y", XattrFlags::empty()) {
+            // The disk is an overlay that keeps this attribute for itself.
+            Err(Errno::PERM | Errno::OPNOTSUPP) => {
+                fs::fsetxattr(dir, "user.locus-push.opaque", b"y", XattrFlags::empty())
+            }
+            marked => marked,
+        };
+        marked.map_err(io("mark as opaque", path))
     }
 
     /// Removes what the view no longer shows, or shows as something else, deepest first.
@@ -360,6 +366,19 @@ impl Unpacking<'_> {
             }
         }
         fs::futimens(&fd, &times(node)).map_err(io("set the time of", path))
+    }
+}
+
+/// A device 0:0, or where the disk is an overlay, which lets nobody make one, an empty file with a mark of ours: no
+/// overlay will ever be mounted there, and we read both.
+fn whiteout(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
+    match fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0)) {
+        Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => {
+            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+            let file = fs::openat(dir, name, flags, Mode::empty())?;
+            fs::fsetxattr(&file, "user.locus-push.whiteout", b"y", XattrFlags::empty())
+        }
+        made => made,
     }
 }
 

@@ -131,6 +131,10 @@ impl<B: Below> Upper<'_, B> {
     }
 }
 
+/// Whose extended attributes are marks, and no part of a file: overlayfs's, and ours for a disk that is an overlay
+/// itself and keeps those for its own.
+const MARKS: [&str; 3] = ["user.overlay.", "trusted.overlay.", "user.locus-push."];
+
 /// Extended attributes: those that overlayfs leaves for itself, and those that are part of the file.
 #[derive(Default)]
 pub(super) struct Marks {
@@ -143,7 +147,7 @@ impl Marks {
     pub fn read(file: impl AsFd, path: &LayerPath) -> Result<Self, UpperError> {
         let mut marks = Self::default();
         for name in xattr_names(&file).map_err(failed("list the extended attributes of", path))? {
-            let overlay = name.strip_prefix("user.overlay.").or_else(|| name.strip_prefix("trusted.overlay."));
+            let overlay = MARKS.iter().find_map(|prefix| name.strip_prefix(prefix));
             let value = || xattr(&file, &name).map_err(failed("read an extended attribute of", path));
             let partial = |with| UpperError::Partial { path: path.clone(), with };
             match (overlay, name.as_str()) {
