@@ -69,7 +69,7 @@ fn completions_are_for_each_shell_and_offer_only_what_exists() {
     for shell in ["bash", "zsh", "fish"] {
         let text = stdout(&here.run(&format!("completions {shell}"), &[]));
         assert!(text.contains("build") && text.contains("registry-endpoint"), "{shell}");
-        assert!(!text.contains("cgroup-parent") && !text.contains("preflight"), "{shell}");
+        assert!(!text.contains("cpu-period") && !text.contains("preflight"), "{shell}");
     }
 }
 

@@ -1,8 +1,9 @@
 //! The sandbox, attacked from the inside, on each rung of its ladder.
 //!
-//! Every case runs in a process of its own: as root, as a root that is refused a user namespace, and as the ordinary user `LOCUS_TEST_USER` (default
-//! `locus-test`, made by `useradd -m locus-test`, which gives it sub-ids). Not as root, the rung that the user
-//! has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
+//! Every case runs in a process of its own: as root, as a root that is refused a user namespace, and as the ordinary user
+//! `LOCUS_TEST_USER` (default `locus-test`, made by `useradd -m locus-test`, which gives it sub-ids). What concerns
+//! files runs again as root and as the user on a disk that is itself an overlay, and so holds none. Not as root, the
+//! rung that the user has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
 //! must begin with `enter_if_asked`. It speaks the harness's language, for `cargo test` and `cargo nextest`.
 
 #[path = "sandbox/cases.rs"]
@@ -17,7 +18,7 @@ use std::process::{Command, ExitCode, Stdio};
 
 use locus_push::sandbox;
 
-use crate::cases::CASES;
+use crate::cases::{CASES, COPIED};
 
 /// In the environment of every case, and to be found nowhere inside.
 const CANARY: &str = "canary-7f3a";
@@ -50,8 +51,10 @@ fn main() -> ExitCode {
 
 fn names() -> Vec<String> {
     let rungs: &[&str] = if is_root() { &["root", "bare_root", "sub_ids"] } else { &["sub_ids"] };
+    let copied: &[&str] = if is_root() { &["copied_root", "copied_sub_ids"] } else { &[] };
     let cases = |rung| CASES.iter().map(move |(name, _)| format!("{rung}::{name}"));
-    rungs.iter().copied().flat_map(cases).collect()
+    let few = |rung| COPIED.iter().map(move |(name, _)| format!("{rung}::{name}"));
+    rungs.iter().copied().flat_map(cases).chain(copied.iter().copied().flat_map(few)).collect()
 }
 
 /// The case's process: the name of the case without its rung, and nothing else.
@@ -77,6 +80,9 @@ fn run_apart(name: &str) -> bool {
     }
     let mut command = on_rung(rung, &program);
     command.args(["--case", case]).env("AWS_SECRET_ACCESS_KEY", CANARY).env("RUNG", rung).env_remove("TMPDIR");
+    if rung.starts_with("copied") {
+        command.env("TMPDIR", overlay_below(place.path()));
+    }
     let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
     let mut child = pipes.spawn().expect("setpriv, unshare and timeout are on every machine");
     if rung == "bare_root" {
@@ -103,12 +109,27 @@ fn on_rung(rung: &str, program: &Path) -> Command {
     }
     let mut command = Command::new("timeout");
     command.args(["--kill-after=5", "60"]);
-    if rung == "sub_ids" && is_root() {
+    if rung.starts_with("copied") {
+        // In a mount namespace of its own, which takes the mount along when it ends.
+        let options = "lowerdir=$TMPDIR/../lower,upperdir=$TMPDIR/../upper,workdir=$TMPDIR/../work";
+        let script = format!("mount -t overlay overlay -o \"{options}\" \"$TMPDIR\" && exec \"$@\"");
+        command.args(["unshare", "--mount", "sh", "-c", &script, "sh"]);
+    }
+    if rung.ends_with("sub_ids") && is_root() {
         let user = env::var("LOCUS_TEST_USER").unwrap_or_else(|_| "locus-test".into());
         command.args(["setpriv", "--reuid", &user, "--regid", &user, "--init-groups", "--"]);
     }
     command.arg(program);
     command
+}
+
+/// The folders of an overlay that everybody may write; gives the one to mount it on.
+fn overlay_below(place: &Path) -> std::path::PathBuf {
+    for (name, mode) in [("lower", 0o755), ("upper", 0o1777), ("work", 0o755), ("disk", 0o755)] {
+        std::fs::create_dir(place.join(name)).expect("our own folder");
+        std::fs::set_permissions(place.join(name), PermissionsExt::from_mode(mode)).expect("our own folder");
+    }
+    place.join("disk")
 }
 
 /// Gives a process that makes itself a user namespace the first 65536 ids as they are.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::graph::{Network, Run};
@@ -32,6 +33,8 @@ pub struct RunOptions {
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
     pub limits: Vec<Limit>,
+    /// `--cgroup-parent`.
+    pub cgroup_parent: Option<PathBuf>,
 }
 
 impl Default for RunOptions {
@@ -45,6 +48,7 @@ impl Default for RunOptions {
             host_network: false,
             shm_size: None,
             limits: Vec::new(),
+            cgroup_parent: None,
         }
     }
 }
@@ -67,8 +71,9 @@ impl RunOptions {
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
     /// agents.
     pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, agents: _, hostname, hosts, network, host_network: _, shm_size, limits } = self;
-        key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?}").as_bytes());
+        let Self { secrets: _, agents: _, hostname, hosts, network, host_network: _, shm_size, limits, cgroup_parent } =
+            self;
+        key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
     }
 }
 

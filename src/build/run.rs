@@ -76,6 +76,7 @@ impl<S: Source> Workshop<S> {
         step.network = network;
         step.shm_size = options.shm_size;
         step.limits.clone_from(&options.limits);
+        step.cgroup_parent.clone_from(&options.cgroup_parent);
         let (sandbox, stopper, events) = (self.sandbox()?.clone(), self.stopper.clone(), self.events.clone());
         let ran = blocking(move || {
             let mut moved = Moved::default();
@@ -195,6 +196,7 @@ fn step(run: &Run, person: &Person, layers: Layers) -> Step {
         mounts: Vec::new(),
         shm_size: None,
         limits: Vec::new(),
+        cgroup_parent: None,
     }
 }
 

@@ -98,6 +98,7 @@ fn step(task: LocalTask) -> Step {
         mounts: Vec::new(),
         shm_size: None,
         limits: Vec::new(),
+        cgroup_parent: None,
     }
 }
 

@@ -36,6 +36,8 @@ pub enum RunError {
     MountTarget { path: String, why: String },
     #[error("`{path}`, which is to be mounted: {}", words(*errno))]
     MountSource { path: String, errno: i32 },
+    #[error("the control group `{parent}` cannot hold the command: {why}")]
+    Cgroup { parent: String, why: String },
     #[error("setting the limit {name}: {}", words(*errno))]
     Limit { name: String, errno: i32 },
     #[error("the kernel refuses the overlay: {}{}", words(*errno), hinted(hint))]

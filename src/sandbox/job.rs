@@ -5,6 +5,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
+use super::cgroup::Group;
 use super::error::RunError;
 use super::launch::{Helper, Output, out_of_turn};
 use super::wire::{Order, Reply, Task};
@@ -28,6 +29,8 @@ pub enum JobError {
 pub struct JobHandle {
     pub(super) output: PipeReader,
     pub(super) helper: Helper,
+    /// Goes after the helper, which is in it.
+    pub(super) _group: Option<Group>,
     pub(super) _watched: Option<stop::Watched>,
 }
 
@@ -86,6 +89,6 @@ impl Sandbox {
         let map = self.rung.job_map();
         let order = Order { user_namespace: map.is_some(), task: Task::Job { name: name.to_owned() }, after: None };
         helper.begin(map, &order, payload, None)?;
-        Ok(JobHandle { output: OwnedFd::from(stdout).into(), helper, _watched: watched })
+        Ok(JobHandle { output: OwnedFd::from(stdout).into(), helper, _group: None, _watched: watched })
     }
 }

@@ -13,6 +13,7 @@
 //!
 //! When our end of the socket closes, for whatever reason, the helper kills the tree: nothing outlives us.
 
+mod cgroup;
 mod error;
 mod idmap;
 mod inside;

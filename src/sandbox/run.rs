@@ -11,13 +11,14 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use super::cgroup::Group;
 use super::error::RunError;
 use super::job::JobHandle;
 use super::launch::{Helper, Output, out_of_turn};
 use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
 use super::stop::Watched;
 use super::wire::{self, Command, Order, Reply, Task};
-use super::{Sandbox, Stopper};
+use super::{Sandbox, Stopper, inside};
 
 /// How a step ended after which a job was to come.
 pub enum Ran {
@@ -55,10 +56,22 @@ impl Sandbox {
     ) -> Result<Ran, RunError> {
         let (reader, writer) = io::pipe().map_err(|error| RunError::system("making a pipe", error))?;
         let (exit, running) = self.start(step, stopper, output, Some((job, writer)))?;
-        let Running { helper, watched } = running;
+        let Running { helper, group, watched } = running;
         match exit.success() {
-            true => Ok(Ran::Succeeded(JobHandle { output: reader, helper, _watched: Some(watched) })),
+            true => Ok(Ran::Succeeded(JobHandle { output: reader, helper, _group: group, _watched: Some(watched) })),
             false => Ok(Ran::Failed(exit)),
+        }
+    }
+
+    /// The control group that the step asks for; else one that bounds its processes, where nothing else does and one
+    /// may be made.
+    fn group(&self, step: &Step) -> Result<Option<Group>, RunError> {
+        // The helper and its watcher are in it too.
+        let processes = inside::processes_allowed(&step.limits) + 2;
+        match &step.cgroup_parent {
+            Some(parent) => Group::make(Some(parent), processes).map(Some).map_err(|error| no_group(step, &error)),
+            None if self.rung.is_root() && !inside::can_bound_processes() => Ok(Group::make(None, processes).ok()),
+            None => Ok(None),
         }
     }
 
@@ -70,17 +83,23 @@ impl Sandbox {
         after: Option<(Job<'_>, PipeWriter)>,
     ) -> Result<(Exit, Running), RunError> {
         let (more, environment) = contents(step)?;
-        let task = Task::Run(Box::new(command(step, environment)?));
         let map = self.rung.command_map();
+        let (user_namespace, copied) = (map.is_some(), self.rung.copies());
+        let task = Task::Run(Box::new(command(step, user_namespace, copied, environment)?));
         let name = after.as_ref().map(|(job, _)| job.name.to_owned());
-        let order = Order { user_namespace: map.is_some(), task, after: name };
+        let order = Order { user_namespace, task, after: name };
 
+        // Before the helper, so that it goes after it: a group that holds somebody cannot be removed.
+        let group = self.group(step)?;
         let failed = |error| RunError::system("starting the sandbox's helper", error);
         let mut helper = self.launcher.start(Output::Both).map_err(failed)?;
         let watched = stopper.watch(helper.socket.try_clone().map_err(failed)?);
         let pipes = (helper.child.stdout.take(), helper.child.stderr.take());
         let (Some(stdout), Some(stderr)) = pipes else { return Err(out_of_turn()) };
 
+        if let Some(group) = &group {
+            group.take(helper.child.id()).map_err(|error| no_group(step, &error))?;
+        }
         let after = after.map(|(job, writer)| (job.payload, writer));
         let ended = helper.begin(map, &order, &more, after).and_then(|()| {
             drop(more);
@@ -89,7 +108,7 @@ impl Sandbox {
             helper.reply()
         });
         match ended {
-            Ok(Reply::Exit(exit)) => Ok((exit, Running { helper, watched })),
+            Ok(Reply::Exit(exit)) => Ok((exit, Running { helper, group, watched })),
             _ if stopper.stopped() => Err(RunError::Stopped),
             Ok(Reply::Failed(error)) | Err(error) => Err(error),
             Ok(Reply::MapMe | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
@@ -100,7 +119,13 @@ impl Sandbox {
 /// A helper whose command has ended.
 struct Running {
     helper: Helper,
+    group: Option<Group>,
     watched: Watched,
+}
+
+fn no_group(step: &Step, error: &io::Error) -> RunError {
+    let parent = step.cgroup_parent.as_deref().unwrap_or(Path::new("/"));
+    RunError::Cgroup { parent: parent.display().to_string(), why: error.to_string() }
 }
 
 /// Reads both pipes until both have ended. They do: whoever holds them dies with the command.
@@ -143,9 +168,9 @@ fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) 
 }
 
 /// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
-fn command(step: &Step, environment: usize) -> Result<Command, RunError> {
+fn command(step: &Step, user_namespace: bool, copied: bool, environment: usize) -> Result<Command, RunError> {
     let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
-    let Step { mounts, shm_size, limits, .. } = step;
+    let Step { mounts, shm_size, limits, cgroup_parent: _, .. } = step;
     if argv.is_empty() {
         return Err(RunError::NoCommand);
     }
@@ -155,7 +180,7 @@ fn command(step: &Step, environment: usize) -> Result<Command, RunError> {
     }
     let argv = argv.iter().map(|word| without_nul("an argument", word)).collect::<Result<_, _>>()?;
     Ok(Command {
-        root: overlay(layers)?,
+        root: overlay(layers, copied)?,
         argv,
         cwd: without_nul("the working directory", cwd.as_os_str())?,
         user: user.clone(),
@@ -163,14 +188,15 @@ fn command(step: &Step, environment: usize) -> Result<Command, RunError> {
         resolv_conf: resolv_conf.clone(),
         hosts: hosts.clone(),
         network: *network,
-        mounts: mounts.iter().map(mount).collect::<Result<_, _>>()?,
+        mounts: mounts.iter().map(|each| mount(each, copied)).collect::<Result<_, _>>()?,
         shm_size: *shm_size,
         limits: limits.clone(),
+        user_namespace,
         environment,
     })
 }
 
-fn overlay(layers: &Layers) -> Result<wire::Overlay, RunError> {
+fn overlay(layers: &Layers, copied: bool) -> Result<wire::Overlay, RunError> {
     let Layers { lower_parent, lower, upper, work, merged } = layers;
     if let Some(name) = lower.iter().find(|name| !names_a_layer(name)) {
         return Err(RunError::LayerName { name: name.clone() });
@@ -181,14 +207,15 @@ fn overlay(layers: &Layers) -> Result<wire::Overlay, RunError> {
         upper: without_nul("a layer's folder", upper.as_os_str())?,
         work: without_nul("a layer's folder", work.as_os_str())?,
         merged: without_nul("a layer's folder", merged.as_os_str())?,
+        copied,
     })
 }
 
-fn mount(mount: &Mount) -> Result<wire::Mount, RunError> {
+fn mount(mount: &Mount, copied: bool) -> Result<wire::Mount, RunError> {
     let bytes = |path: &Path| without_nul("a mount's path", path.as_os_str());
     let what = match &mount.what {
         Mounted::Layers { layers, source, writable } => {
-            wire::Mounted::Layers { overlay: overlay(layers)?, source: bytes(source)?, writable: *writable }
+            wire::Mounted::Layers { overlay: overlay(layers, copied)?, source: bytes(source)?, writable: *writable }
         }
         Mounted::Folder { path, source, writable } => {
             wire::Mounted::Folder { path: bytes(path)?, source: bytes(source)?, writable: *writable }

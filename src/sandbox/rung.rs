@@ -17,6 +17,17 @@ use super::wire::{Order, Reply, Task};
 #[derive(Clone, Debug)]
 pub struct Rung {
     kind: Kind,
+    stack: Stack,
+}
+
+/// How layers become a root.
+#[derive(Clone, Debug)]
+enum Stack {
+    Overlay,
+    /// They are copied, since there is no overlay to be had.
+    Copy {
+        why: String,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -40,6 +51,14 @@ impl Rung {
 
     /// One line for the user.
     pub fn why(&self) -> String {
+        let who = self.who();
+        match &self.stack {
+            Stack::Overlay => who,
+            Stack::Copy { why } => format!("{who}; each RUN stands on a copy of its layers, since {why}"),
+        }
+    }
+
+    fn who(&self) -> String {
         match &self.kind {
             Kind::Root(_) => {
                 "we are root with CAP_SYS_ADMIN; RUN has no power over the host in its own user namespace".into()
@@ -51,6 +70,16 @@ impl Rung {
                 format!("{user} has {} ids by newuidmap and newgidmap; the overlay is the user's own", map.size())
             }
         }
+    }
+
+    /// Whether a step's root is the machine's own, whom no limit of its own holds (setrlimit(2), RLIMIT_NPROC).
+    pub(super) fn is_root(&self) -> bool {
+        matches!(self.kind, Kind::Root(_) | Kind::BareRoot { .. })
+    }
+
+    /// Whether layers are copied instead of being laid over one another.
+    pub(super) fn copies(&self) -> bool {
+        matches!(self.stack, Stack::Copy { .. })
     }
 
     /// The ids of the namespace that a command lives in.
@@ -82,11 +111,11 @@ pub fn probe(launcher: &Launcher, dir: &Path) -> Result<Rung, NoRung> {
     }
     let map = Map::identity()?;
     match attempt(launcher, dir, Some(&map)) {
-        Ok(()) => Ok(Rung { kind: Kind::Root(map) }),
-        Err(refusal) => match attempt(launcher, dir, None) {
-            Ok(()) => Ok(Rung { kind: Kind::BareRoot { refusal: refusal.to_string() } }),
-            Err(refusal) => Err(refusal),
-        },
+        Ok(stack) => Ok(Rung { kind: Kind::Root(map), stack }),
+        Err(refusal) => {
+            let stack = attempt(launcher, dir, None)?;
+            Ok(Rung { kind: Kind::BareRoot { refusal: refusal.to_string() }, stack })
+        }
     }
 }
 
@@ -103,7 +132,7 @@ fn probe_sub_ids(launcher: &Launcher, dir: &Path, uid: u32, gid: u32) -> Result<
     }
     let user = user_name(uid);
     let map = Map::sub_ids(&user, uid, gid)?;
-    attempt(launcher, dir, Some(&map)).map_err(|error| match error {
+    let stack = attempt(launcher, dir, Some(&map)).map_err(|error| match error {
         // Ubuntu since 23.10 grants the namespace and then refuses every power in it.
         NoRung::Refused(RunError::System { errno: libc::EACCES | libc::EPERM, .. })
             if sysctl(APPARMOR).as_deref() == Some("1") =>
@@ -112,7 +141,7 @@ fn probe_sub_ids(launcher: &Launcher, dir: &Path, uid: u32, gid: u32) -> Result<
         }
         other => other,
     })?;
-    Ok(Rung { kind: Kind::SubIds { user, map } })
+    Ok(Rung { kind: Kind::SubIds { user, map }, stack })
 }
 
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
@@ -120,11 +149,23 @@ const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
 /// What a distribution or an administrator switches off, and the value that does it.
 const SWITCHES: [(&str, &str); 2] = [("user.max_user_namespaces", "0"), ("kernel.unprivileged_userns_clone", "0")];
 
-fn attempt(launcher: &Launcher, dir: &Path, map: Option<&Map>) -> Result<(), NoRung> {
+/// An overlay, else a copy.
+fn attempt(launcher: &Launcher, dir: &Path, map: Option<&Map>) -> Result<Stack, NoRung> {
+    match attempt_stack(launcher, dir, map, false) {
+        Ok(()) => Ok(Stack::Overlay),
+        Err(no_overlay @ NoRung::Overlay { .. }) => {
+            attempt_stack(launcher, dir, map, true)?;
+            Ok(Stack::Copy { why: no_overlay.to_string() })
+        }
+        Err(other) => Err(other),
+    }
+}
+
+fn attempt_stack(launcher: &Launcher, dir: &Path, map: Option<&Map>, copied: bool) -> Result<(), NoRung> {
     let trial = tempfile::Builder::new().prefix(".probe-").tempdir_in(dir)?;
     let mut helper = launcher.start(Output::Stdout)?;
     let place = trial.path().canonicalize()?.into_os_string().into_vec();
-    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place }, after: None };
+    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place, copied }, after: None };
     let reply = helper.begin(map, &order, b"", None).and_then(|()| helper.reply());
     match reply.map_err(NoRung::Refused)? {
         Reply::Failed(RunError::Overlay { errno, .. }) => {

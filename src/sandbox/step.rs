@@ -30,6 +30,8 @@ pub struct Step {
     pub shm_size: Option<u64>,
     /// In place of the sandbox's own limits. No limit can be raised above what we have ourselves.
     pub limits: Vec<Limit>,
+    /// The control group below which the command gets one of its own: a path from the top of the hierarchy.
+    pub cgroup_parent: Option<PathBuf>,
 }
 
 /// Something that the command finds at `target`, and that is no part of what it changes. Where the root has nothing

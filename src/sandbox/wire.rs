@@ -35,7 +35,7 @@ pub(super) struct Order {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Task {
     /// Try what a step needs, in this empty folder.
-    Probe { dir: Vec<u8> },
+    Probe { dir: Vec<u8>, copied: bool },
     /// Run a command. A second frame holds its environment (`NAME=value`, each ended by a NUL) and then the contents
     /// of the files that it has mounted: all that may be secret.
     Run(Box<Command>),
@@ -57,6 +57,8 @@ pub(super) struct Command {
     pub mounts: Vec<Mount>,
     pub shm_size: Option<u64>,
     pub limits: Vec<Limit>,
+    /// Whether it lives in a user namespace of its own.
+    pub user_namespace: bool,
     /// How much of the second frame is the environment.
     pub environment: usize,
 }
@@ -69,6 +71,8 @@ pub(super) struct Overlay {
     pub upper: Vec<u8>,
     pub work: Vec<u8>,
     pub merged: Vec<u8>,
+    /// The layers are copied to `merged`, and what changes there is moved to `upper`.
+    pub copied: bool,
 }
 
 #[derive(Serialize, Deserialize)]

@@ -151,6 +151,31 @@ fn run_twice_from_nothing_gives_the_same_layers_as_root_and_as_an_ordinary_user(
     assert_eq!(meta("/tmp/of_user/who"), "0644 33:33");
 }
 
+#[test]
+fn run_on_a_disk_that_holds_no_overlay_gives_the_same_layers() {
+    let (plain, copied) = (Place::new(), Place::on_overlay());
+    assert_eq!(ran(&copied).layers, ran(&plain).layers);
+    copied.write("Dockerfile", "FROM scratch\nCOPY --from=busybox / /\nRUN true\n");
+    let told = copied.run("build .");
+    told.ok();
+    told.said("each RUN stands on a copy of its layers, since");
+    // What a step left is what the next one stands on, whiteouts included.
+    let steps = "FROM busybox\nRUN mkdir -p /a/b && echo 1 > /a/b/c && echo 1 > /kept\n\
+                 RUN rm -r /a/b && mkdir /a/b && rm /kept && ln /etc/passwd /again && head -c 1 /dev/zero | dd of=/sparse bs=1 seek=5000000\n\
+                 RUN ls -A /a/b > /seen; ! [ -e /kept ] && rm -r /a && mkdir /a && mv /again /sparse /a\n";
+    let built = |place: &Place| {
+        place.write("Dockerfile", steps);
+        let (layout, output) = place.layout();
+        // The layout of the first image is there.
+        fs::remove_dir_all(&layout).expect("it is ours");
+        place.run_args(&["build", "-o", &output, "."]).ok();
+        Image::of_folder(&layout)
+    };
+    let (copied, plain) = (built(&copied), built(&plain));
+    assert_eq!(copied.layers, plain.layers);
+    assert_eq!(copied.digest, plain.digest);
+}
+
 /// `setcap cap_net_bind_service+ep`, and an attribute of a user's own.
 const ATTRIBUTES: &str = r#"FROM python:3
 RUN touch /bound /noted && python3 -B -c "import os, struct; \

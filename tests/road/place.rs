@@ -13,6 +13,8 @@ pub struct Place {
     folder: tempfile::TempDir,
     pub vars: BTreeMap<String, String>,
     user: Option<User>,
+    /// The folder on which an overlay is mounted for the program, and which holds its parts.
+    overlay: Option<PathBuf>,
 }
 
 /// What a run of the program came to.
@@ -54,6 +56,18 @@ impl Place {
         this
     }
 
+    /// A place of root's whose store is on an overlay, as in most containers.
+    pub fn on_overlay() -> Self {
+        let mut this = Self::new();
+        let overlay = this.beside("overlay");
+        for name in ["lower", "upper", "work", "disk"] {
+            fs::create_dir_all(overlay.join(name)).expect("it is ours");
+        }
+        this.var("LOCUS_PUSH_HOME", overlay.join("disk/store").display());
+        this.overlay = Some(overlay);
+        this
+    }
+
     /// Not below /tmp, which is of memory on some machines; images are large.
     fn below(below: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("road-").tempdir_in(below).expect("a folder");
@@ -70,7 +84,7 @@ impl Place {
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ];
         let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { folder, vars, user: None }
+        Self { folder, vars, user: None, overlay: None }
     }
 
     /// A path in the folder in which the program is run.
@@ -155,7 +169,16 @@ impl Place {
 
     fn command(&self, folder: &str, args: &[&str]) -> Command {
         let mut command = match &self.user {
-            None => Command::new(env!("CARGO_BIN_EXE_locus-push")),
+            None => match &self.overlay {
+                None => Command::new(env!("CARGO_BIN_EXE_locus-push")),
+                Some(overlay) => {
+                    let mount = "cd \"$0\" && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work disk \
+                                 && cd \"$OLDPWD\" && exec \"$@\"";
+                    let mut command = Command::new("unshare");
+                    command.args(["--mount", "sh", "-c", mount]).arg(overlay).arg(env!("CARGO_BIN_EXE_locus-push"));
+                    command
+                }
+            },
             Some(User { name, program }) => {
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid", name, "--regid", name, "--init-groups", "--"]).arg(program);

@@ -3,12 +3,15 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpListener;
-use std::os::unix::fs::symlink;
+use std::os::unix::fs::{MetadataExt, symlink};
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use locus_push::sandbox::{Exit, Ids, JobError, Layers, Limit, Mount, Mounted, Network, Resource, RunError, Stopper};
+use locus_push::sandbox::{
+    Exit, Ids, Job, JobError, Layers, Limit, Mount, Mounted, Network, Ran as Afterwards, Resource, RunError, Stopper,
+};
 use locus_push::secret::Secret;
 
 use crate::CANARY;
@@ -70,10 +73,39 @@ pub const CASES: &[Case] = cases![
     other_ways_into_the_kernel_are_refused_too,
     a_hostile_shell_or_preload_stays_inside,
     a_working_directory_behind_a_descriptor_is_refused,
+    names_of_one_file_are_told_apart,
+    layers_over_one_another_show_what_an_overlay_shows,
+    what_a_job_reads_after_a_command_is_what_it_left,
+    a_bomb_of_processes_ends_with_an_error,
+    no_newer_or_older_door_into_the_kernel_is_open,
+    programs_see_buildkits_flags_on_memory,
+];
+
+/// Those that concern files: tried on copies of the layers too.
+pub const COPIED: &[Case] = cases![
+    a_daemon_left_behind_is_dead_afterwards,
+    removed_files_and_replaced_folders_are_in_the_upper_directory,
+    names_of_one_file_are_told_apart,
+    mount_stubs_vanish,
+    a_stub_behind_a_link_is_made_inside_the_root_and_vanishes,
+    what_the_command_did_beside_a_stub_stays,
+    device_nodes_are_useless,
+    setuid_programs_work,
+    owners_are_seen_right_by_a_job,
+    files_of_other_ids_are_removed,
+    a_hundred_and_twenty_layers_mount,
+    layers_over_one_another_show_what_an_overlay_shows,
+    the_same_step_leaves_nothing_mounted,
+    what_is_mounted_is_not_in_the_upper_directory,
+    writes_to_mounted_layers_are_thrown_away,
+    a_later_mount_lies_inside_an_earlier_one,
+    no_link_leads_a_mount_out_of_its_root,
+    a_stub_that_the_command_replaced_is_its_own,
+    what_a_job_reads_after_a_command_is_what_it_left,
 ];
 
 /// Not cases: programs that cases start.
-pub const HELPERS: &[Case] = cases![sleep_until_killed];
+pub const HELPERS: &[Case] = cases![sleep_until_killed, knock];
 
 fn the_environment_is_exactly_the_steps() {
     let world = World::new();
@@ -488,7 +520,8 @@ fn the_same_step_leaves_nothing_mounted() {
     world.sh("true").said();
     let mounts = fs::read_to_string("/proc/self/mounts").expect("we may look");
     assert!(!mounts.contains(world.path("merged").to_str().expect("text")), "{mounts}");
-    assert!(fs::read_dir(world.path("merged")).expect("it is ours").next().is_none());
+    // A copy of the layers goes with its folder.
+    assert!(fs::read_dir(world.path("merged")).map_or(true, |mut folder| folder.next().is_none()));
     let children = Command::new("pgrep").args(["-P", &std::process::id().to_string()]).stdout(Stdio::piped()).output();
     let children = String::from_utf8_lossy(&children.expect("pgrep runs").stdout).lines().count();
     // pgrep itself is a child while it looks, and leaves itself out.
@@ -697,4 +730,170 @@ fn a_working_directory_behind_a_descriptor_is_refused() {
         step.cwd = format!("/proc/self/fd/{number}").into();
         assert!(world.run(&step).result.is_err(), "descriptor {number}");
     }
+}
+
+fn names_of_one_file_are_told_apart() {
+    let world = World::new();
+    world.base_file("many/one", b"content", 0o644);
+    for name in ["two", "three", "four"] {
+        fs::hard_link(world.path("base/many/one"), world.path("base/many").join(name)).expect("a name");
+    }
+    world.sh("rm /many/two; ln /etc/passwd /etc/passwd.bak").said();
+    let changes = world.changes();
+    let of = |folder: &str| changes.iter().filter(|line| line.starts_with(folder)).cloned().collect::<Vec<_>>();
+    let (uid, gid) = ("0", "0");
+    assert_eq!(of("many/"), [format!("many/two whiteout {} {uid}:{gid}", mode_of_whiteout(&changes))]);
+    assert_eq!(of("etc/passwd"), ["etc/passwd file 644 0:0", "etc/passwd.bak file 644 0:0"]);
+    let inode = |name: &str| fs::metadata(world.upper().join(name)).expect("it is there").ino();
+    assert_eq!(inode("etc/passwd"), inode("etc/passwd.bak"));
+}
+
+/// Overlayfs makes a whiteout of mode 0, and so do we.
+fn mode_of_whiteout(changes: &[String]) -> &str {
+    let line = changes.iter().find(|line| line.contains(" whiteout ")).expect("a whiteout");
+    line.split(' ').nth(2).expect("a mode")
+}
+
+fn layers_over_one_another_show_what_an_overlay_shows() {
+    let mut world = World::new();
+    // What one step leaves is what the next stands on.
+    let scripts = [
+        "mkdir -p /d/e /old; echo 1 > /d/f; echo 1 > /d/e/g; echo 1 > /old/x; ln -s f /d/l; echo 1 > /file; mkdir /folder",
+        "rm /d/f; rm -r /old; mkdir /old; echo 2 > /old/y; rm /file; mkdir /file; rmdir /folder; echo 2 > /folder",
+        "rm -r /d/e; echo 3 > /d/f; chmod 700 /old; mkdir /folder2; mv /d /moved",
+    ];
+    for script in scripts {
+        world.sh(script).said();
+        let upper = world.upper();
+        world.lower.insert(0, upper.file_name().expect("a name").to_str().expect("text").to_owned());
+    }
+    let list = "cd /; find moved old file folder folder2 d 2>/dev/null | sort | tr '\\n' ' '; cat moved/l old/y folder; stat -c %a old";
+    assert_eq!(world.sh(list).said(), "file folder folder2 moved moved/f moved/l old old/y 3\n2\n2\n700\n");
+}
+
+fn what_a_job_reads_after_a_command_is_what_it_left() {
+    let world = World::new();
+    let upper = world.upper_of_next();
+    let job = Job { name: "list", payload: upper.to_str().expect("text").as_bytes() };
+    let mut words = Vec::new();
+    let mut run = |script: &str| {
+        let step = world.step(&["/bin/sh", "-c", script]);
+        world.prepare(&step);
+        world.sandbox.run_then(&step, job, &Stopper::new(), &mut |_, bytes| words.extend_from_slice(bytes))
+    };
+    match run("echo said; (while :; do echo x >> /grows; done) & while ! [ -s /grows ]; do :; done; chown 7:8 /tmp") {
+        Ok(Afterwards::Succeeded(mut job)) => {
+            let mut text = String::new();
+            job.read_to_string(&mut text).expect("its output");
+            job.wait().expect("it goes well");
+            assert!(text.contains("grows file 644 0:0\n") && text.contains("tmp folder 1777 7:8\n"), "{text}");
+        }
+        Ok(Afterwards::Failed(exit)) => panic!("{exit:?}"),
+        Err(error) => panic!("{error}"),
+    }
+    assert_eq!(words, b"said\n");
+    let step = world.step(&["/bin/sh", "-c", "exit 7"]);
+    world.prepare(&step);
+    let ran = world.sandbox.run_then(&step, job, &Stopper::new(), &mut |_, _| ());
+    assert!(matches!(ran, Ok(Afterwards::Failed(Exit::Code(7)))));
+}
+
+fn a_bomb_of_processes_ends_with_an_error() {
+    let world = World::new();
+    // C7. Not `:(){ :|:& };:`, whose first shell ends at once and takes all with it.
+    let ran = world.sh("n=0; while n=$((n + 1)); [ $n -lt 20000 ]; do sleep 60 & done; echo all; wait");
+    assert!(!matches!(ran.result, Ok(Exit::Code(0))) && !ran.stdout.contains("all"), "{:?}", ran.result);
+    assert!(ran.stderr.contains("can't fork"), "{}", ran.stderr);
+    assert_eq!(world.sh("echo alive").said(), "alive\n");
+}
+
+/// The test's own program, run as the command in a root that has the libraries of this machine.
+fn no_newer_or_older_door_into_the_kernel_is_open() {
+    let world = World::new();
+    for (name, target) in [("lib", "usr/lib"), ("lib64", "usr/lib64")] {
+        symlink(target, world.path("base").join(name)).expect("a link");
+    }
+    let ourselves = std::env::current_exe().expect("our own path");
+    let host = |path: &Path, source: &str, target: &str| Mount {
+        target: target.into(),
+        what: Mounted::Folder { path: path.to_owned(), source: source.into(), writable: false },
+    };
+    let usr = Path::new("/usr");
+    let name = ourselves.file_name().expect("a name").to_str().expect("text");
+    let mut step = world.step(&["/knock", "--case", "knock"]);
+    step.mounts = vec![
+        host(usr, "lib", "/usr/lib"),
+        host(usr, "lib64", "/usr/lib64"),
+        host(ourselves.parent().expect("a folder"), name, "/knock"),
+    ];
+    let ran = world.run(&step);
+    assert_eq!(ran.result, Ok(Exit::Code(0)), "{}{}", ran.stdout, ran.stderr);
+    assert_eq!(ran.stdout, "all doors tried\n");
+}
+
+/// C12: newer calls, calls by the numbers of x32, and calls by the old gate with 32-bit numbers.
+fn knock() {
+    use nix::errno::Errno;
+    use nix::libc;
+    let call = |number: i64, first: i64| {
+        // SAFETY: the arguments are numbers and null pointers, which the kernel refuses or reads nothing of.
+        let status = unsafe { libc::syscall(number, first, 0_i64, 0_i64, 0_i64, 0_i64, 0_i64) };
+        if status == -1 { Err(Errno::last()) } else { Ok(status) }
+    };
+    assert_eq!(call(libc::SYS_clone3, 0), Err(Errno::ENOSYS), "so that libc falls back to clone");
+    assert_eq!(call(libc::SYS_io_uring_setup, 1), Err(Errno::EPERM));
+    assert_eq!(call(libc::SYS_unshare, i64::from(libc::CLONE_NEWUSER)), Err(Errno::EPERM));
+    assert_eq!(call(libc::SYS_keyctl, 0), Err(Errno::EPERM));
+    assert_eq!(call(libc::SYS_bpf, 0), Err(Errno::EPERM));
+    #[cfg(target_arch = "x86_64")]
+    {
+        const X32: i64 = 0x4000_0000;
+        assert_eq!(call(X32 | libc::SYS_unshare, i64::from(libc::CLONE_NEWUSER)), Err(Errno::ENOSYS));
+        // linux/arch/x86/entry/syscalls/syscall_32.tbl: unshare, keyctl, bpf, io_uring_setup, mount, clone3
+        for (number, first, refusal) in [
+            (310, libc::CLONE_NEWUSER, libc::EPERM),
+            (288, 0, libc::EPERM),
+            (357, 0, libc::EPERM),
+            (425, 1, libc::EPERM),
+            (21, 0, libc::EPERM),
+            (435, 0, libc::ENOSYS),
+        ] {
+            assert_eq!(old_gate(number, first), -refusal, "call {number} of 32-bit x86");
+        }
+    }
+    // openat2 is open to all; it shows the root that everybody sees.
+    let flags = rustix::fs::OFlags::PATH;
+    let resolve = rustix::fs::ResolveFlags::empty();
+    let up = rustix::fs::openat2(rustix::fs::CWD, "/../../../..", flags, rustix::fs::Mode::empty(), resolve);
+    let (up, root) = (up.expect("it is allowed"), fs::metadata("/").expect("it is there"));
+    assert_eq!(rustix::fs::fstat(up).expect("it is open").st_ino, root.ino());
+    println!("all doors tried");
+}
+
+#[cfg(target_arch = "x86_64")]
+fn old_gate(number: i32, first: i32) -> i32 {
+    let answer: i32;
+    // SAFETY: the arguments are numbers and null pointers; rbx, which the compiler keeps, is put back.
+    unsafe {
+        std::arch::asm!(
+            "push rbx", "mov ebx, {first:e}", "int 0x80", "pop rbx",
+            first = in(reg) first,
+            inout("eax") number => answer, in("ecx") 0, in("edx") 0, in("esi") 0, in("edi") 0,
+            out("r8") _, out("r9") _, out("r10") _, out("r11") _,
+        );
+    }
+    answer
+}
+
+fn programs_see_buildkits_flags_on_memory() {
+    let world = World::new();
+    let tmpfs = Mount { target: "/dev/shm".into(), what: Mounted::Tmpfs { size: Some(128 << 20) } };
+    let flags = if std::env::var("RUNG").as_deref() == Ok("bare_root") { "nosuid,nodev" } else { "nosuid" };
+    let mut step = world.step(&["/bin/sh", "-c", "mount | grep /dev/shm"]);
+    step.shm_size = Some(128 << 20);
+    let wanted = format!("tmpfs on /dev/shm type tmpfs (rw,{flags},relatime,size=131072k");
+    let shown = world.run(&step).said();
+    assert!(shown.starts_with(&wanted) && shown.lines().count() == 1, "{shown}");
+    let shown = with(&world, vec![tmpfs], "mount | grep /dev/shm").said();
+    assert!(shown.contains("size=131072k") && shown.lines().count() == 1, "one and not two: {shown}");
 }

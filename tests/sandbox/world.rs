@@ -44,11 +44,13 @@ impl World {
         let launcher = Launcher::this_program().expect("a copy of ourselves");
         let rung = probe(&launcher, place.path()).unwrap_or_else(|error| panic!("{error}; {}", error.hint()));
         let wanted = match std::env::var("RUNG").as_deref() {
-            Ok("root") => "root",
+            Ok("root" | "copied_root") => "root",
             Ok("bare_root") => "root without a user namespace",
             _ => "sub-ids",
         };
         assert_eq!(rung.name(), wanted, "{}", rung.why());
+        let copied = std::env::var("RUNG").is_ok_and(|rung| rung.starts_with("copied"));
+        assert_eq!(rung.why().contains("a copy of its layers, since"), copied, "{}", rung.why());
         assert_eq!(fs::read_dir(place.path()).expect("it is ours").count(), 0, "the probe leaves nothing behind");
         let world =
             Self { sandbox: Sandbox::new(launcher, rung), place, lower: vec!["base".into()], runs: Cell::new(0) };
@@ -64,6 +66,10 @@ impl World {
     /// The upper directory of the last run.
     pub fn upper(&self) -> PathBuf {
         self.path(&format!("upper-{}", self.runs.get()))
+    }
+
+    pub fn upper_of_next(&self) -> PathBuf {
+        self.path(&format!("upper-{}", self.runs.get() + 1))
     }
 
     pub fn work(&self) -> PathBuf {
@@ -106,6 +112,7 @@ impl World {
             mounts: Vec::new(),
             shm_size: None,
             limits: Vec::new(),
+            cgroup_parent: None,
         }
     }
 
@@ -113,12 +120,19 @@ impl World {
         self.run_until(step, &Stopper::new())
     }
 
-    pub fn run_until(&self, step: &Step, stopper: &Stopper) -> Ran {
-        let (upper, work) = (step.layers.upper.clone(), step.layers.work.clone());
-        for folder in [&upper, &work] {
+    /// Makes the folders of a step.
+    pub fn prepare(&self, step: &Step) {
+        let Layers { upper, work, merged, .. } = &step.layers;
+        for folder in [upper, work] {
             self.sandbox.remove(folder).expect("it is ours");
             self.make_folder(folder.to_str().expect("text"));
         }
+        // A copy of the layers went with its folder.
+        self.make_folder(merged.to_str().expect("text"));
+    }
+
+    pub fn run_until(&self, step: &Step, stopper: &Stopper) -> Ran {
+        self.prepare(step);
         let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
         let result = self.sandbox.run(step, stopper, &mut |stream, bytes| match stream {
             Stream::Stdout => stdout.extend_from_slice(bytes),
@@ -180,7 +194,8 @@ fn list_folder(top: &Path, folder: &Path, out: &mut dyn Write) -> std::io::Resul
         let stat = fs::symlink_metadata(&path)?;
         let kind = match stat.file_type() {
             kind if kind.is_char_device() && stat.rdev() == 0 => "whiteout",
-            kind if kind.is_dir() && opaque(&path) => "opaque",
+            kind if kind.is_file() && marked(&path, "user.locus-push.whiteout") => "whiteout",
+            kind if kind.is_dir() && marked(&path, "user.overlay.opaque") => "opaque",
             kind if kind.is_dir() => "folder",
             kind if kind.is_file() => "file",
             _ => "other",
@@ -194,9 +209,9 @@ fn list_folder(top: &Path, folder: &Path, out: &mut dyn Write) -> std::io::Resul
     Ok(())
 }
 
-fn opaque(path: &Path) -> bool {
+fn marked(path: &Path, attribute: &str) -> bool {
     let mut value = [0_u8; 8];
-    rustix::fs::lgetxattr(path, "user.overlay.opaque", &mut value).is_ok_and(|length| value[..length] == *b"y")
+    rustix::fs::lgetxattr(path, attribute, &mut value).is_ok_and(|length| value[..length] == *b"y")
 }
 
 fn fail(payload: &[u8], _: &mut dyn Write) -> Result<(), String> {

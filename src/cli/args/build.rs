@@ -73,6 +73,9 @@ pub struct BuildArgs {
     /// Set a limit, e.g. nofile=1024:4096; -1 is none
     #[arg(long, value_name = "NAME=SOFT[:HARD]", help_heading = "RUN")]
     pub ulimit: Vec<String>,
+    /// Put each RUN into a control group below this one
+    #[arg(long, value_name = "PATH", help_heading = "RUN")]
+    pub cgroup_parent: Option<PathBuf>,
     /// Build nothing; tell what BuildKit's checks say of the Dockerfile. Exit code 1 if there is something
     #[arg(long, conflicts_with = "call")]
     pub check: bool,

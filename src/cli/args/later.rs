@@ -16,7 +16,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("builder", None, true),
     ("cache-from", None, true),
     ("cache-to", None, true),
-    ("cgroup-parent", None, true),
     ("compress", None, false),
     ("compression", None, true),
     ("compression-level", None, true),

@@ -264,7 +264,7 @@ mod tests {
     fn help_shows_no_flag_that_is_only_refused() {
         let mut command = later::with_flags(Cli::command());
         let build = command.find_subcommand_mut("build").expect("build is there").render_long_help().to_string();
-        assert!(build.contains("--build-arg") && !build.contains("--cgroup-parent") && !build.contains("--squash"));
+        assert!(build.contains("--build-arg") && !build.contains("--cpu-period") && !build.contains("--squash"));
         let road = command.render_long_help().to_string();
         assert!(road.contains("--registry-endpoint") && !road.contains("--compression") && !road.contains("plan"));
     }

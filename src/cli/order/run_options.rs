@@ -30,6 +30,7 @@ pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptio
         host_network: allowed || network == Network::Host,
         shm_size: args.shm_size.as_deref().map(shm_size).transpose()?,
         limits: limits(&args.ulimit)?,
+        cgroup_parent: args.cgroup_parent.clone(),
         ..RunOptions::default()
     })
 }

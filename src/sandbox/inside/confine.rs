@@ -12,7 +12,7 @@ use rustix::thread::{
 use super::super::error::RunError;
 use super::super::step::{self, Ids, Limit};
 use super::super::wire::Command;
-use super::seccomp;
+use super::{processes, seccomp};
 
 /// moby, oci/caps/defaults.go.
 const DOCKER: CapabilitySet = CapabilitySet::CHOWN
@@ -90,7 +90,8 @@ fn bound() -> Result<()> {
 }
 
 fn limits(given: &[Limit]) -> std::result::Result<(), RunError> {
-    let processes = Rlimit { current: Some(processes()), maximum: Some(processes()) };
+    let processes = Some(processes::allowed(given));
+    let processes = Rlimit { current: processes, maximum: processes };
     let ours = [
         (step::Resource::Core, Rlimit { current: Some(0), maximum: Some(0) }),
         (step::Resource::Nofile, OPEN_FILES),
@@ -113,13 +114,6 @@ fn limits(given: &[Limit]) -> std::result::Result<(), RunError> {
 fn set(resource: step::Resource, limit: Rlimit) -> std::result::Result<(), RunError> {
     let failed = |error: Errno| RunError::Limit { name: resource.name().into(), errno: error.raw_os_error() };
     setrlimit(of(resource), limit).map_err(failed)
-}
-
-/// Half of what the machine can number, so that a command that does nothing but fork leaves room for others. The
-/// kernel counts by user and namespace, and does not count the machine's own root.
-fn processes() -> u64 {
-    let most = std::fs::read_to_string("/proc/sys/kernel/pid_max").ok();
-    most.and_then(|text| text.trim().parse::<u64>().ok()).map_or(16_384, |most| (most / 2).clamp(1024, 65_536))
 }
 
 fn of(resource: step::Resource) -> Resource {

@@ -7,10 +7,13 @@ mod exec;
 mod mounts;
 mod overlay;
 mod probe;
+mod processes;
 mod remove;
+mod replica;
 mod root;
 mod run;
 mod seccomp;
+mod stand;
 mod stubs;
 mod supervise;
 mod volumes;
@@ -31,6 +34,7 @@ use super::job;
 use super::launch::MARKER;
 use super::wire::{self, Order, Reply, Task};
 
+pub(super) use processes::{allowed as processes_allowed, can_bound as can_bound_processes};
 pub(super) use remove::tree as remove_tree;
 
 /// A function that can be run inside, by its name: it gets the payload and writes its output.
@@ -76,7 +80,7 @@ fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| RunError::system("hiding the helper", error))?;
         match (task, after) {
-            (Task::Probe { dir }, _) => probe::probe(wire::path(&dir)).map(|()| Reply::Done),
+            (Task::Probe { dir, copied }, _) => probe::probe(wire::path(&dir), copied).map(|()| Reply::Done),
             (Task::Run(command), None) => run::run(&socket, &command, &more),
             (Task::Run(command), Some((name, payload, output))) => match run::run(&socket, &command, &more)? {
                 Reply::Exit(exit) if exit.success() => {

@@ -5,18 +5,17 @@ use std::path::Path;
 
 use rustix::fs::{Mode, OFlags};
 use rustix::io::Errno;
-use rustix::mount::{MountFlags, UnmountFlags, mount, unmount};
+use rustix::mount::{MountFlags, mount};
 
 use super::super::error::RunError;
 use super::super::wire::{Overlay, path};
-use super::remove;
 
 /// mount(2) copies one page of options, its last byte a NUL.
 const PAGE: usize = 4095;
 
 /// Mounts it and gives its root.
 pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd, RunError> {
-    let Overlay { lower_parent, lower, upper, work, merged } = overlay;
+    let Overlay { lower_parent, lower, upper, work, merged, copied: _ } = overlay;
     let (lower_parent, upper, work, merged) = (path(lower_parent), path(upper), path(work), path(merged));
     // By descriptor: short, and free of the commas and colons that a user's home may hold.
     let (upper, work) = (folder(upper)?, folder(work)?);
@@ -37,14 +36,6 @@ pub(super) fn mount_overlay(overlay: &Overlay) -> Result<OwnedFd, RunError> {
     mount("overlay", merged, "overlay", MountFlags::NODEV, c_options.as_c_str()).map_err(refused)?;
     rustix::process::chdir("/").map_err(|error| opening(Path::new("/"), error))?;
     folder(merged)
-}
-
-/// Takes it off again, and removes what the kernel kept for it, which is of no more use and not readable for an
-/// ordinary user. What cannot be done here is done by whoever removes the step's folder.
-pub(super) fn take_down(overlay: &Overlay) {
-    if unmount(path(&overlay.merged), UnmountFlags::DETACH).is_ok() {
-        let _ = remove::tree(path(&overlay.work));
-    }
 }
 
 pub(super) fn folder(path: &Path) -> Result<OwnedFd, RunError> {

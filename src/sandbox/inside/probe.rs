@@ -3,16 +3,16 @@
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
-use rustix::mount::{MountAttrFlags, MountPropagationFlags, UnmountFlags, mount_change, unmount};
+use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::wire::{Overlay, Reply};
 use super::supervise::fork;
-use super::{mounts, overlay, remove, run};
+use super::{mounts, remove, run, stand::Root};
 
-/// Mounts an overlay in `dir`, and a `/proc` in a pid namespace; leaves nothing of it behind.
-pub(super) fn probe(dir: &Path) -> Result<(), RunError> {
+/// Makes a root of layers in `dir`, and a `/proc` in a pid namespace; leaves nothing of it behind.
+pub(super) fn probe(dir: &Path, copied: bool) -> Result<(), RunError> {
     run::namespaces(UnshareFlags::empty())?;
     private_mounts()?;
     let [lower, upper, work, merged] = ["l", "u", "w", "m"].map(|name| dir.join(name));
@@ -21,16 +21,16 @@ pub(super) fn probe(dir: &Path) -> Result<(), RunError> {
         made.map_err(|error| RunError::system(format!("making {}", folder.display()), error))?;
     }
     let bytes = |path: &Path| path.as_os_str().as_bytes().to_vec();
-    let mounted = overlay::mount_overlay(&Overlay {
+    let overlay = Overlay {
         lower_parent: bytes(dir),
         lower: vec!["l".to_owned()],
         upper: bytes(&upper),
         work: bytes(&work),
         merged: bytes(&merged),
-    });
-    let tried = mounted.and_then(|root| {
-        drop(root);
-        unmount(&merged, UnmountFlags::DETACH).map_err(|error| RunError::system("unmounting the overlay", error))?;
+        copied,
+    };
+    let tried = Root::make(&overlay).and_then(|root| {
+        root.take_off(&overlay)?;
         proc()
     });
     // The overlay's own folders are closed to whoever is not root of this namespace.

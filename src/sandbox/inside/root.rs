@@ -2,6 +2,7 @@
 //! config-linux.md; moby oci/defaults.go).
 
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::Path;
 
 use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, major, minor, openat, openat2, symlinkat};
 use rustix::io::{Errno, Result};
@@ -10,10 +11,10 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::step::Network;
-use super::super::wire::Command;
+use super::super::wire::{Command, path};
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
 use super::stubs::Targets;
-use super::{run, unshare, volumes};
+use super::{processes, run, unshare, volumes};
 
 /// Told to lie: what they show or do concerns the machine.
 const MASKED_PROC: [&str; 12] = [
@@ -65,8 +66,9 @@ pub(super) fn furnish(
 }
 
 /// Mounts `/proc`. Runs in the pid namespace that it is to show.
-pub(super) fn mount_proc(target: &OwnedFd) -> std::result::Result<(), RunError> {
+pub(super) fn mount_proc(command: &Command, target: &OwnedFd) -> std::result::Result<(), RunError> {
     let proc = fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)?;
+    processes::bound(&proc, processes::allowed(&command.limits));
     attach(&proc, target.as_fd())
         .and_then(|()| guard_proc(&proc))
         .map_err(|error| RunError::system("mounting /proc", error))
@@ -134,15 +136,25 @@ fn dev(command: &Command, targets: &Targets) -> Result<()> {
     let pts =
         fresh("devpts", &options, NOSUID | NOEXEC).or_else(|_| fresh("devpts", &options[..2], NOSUID | NOEXEC))?;
     attach(pts, folder(&dev, "pts")?.as_fd())?;
-    let shm_size = command.shm_size.unwrap_or(64 << 20).to_string();
-    let shm = fresh("tmpfs", &[("mode", "1777"), ("size", &shm_size)], NOSUID | NODEV | NOEXEC)?;
-    attach(shm, folder(&dev, "shm")?.as_fd())?;
+    let shm = folder(&dev, "shm")?;
+    // A mount of the step's own there replaces it, as in BuildKit: programs that read /proc/mounts see one.
+    if !command.mounts.iter().any(|mount| path(&mount.target) == Path::new("/dev/shm")) {
+        attach(memory(command, Some(command.shm_size.unwrap_or(64 << 20)))?, shm.as_fd())?;
+    }
     match fresh("mqueue", &[], NOSUID | NODEV | NOEXEC) {
         Ok(queues) => attach(queues, folder(&dev, "mqueue")?.as_fd()),
         // A kernel without POSIX queues has no such file system.
         Err(Errno::NODEV) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// An empty file system in memory, for everybody, with BuildKit's flags: what is made there may be executed. A device
+/// node there is dead in a user namespace, flag or no flag, and would be alive outside one.
+pub(super) fn memory(command: &Command, size: Option<u64>) -> Result<OwnedFd> {
+    let size = size.map(|size| size.to_string());
+    let options: Vec<_> = size.iter().map(|size| ("size", size.as_str())).collect();
+    fresh("tmpfs", &options, if command.user_namespace { NOSUID } else { NOSUID | NODEV })
 }
 
 fn sys(command: &Command, targets: &Targets) -> Result<()> {

@@ -7,10 +7,11 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::step::Network;
-use super::super::wire::{Command, Reply, path};
+use super::super::wire::{Command, Reply};
+use super::stand::Root;
 use super::stubs::Stubs;
 use super::supervise::{Parent, fork};
-use super::{confine, exec, overlay, probe, release_outputs, root, unshare, volumes};
+use super::{confine, exec, probe, release_outputs, root, unshare, volumes};
 
 /// `more` is the environment and the contents of files.
 pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result<Reply, RunError> {
@@ -21,17 +22,17 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
         Network::None => UnshareFlags::NEWNET,
     })?;
     probe::private_mounts()?;
-    // Before the overlay covers anything, and for the tidying up after the root has been changed under us.
-    let upper = overlay::folder(path(&command.root.upper))?;
-    let merged = overlay::mount_overlay(&command.root)?;
-    let mut stubs = Stubs::new(&merged, &upper)?;
+    let stand = Root::make(&command.root)?;
+    let mut stubs = Stubs::new(stand.mounted(), stand.changed())?;
     let targets = stubs.of_the_system()?;
     let files = root::furnish(command, contents, &targets)?;
-    volumes::attach_all(&command.mounts, files, &mut stubs)?;
+    volumes::attach_all(command, files, &mut stubs)?;
     let made = stubs.finish()?;
 
     let forked = fork(|parent| {
-        match settle(parent, command, &merged, &targets.proc).and_then(|()| exec::exec(parent, command, environment)) {
+        match settle(parent, command, stand.mounted(), &targets.proc)
+            .and_then(|()| exec::exec(parent, command, environment))
+        {
             Ok(never) => match never {},
             Err(error) => Reply::Failed(error),
         }
@@ -39,9 +40,9 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     drop(targets);
     let ended = forked.watch(socket)?;
-    drop(merged);
-    overlay::take_down(&command.root);
-    made.remove(&upper).map_err(|error| RunError::system("removing the mount stubs", error))?;
+    let changes = stand.take_off(&command.root)?;
+    made.remove(changes.folder()).map_err(|error| RunError::system("removing the mount stubs", error))?;
+    changes.settle(&command.root)?;
     match ended.reply {
         _ if ended.stopped => Err(RunError::Stopped),
         Some(reply) => Ok(reply),
@@ -58,7 +59,7 @@ fn settle(
 ) -> Result<(), RunError> {
     // A session of its own has no terminal, so there is none to push characters into (TIOCSTI).
     rustix::process::setsid().map_err(|error| RunError::system("making a session", error))?;
-    root::mount_proc(proc)?;
+    root::mount_proc(command, proc)?;
     root::enter(merged)?;
     rustix::system::sethostname(&command.hostname).map_err(|error| RunError::system("naming the host", error))?;
     confine::confine(command)?;

@@ -8,8 +8,8 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
-    AtFlags, CWD, Mode, OFlags, RawMode, ResolveFlags, Stat, Timespec, Timestamps, mkdirat, openat, openat2,
-    readlinkat, statat, unlinkat, utimensat,
+    AtFlags, CWD, Mode, OFlags, RawMode, ResolveFlags, Stat, StatxFlags, Timespec, Timestamps, mkdirat, openat,
+    openat2, readlinkat, statat, statx, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
@@ -53,8 +53,8 @@ const LINKS: usize = 40;
 /// Opens mount targets in a root, and makes those that are missing.
 pub(super) struct Stubs<'a> {
     root: &'a OwnedFd,
-    /// The overlay's device, by which it is told from what is mounted on it.
-    device: u64,
+    /// The root's mount, by which it is told from what is mounted on it.
+    mount: u64,
     upper: &'a OwnedFd,
     stubs: Vec<Stub>,
     /// A set in order has those above before those below.
@@ -63,8 +63,8 @@ pub(super) struct Stubs<'a> {
 
 impl<'a> Stubs<'a> {
     pub fn new(root: &'a OwnedFd, upper: &'a OwnedFd) -> Result<Self, RunError> {
-        let device = status(root).map_err(|error| RunError::system("looking at the root", error))?.st_dev;
-        Ok(Self { root, device, upper, stubs: Vec::new(), copied_up: BTreeSet::new() })
+        let mount = mount_id(root).map_err(|error| RunError::system("looking at the root", error))?;
+        Ok(Self { root, mount, upper, stubs: Vec::new(), copied_up: BTreeSet::new() })
     }
 
     pub fn of_the_system(&mut self) -> Result<Targets, RunError> {
@@ -153,7 +153,7 @@ impl<'a> Stubs<'a> {
     fn create(&mut self, folder: &OwnedFd, real: PathBuf, name: &OsStr, kind: Kind) -> rustix::io::Result<OwnedFd> {
         let before = status(folder)?;
         // What is mounted there keeps what is made in it: it is no part of the layer.
-        let in_layer = before.st_dev == self.device;
+        let in_layer = mount_id(folder)? == self.mount;
         if in_layer {
             let above = real.ancestors().filter(|path| in_upper(self.upper, path).is_err());
             self.copied_up.extend(above.map(Path::to_owned));
@@ -243,6 +243,11 @@ fn unlink(home: &OwnedFd, name: &OsStr, kind: Kind) -> rustix::io::Result<()> {
 
 fn status(folder: &OwnedFd) -> rustix::io::Result<Stat> {
     statat(folder, "", AtFlags::EMPTY_PATH)
+}
+
+/// Not the device: a copy of the layers and a folder mounted in it may lie on one disk.
+fn mount_id(folder: &OwnedFd) -> rustix::io::Result<u64> {
+    Ok(statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::MNT_ID)?.stx_mnt_id)
 }
 
 /// Opens a path as the root of the command would.

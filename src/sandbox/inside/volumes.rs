@@ -11,8 +11,9 @@ use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
 
 use super::super::error::RunError;
-use super::super::wire::{Mount, Mounted, path};
-use super::mounts::{attach, copy, fresh, restrict};
+use super::super::wire::{Command, Mount, Mounted, path};
+use super::mounts::{attach, copy, restrict};
+use super::stand::Root;
 use super::stubs::{Kind, Stubs};
 use super::{overlay, root};
 
@@ -49,29 +50,26 @@ pub(super) fn files(mounts: &[Mount], mut contents: &[u8], store: &OwnedFd) -> R
 }
 
 /// Attaches all mounts in their order: a later one may lie inside an earlier one. `files` are those of [`files`].
-pub(super) fn attach_all(mounts: &[Mount], files: Vec<OwnedFd>, stubs: &mut Stubs<'_>) -> Result<(), RunError> {
+pub(super) fn attach_all(command: &Command, files: Vec<OwnedFd>, stubs: &mut Stubs<'_>) -> Result<(), RunError> {
     let mut files = files.into_iter();
-    for mount in mounts {
+    for mount in &command.mounts {
         let target = path(&mount.target);
         let failed = |error| RunError::system(format!("mounting {}", target.display()), error);
         let what = match &mount.what {
             Mounted::Layers { overlay, source, writable } => {
-                let root = overlay::mount_overlay(overlay)?;
-                part(&root, path(source), *writable)?
+                // What is written there is thrown away with the folder.
+                let stand = Root::make(overlay)?;
+                part(stand.mounted(), path(source), *writable)?
             }
             Mounted::Folder { path: folder, source, writable } => {
                 part(&overlay::folder(path(folder))?, path(source), *writable)?
-            }
-            Mounted::Tmpfs { size } => {
-                let size = size.map(|size| size.to_string());
-                let options: Vec<_> = size.iter().map(|size| ("size", size.as_str())).collect();
-                fresh("tmpfs", &options, NOSUID | NODEV).map_err(failed)?
             }
             Mounted::Socket { path: socket, mode, uid, gid } => self::socket(path(socket), *mode, (*uid, *gid))
                 .map_err(|error| match error {
                     Errno::INVAL => RunError::IdNotMapped { id: *uid.max(gid) },
                     error => failed(error),
                 })?,
+            Mounted::Tmpfs { size } => root::memory(command, *size).map_err(failed)?,
             Mounted::File { .. } => {
                 files.next().ok_or_else(|| RunError::Helper { how: "has a file too few".into() })?
             }
