@@ -9,6 +9,9 @@ use std::process::{Command, Output};
 
 use tempfile::TempDir;
 
+#[path = "run_mounts/bad_input.rs"]
+mod bad_input;
+
 /// A context with a busybox in it, and a store of its own.
 struct Here(TempDir);
 

@@ -81,7 +81,13 @@ impl BlobWriter {
 
 impl Write for BlobWriter {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        let written = self.temp.as_file_mut().write(bytes)?;
+        let written = self.temp.as_file_mut().write(bytes).map_err(|error| match error.kind() {
+            // In words that say which disk: what writes here does not know.
+            kind @ (io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                io::Error::new(kind, StoreError::Full { path: self.store.root().to_owned() })
+            }
+            _ => error,
+        })?;
         self.hasher.update(&bytes[..written]);
         Ok(written)
     }
