@@ -69,12 +69,32 @@ impl<S: Source> Workshop<S> {
         let _ = std::fs::remove_dir_all(work.path());
         let rung = rung?;
         self.events.emit(Event::Rung { name: rung.name(), why: rung.why() });
-        let sandbox = self.sandbox.get_or_init(|| Sandbox::new(launcher, rung));
+        let sandbox = Sandbox::new(launcher, rung);
+        self.forget_layers_of_another_boot(&sandbox)?;
         for left in self.store.abandoned()? {
             // What cannot be removed is tried again by the next build.
             let _ = sandbox.remove(left.path());
         }
-        Ok(sandbox)
+        Ok(self.sandbox.get_or_init(|| sandbox))
+    }
+
+    /// Unpacked layers are written without fsync, which would take longer than most steps. What a crash leaves of one
+    /// has its name and need not be whole, so none is believed that was there before the machine started; they are
+    /// unpacked again from their blobs, which are verified.
+    fn forget_layers_of_another_boot(&self, sandbox: &Sandbox) -> Result<(), BuildError> {
+        const BOOT: &str = "boot";
+        // Without a /proc there is no sandbox either.
+        let Ok(boot) = std::fs::read("/proc/sys/kernel/random/boot_id") else { return Ok(()) };
+        let failed = |e| inside("looking at the unpacked layers", e);
+        let _lock = self.store.lock("unpack")?;
+        let mark = self.store.layers_path().join(BOOT);
+        if std::fs::read(&mark).is_ok_and(|known| known == boot) {
+            return Ok(());
+        }
+        for entry in std::fs::read_dir(self.store.layers_path()).map_err(failed)? {
+            sandbox.remove(&entry.map_err(failed)?.path()).map_err(|e| failed(io::Error::other(e)))?;
+        }
+        std::fs::write(&mark, boot).map_err(failed)
     }
 
     /// Sees to it that the layer's blob is in the store.
@@ -225,6 +245,8 @@ impl<S: Source> Workshop<S> {
 
     /// Unpacks what is not unpacked yet; gives the names below the store's folder of layers, the topmost first.
     pub(super) async fn unpacked(&self, snapshot: &Snapshot) -> Result<Vec<String>, BuildError> {
+        // First of all: it forgets layers that are not to be believed.
+        let sandbox = self.sandbox()?.clone();
         self.index_all(snapshot).await?;
         let chains = chains(&snapshot.layers);
         let ready = |chain: &Digest| self.store.layer_path(chain).exists();
@@ -234,7 +256,6 @@ impl<S: Source> Workshop<S> {
                     self.fetch(layer).await?;
                 }
             }
-            let sandbox = self.sandbox()?.clone();
             let stopper = self.stopper.clone();
             let store = self.store.clone();
             let layers = snapshot.layers.clone();

@@ -5,7 +5,7 @@
 //! | `blobs/sha256/HEX` | blobs as they travel: compressed layers, configs, manifests |
 //! | `tars/HEX` | uncompressed layers by diff_id, where something read files out of one |
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
-//! | `layers/ID` | unpacked layers for RUN |
+//! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
