@@ -36,10 +36,10 @@ impl Here {
         self.0.path().join(path)
     }
 
-    /// The machine's own SSH programs, with the libraries that they need, for the base.
-    fn add_openssh(&self) {
+    /// The machine's own programs, with the libraries that they need, for the base.
+    fn add_programs(&self, programs: &[&str]) {
         let root = self.path("context/rootfs");
-        let mut wanted: Vec<String> = ["ssh-add", "ssh-keygen"].map(|name| format!("/usr/bin/{name}")).into();
+        let mut wanted: Vec<String> = programs.iter().map(|name| format!("/usr/bin/{name}")).collect();
         let linked = Command::new("ldd").args(&wanted).output().expect("ldd runs").stdout;
         let linked = String::from_utf8(linked).expect("text");
         wanted.extend(
@@ -48,7 +48,7 @@ impl Here {
         for path in wanted {
             let copy = root.join(&path[1..]);
             fs::create_dir_all(copy.parent().expect("it has one")).expect("made");
-            fs::copy(path, copy).expect("package openssh-client");
+            fs::copy(path, copy).expect("packages openssh-client, curl");
         }
         fs::create_dir_all(root.join("etc")).expect("made");
         fs::write(root.join("etc/passwd"), "root:x:0:0:root:/root:/bin/sh\n").expect("written");
@@ -110,7 +110,8 @@ impl Here {
         assert!(stderr(&output).contains(words), "{words} in {}", stderr(&output));
     }
 
-    fn topmost(&self) -> BTreeMap<String, String> {
+    /// The topmost layer's file below `blobs`.
+    fn topmost_blob(&self) -> String {
         let read = |path: PathBuf| serde_json::from_slice(&fs::read(path).expect("it is there")).expect("JSON");
         let blob = |digest: &serde_json::Value| {
             let name = digest.as_str().expect("a digest").replace(':', "/");
@@ -119,7 +120,11 @@ impl Here {
         let index: serde_json::Value = read(self.path("out/index.json"));
         let manifest: serde_json::Value = read(blob(&index["manifests"][0]["digest"]));
         let layer = manifest["layers"].as_array().and_then(|layers| layers.last()).expect("a layer");
-        let file = fs::File::open(blob(&layer["digest"])).expect("it is there");
+        layer["digest"].as_str().expect("a digest").replace(':', "/")
+    }
+
+    fn topmost(&self) -> BTreeMap<String, String> {
+        let file = fs::File::open(self.path("out/blobs").join(self.topmost_blob())).expect("it is there");
         let mut tar = tar::Archive::new(flate2::read::MultiGzDecoder::new(file));
         let mut files = BTreeMap::new();
         for entry in tar.entries().expect("a tar") {
@@ -173,6 +178,10 @@ mod sandbox {
         here.write("data/a", "from the context");
         here.write("data/ignored", "x");
         here.write(".dockerignore", "data/ignored\n");
+        let empty = "RUN --mount=from=scratch,target=/e --mount=from=scratch,target=/w,rw [ -z \"$(ls -A /e /w | grep -v :)\" ] \
+                     && ! touch /e/x && touch /w/x /made";
+        assert_eq!(here.built(empty, "").1, files(&[("made", "")]));
+        here.refused("RUN --mount=from=scratch,source=x,target=/e true", "", "there is nothing in scratch");
         let text = "FROM base AS other\nRUN mkdir /made && echo from a stage > /made/file && ln -s /made/file /link\n\
                     FROM base\nWORKDIR /work\n\
                     RUN --mount=source=data,target=data --mount=from=other,source=/made,target=/stage,rw \
@@ -261,6 +270,64 @@ mod sandbox {
     }
 
     #[test]
+    fn a_layer_that_was_tampered_with_in_the_store_is_found_out_or_made_again() {
+        let here = Here::new();
+        let text = "RUN echo a layer of ours > /layer";
+        here.built(text, "");
+        let index = || fs::read(here.path("out/index.json")).expect("it is there");
+        let right = index();
+        let layer = here.topmost_blob();
+        let blob = here.path("home/blobs").join(&layer);
+        let bytes = fs::read(&blob).expect("it is there");
+        let mut edited = bytes.clone();
+        edited[bytes.len() / 2] ^= 1;
+        type Tamper<'a> = (&'a str, &'a dyn Fn() -> std::io::Result<()>);
+        let other = here.path("other");
+        fs::write(&other, &edited).expect("written");
+        let ways: [Tamper<'_>; 4] = [
+            ("edited", &|| fs::write(&blob, &edited)),
+            ("cut", &|| fs::write(&blob, &bytes[..bytes.len() / 2])),
+            ("replaced by a link", &|| fs::remove_file(&blob).and_then(|()| symlink(&other, &blob))),
+            ("gone", &|| fs::remove_file(&blob)),
+        ];
+        for (name, tamper) in ways {
+            tamper().expect("our own file");
+            fs::remove_dir_all(here.path("out")).expect("our own folder");
+            let output = here.build(text, "");
+            if output.status.success() {
+                assert_eq!(index(), right, "{name}");
+                assert_eq!(fs::read(here.path("out/blobs").join(&layer)).expect("it is there"), bytes, "{name}");
+            } else {
+                assert!(stderr(&output).contains("sha256:"), "{name}: {}", stderr(&output));
+                assert!(!here.path("out/index.json").exists(), "{name}: an image was written");
+            }
+            // Whoever put it there takes it away again.
+            let _ = fs::remove_file(&blob);
+            fs::write(&blob, &bytes).expect("our own file");
+            fs::create_dir_all(here.path("out")).expect("made");
+        }
+    }
+
+    #[test]
+    fn a_step_is_not_taken_for_one_on_other_files_or_with_another_config() {
+        let here = Here::new();
+        here.write("x", "one");
+        let copy = "COPY x /x\nRUN cp /x /y";
+        assert_eq!(here.built(copy, "").1["y"], "one");
+        here.write("x", "two");
+        assert_eq!(here.built(copy, "").1["y"], "two");
+        // CVE-2024-24557: what is no file is a part of the image all the same.
+        let index = |line: &str| {
+            here.built(&format!("{line}\nRUN true"), "");
+            fs::read_to_string(here.path("out/index.json")).expect("it is there")
+        };
+        let lines =
+            ["HEALTHCHECK CMD a", "HEALTHCHECK CMD b", "ONBUILD RUN a", "ONBUILD RUN b", "ENV ab=c", "ENV a=bc"];
+        let images: std::collections::BTreeSet<_> = lines.iter().map(|line| index(line)).collect();
+        assert_eq!(images.len(), lines.len());
+    }
+
+    #[test]
     fn a_locked_cache_is_held_by_one_and_a_private_one_is_not_waited_for() {
         let here = Here::new();
         let alone = |sharing: &str, stage: u32| {
@@ -331,7 +398,7 @@ mod sandbox {
     #[test]
     fn an_agent_answers_its_step_and_lists_and_signs_and_nothing_else() {
         let here = Here::new();
-        here.add_openssh();
+        here.add_programs(&["ssh-add", "ssh-keygen"]);
         let agent = Running::agent(&here);
         let print = here.make_key("key", "");
         here.ssh(&["ssh-add", "-q", here.path("key").to_str().expect("text")], &agent);
@@ -420,6 +487,34 @@ mod sandbox {
         here.refused(&format!("RUN --network=host {links}"), "", "network.host is not allowed");
         let hosts = here.built(&format!("RUN --network=host {links}"), "--allow network.host").1["links"].clone();
         assert_eq!(here.built(&format!("RUN {links}"), "").1["links"], hosts);
+    }
+
+    #[test]
+    fn a_run_without_restraints_needs_our_leave() {
+        let here = Here::new();
+        let text = "RUN --security=insecure mount -t tmpfs none /tmp && grep -o 'Seccomp:.*' /proc/self/status > /s";
+        here.refused(text, "", "security.insecure is not allowed");
+        let (said, layer) = here.built(text, "--allow security.insecure");
+        assert_eq!(layer, files(&[("s", "Seccomp:\t0\n")]));
+        assert!(said.contains("--security=insecure: the command has all"), "{said}");
+        // The leave is not for those that do not ask, and what was built with it is not what is built without.
+        let text = text.replace("--security=insecure mount", "--security=sandbox mount");
+        here.refused(&text, "--allow security.insecure", "exit code 1");
+        let output = here.build("RUN true", "--allow security.all");
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+
+    #[test]
+    fn a_device_that_is_needed_is_refused_and_one_that_is_not_is_done_without() {
+        let here = Here::new();
+        here.refused(
+            "RUN --device=vendor.com/gpu=0,required true",
+            "",
+            "required device \"vendor.com/gpu=0\" is not registered",
+        );
+        let (said, _) = here.built("RUN --device=vendor.com/gpu=0 touch /x", "");
+        assert!(said.contains("RUN --device=vendor.com/gpu=0: there is no such device here"), "{said}");
+        here.refused("RUN --device=a,requird=1 true", "", "did you mean required?");
     }
 
     #[test]

@@ -102,6 +102,8 @@ pub enum Problem {
     },
     #[error("network.host is not allowed")]
     HostNetwork,
+    #[error("security.insecure is not allowed")]
+    Insecure,
     #[error("RUN cannot be executed here: {0}")]
     NoRung(#[from] NoRung),
     #[error("RUN failed: {0}")]
@@ -177,6 +179,7 @@ impl<P: Into<Problem>> From<P> for BuildError {
                         .to_owned(),
                 ),
             ),
+            Problem::Insecure => (None, Some("--allow security.insecure allows it".to_owned())),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())

@@ -32,7 +32,7 @@ pub use context::Context;
 pub use epoch::Epochs;
 pub use error::{BuildError, Problem};
 pub use inside::JOBS;
-pub use options::RunOptions;
+pub use options::{Allowed, RunOptions};
 pub use place::{BaseImage, Download, FetchError, Sink, Source};
 pub use root::{Root, flattened, root};
 pub use snapshot::{Layer, Snapshot};

@@ -80,9 +80,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let mut sources = Sources::new();
         for (at, mount) in run.mounts.iter().enumerate() {
             let (from, source) = match mount {
-                Mount::Bind(BindMount { from, source, .. }) => (from, source),
-                Mount::Cache(CacheMount { from: Some(from), source, .. }) => (from, source),
-                Mount::Cache(_) | Mount::Tmpfs { .. } | Mount::Secret(_) | Mount::Ssh(_) => continue,
+                Mount::Bind(BindMount { from: Some(from), source, .. })
+                | Mount::Cache(CacheMount { from: Some(from), source, .. }) => (from, source),
+                Mount::Bind(_) | Mount::Cache(_) | Mount::Tmpfs { .. } | Mount::Secret(_) | Mount::Ssh(_) => continue,
             };
             let files = self.pick(&whole(from, source)).await.map_err(of_a_mount)?;
             key.field(files.digest.as_bytes());
@@ -99,8 +99,11 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let files = sources.remove(&at);
             match mount {
                 Mount::Bind(bind) => {
-                    let Some(files) = files else { continue };
-                    let what = self.bind(bind, files).await?;
+                    let what = match (&bind.from, files) {
+                        (Some(from), Some(files)) => self.bind(bind, from, files).await?,
+                        // No layers are an empty folder.
+                        _ => ReadyWhat::Layers { lower: vec![], source: PathBuf::new(), writable: bind.writable },
+                    };
                     ready.mounts.push(ReadyMount { target: bind.target.clone(), what });
                 }
                 Mount::Cache(cache) => {
@@ -138,11 +141,11 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         Ok(ready)
     }
 
-    async fn bind(&self, bind: &BindMount, files: Files) -> Result<ReadyWhat, BuildError> {
+    async fn bind(&self, bind: &BindMount, from: &CopyFrom, files: Files) -> Result<ReadyWhat, BuildError> {
         let (snapshot, source) = match &files.snapshot {
             Some(snapshot) => (snapshot.clone(), PathBuf::from(&bind.source)),
             None => {
-                let layer = self.laid_out(&bind.from, &bind.source, files).await?;
+                let layer = self.laid_out(from, &bind.source, files).await?;
                 (Snapshot { layers: vec![layer] }, PathBuf::from(LAID))
             }
         };

@@ -28,13 +28,21 @@ pub struct RunOptions {
     pub hosts: Vec<(String, IpAddr)>,
     /// The network of a RUN that names none.
     pub network: Network,
-    /// `--allow network.host`.
-    pub host_network: bool,
+    pub allowed: Allowed,
     /// Bytes of `/dev/shm`.
     pub shm_size: Option<u64>,
     pub limits: Vec<Limit>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<PathBuf>,
+}
+
+/// `--allow`: what a Dockerfile may ask for beyond what every RUN has.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Allowed {
+    /// `network.host`
+    pub host_network: bool,
+    /// `security.insecure`
+    pub insecure: bool,
 }
 
 impl Default for RunOptions {
@@ -45,7 +53,7 @@ impl Default for RunOptions {
             hostname: HOSTNAME.to_owned(),
             hosts: Vec::new(),
             network: Network::Default,
-            host_network: false,
+            allowed: Allowed::default(),
             shm_size: None,
             limits: Vec::new(),
             cgroup_parent: None,
@@ -62,17 +70,26 @@ impl RunOptions {
         };
         match asked {
             Network::None => Ok(sandbox::Network::None),
-            Network::Host if run.network == Network::Host && !self.host_network => Err(Problem::HostNetwork.into()),
+            Network::Host if run.network == Network::Host && !self.allowed.host_network => {
+                Err(Problem::HostNetwork.into())
+            }
             // The host's own is what there is.
             Network::Default | Network::Host => Ok(sandbox::Network::Host),
+        }
+    }
+
+    /// Whether a RUN may do what its `--security` says.
+    pub(super) fn security_of(&self, run: &Run) -> Result<bool, BuildError> {
+        match run.insecure && !self.allowed.insecure {
+            true => Err(Problem::Insecure.into()),
+            false => Ok(run.insecure),
         }
     }
 
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
     /// agents.
     pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, agents: _, hostname, hosts, network, host_network: _, shm_size, limits, cgroup_parent } =
-            self;
+        let Self { secrets: _, agents: _, hostname, hosts, network, allowed: _, shm_size, limits, cgroup_parent } = self;
         key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
     }
 }

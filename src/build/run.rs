@@ -27,6 +27,7 @@ pub(super) struct RunOrder<'a> {
     pub run: &'a Run,
     pub options: &'a RunOptions,
     pub network: sandbox::Network,
+    pub insecure: bool,
     /// What people call the stage.
     pub stage: String,
 }
@@ -64,7 +65,7 @@ impl<S: Source> Workshop<S> {
         folder: &WorkFolder,
         diff: Vec<u8>,
     ) -> Result<JobHandle, BuildError> {
-        let RunOrder { run, options, network, stage } = order;
+        let RunOrder { run, options, network, insecure, stage } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
@@ -74,6 +75,10 @@ impl<S: Source> Workshop<S> {
         step.hosts = hosts_file(&options.hostname, &options.hosts);
         step.hostname.clone_from(&options.hostname);
         step.network = network;
+        step.insecure = insecure;
+        if insecure {
+            self.events.emit(Event::Note(format!("--security=insecure: {}", self.sandbox()?.rung().insecure())));
+        }
         step.shm_size = options.shm_size;
         step.limits.clone_from(&options.limits);
         step.cgroup_parent.clone_from(&options.cgroup_parent);
@@ -193,6 +198,7 @@ fn step(run: &Run, person: &Person, layers: Layers) -> Step {
         resolv_conf: host_resolv_conf(),
         hosts: Vec::new(),
         network: sandbox::Network::Host,
+        insecure: false,
         mounts: Vec::new(),
         shm_size: None,
         limits: Vec::new(),

@@ -383,15 +383,24 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         match &step.action {
             Action::Run(run) => {
                 let epoch = self.epochs.layers().0;
-                let network = self.options.network_of(run)?;
+                let (network, insecure) = (self.options.network_of(run)?, self.options.security_of(run)?);
+                self.tell_devices(run);
                 let ready = self.mounts(run, sources).await?;
-                let order = RunOrder { run, options: self.options, network, stage: self.shown(stage) };
+                let order = RunOrder { run, options: self.options, network, insecure, stage: self.shown(stage) };
                 self.workshop.run(order, ready, below, epoch).await
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,
             Action::Workdir { path, user } => self.workdir(path, user, below).await,
             // Only steps with a layer come here.
             Action::Config => self.pack(Tree::default()).await,
+        }
+    }
+
+    /// BuildKit does without a device that is not required, and says so.
+    fn tell_devices(&self, run: &graph::Run) {
+        for device in &run.devices {
+            let message = format!("RUN --device={device}: there is no such device here, and it is not required");
+            self.workshop.events.emit(Event::Warning { message, hint: None });
         }
     }
 

@@ -95,6 +95,7 @@ fn step(task: LocalTask) -> Step {
         hostname: name,
         resolv_conf: host_resolv_conf(),
         network: sandbox::Network::Host,
+        insecure: false,
         mounts: Vec::new(),
         shm_size: None,
         limits: Vec::new(),

@@ -1,6 +1,6 @@
 //! The eighteen instructions, as types. Everything that a later room expands is kept raw as a [`Word`].
 
-use super::{Heredoc, MountSpec, Span};
+use super::{Device, Heredoc, MountSpec, Span};
 use std::fmt;
 
 /// One instruction and where it was written.
@@ -88,8 +88,7 @@ pub struct RunCommand {
     pub mounts: Vec<MountSpec>,
     pub network: Option<Network>,
     pub security: Option<Security>,
-    /// `--device=`, raw.
-    pub devices: Vec<String>,
+    pub devices: Vec<Device>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

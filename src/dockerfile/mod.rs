@@ -8,6 +8,8 @@
 //! text ─▶ directive ─▶ line (continuations, comments) ─▶ heredoc ─▶ command (keyword, flags, rest) ─▶ Instruction
 //! ```
 
+pub mod boolean;
+pub mod device;
 pub mod directive;
 pub mod error;
 pub mod expand;
@@ -26,6 +28,8 @@ pub(crate) mod hostile;
 mod read;
 mod wild;
 
+pub use boolean::boolean;
+pub use device::{Device, DeviceError};
 pub use directive::Directives;
 pub use error::{ParseError, ParseErrors};
 pub use heredoc::Heredoc;

@@ -211,12 +211,12 @@ fn unknown_key(field: String) -> MountError {
     MountError::UnknownKey { key, field, meant }
 }
 
-fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
+pub(super) fn did_you_mean<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> String {
     nearest(word, candidates).map_or(String::new(), |meant| format!(" (did you mean {meant}?)"))
 }
 
 /// One record of Go's `encoding/csv`.
-fn csv_fields(text: &str) -> Result<Vec<String>, MountError> {
+pub(super) fn csv_fields(text: &str) -> Result<Vec<String>, MountError> {
     if text.is_empty() {
         return Err(MountError::Csv("EOF"));
     }

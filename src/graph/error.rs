@@ -56,6 +56,10 @@ pub enum Problem {
     #[error(transparent)]
     /// In a box: it is large, and rare.
     Mount(Box<MountError>),
+    #[error(
+        "required device \"{0}\" is not registered: a RUN has no devices of this machine, as the task will have none"
+    )]
+    Device(String),
     #[error("{0} is not supported yet")]
     NotYet(String),
     #[error("{flag} `{value}` is not valid: {rule}")]

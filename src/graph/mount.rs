@@ -1,7 +1,7 @@
 //! `RUN --mount=`: each kind with its own fields, defaults filled in (BuildKit, dockerfile2llb/convert_runmount.go and
 //! instructions/commands_runmount.go).
 
-use crate::dockerfile::{self, MountError, MountKind, MountSpec, Span, Word};
+use crate::dockerfile::{self, MountError, MountKind, MountSpec, Span, Word, boolean};
 use crate::image::Hasher;
 
 use super::scope::{Scope, clean};
@@ -21,7 +21,8 @@ pub enum Mount {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BindMount {
     pub target: String,
-    pub from: CopyFrom,
+    /// `None` is scratch: an empty folder.
+    pub from: Option<CopyFrom>,
     /// Clean, relative to the root of where it is taken from; empty for all of it.
     pub source: String,
     pub writable: bool,
@@ -99,9 +100,10 @@ impl Mount {
     /// Every field but what a bind takes its files from, which the build keys by what is there.
     pub(super) fn key(&self, key: &mut Hasher) {
         match self {
-            Self::Bind(BindMount { target, from: _, source, writable }) => {
+            Self::Bind(BindMount { target, from, source, writable }) => {
                 key.field(b"bind");
                 key.field(target.as_bytes());
+                key.field(&[u8::from(from.is_some())]);
                 key.field(source.as_bytes());
                 key.field(&[u8::from(*writable)]);
             }
@@ -172,12 +174,12 @@ impl Scope<'_> {
             MountKind::Bind => Mount::Bind(BindMount {
                 target: self.target(given("target"), span)?,
                 from: match (from, mount.value("from")) {
-                    (Some(from), _) => from,
+                    (Some(from), _) => Some(from),
+                    (None, Some("scratch")) if source.is_empty() => None,
                     (None, Some("scratch")) => {
-                        let rule = "there is nothing in it to be mounted";
-                        return Err(field(("--mount from", "scratch".to_owned(), rule)));
+                        return Err(field(("--mount source", source, "there is nothing in scratch")));
                     }
-                    (None, _) => CopyFrom::Context,
+                    (None, _) => Some(CopyFrom::Context),
                 },
                 source,
                 writable: writable(mount, false).map_err(field)?,
@@ -287,9 +289,11 @@ fn writable(mount: &dockerfile::Mount, default: bool) -> Result<bool, Refused> {
 fn flag(mount: &dockerfile::Mount, key: &'static str) -> Result<Option<bool>, Refused> {
     match (mount.has(key), mount.value(key)) {
         (false, _) => Ok(None),
-        (true, None | Some("1" | "t" | "T" | "true" | "TRUE" | "True")) => Ok(Some(true)),
-        (true, Some("0" | "f" | "F" | "false" | "FALSE" | "False")) => Ok(Some(false)),
-        (true, Some(other)) => Err((flag_name(key), other.to_owned(), "it is true or false")),
+        (true, None) => Ok(Some(true)),
+        (true, Some(value)) => match boolean(value) {
+            None => Err((flag_name(key), value.to_owned(), "it is true or false")),
+            said => Ok(said),
+        },
     }
 }
 
@@ -374,7 +378,11 @@ fn relative_clean(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::{Action, Contexts, Ground, Options, plan};
     use super::*;
+    use crate::image::Platform;
 
     #[test]
     fn sizes_are_read_as_docker_reads_them() {
@@ -393,6 +401,105 @@ mod tests {
         ] {
             assert_eq!(size_in_bytes(text), wanted, "{text}");
         }
+    }
+
+    /// The mount of a RUN in `/w`, with what is not worth a word left out.
+    #[track_caller]
+    fn check(flag: &str, expected: &str) {
+        let text = format!("FROM scratch AS tools\nFROM scratch\nARG dir=/of-arg\nWORKDIR /w\nRUN --mount={flag} x");
+        let file = dockerfile::parse(&text).expect("the form of the mount is right");
+        let options = Options {
+            platform: Platform::linux_amd64(),
+            build_platform: Platform::linux_amd64(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            contexts: Contexts::default(),
+        };
+        let graph = plan(&file, &options).expect("a graph");
+        let shown = match graph.steps(graph.stage(1), Ground::default()) {
+            Err(error) => format!("error: {error}"),
+            Ok(plan) => match plan.steps.into_iter().map(|step| step.action).next_back() {
+                Some(Action::Run(run)) => shown(&run.mounts[0]),
+                other => panic!("a RUN is the last step, not {other:?}"),
+            },
+        };
+        assert_eq!(shown, expected, "{flag}");
+    }
+
+    fn shown(mount: &Mount) -> String {
+        let writable = |writable: &bool| if *writable { "rw" } else { "ro" };
+        match mount {
+            Mount::Bind(BindMount { target, from, source, writable: rw }) => {
+                let from = match from {
+                    Some(CopyFrom::Context) => "context".to_owned(),
+                    Some(CopyFrom::Stage(number)) => format!("stage {number}"),
+                    Some(CopyFrom::Image(image, _)) => image.to_string(),
+                    Some(CopyFrom::Origin(..)) => "a named context".to_owned(),
+                    None => "scratch".to_owned(),
+                };
+                format!("bind {from} /{source} at {target} {}", writable(rw))
+            }
+            Mount::Cache(CacheMount { target, id, from, source, sharing, writable: rw, mode, uid, gid }) => {
+                let of = [mode, uid, gid].map(|number| number.map_or("-".to_owned(), |number| format!("{number:o}")));
+                let from = if from.is_some() { " from" } else { "" };
+                let (of, rw) = (of.join(" "), writable(rw));
+                format!("cache {id} /{source} at {target} {rw} {sharing:?} {of}{from}")
+            }
+            Mount::Tmpfs { target, size } => format!("tmpfs at {target} {size:?}"),
+            Mount::Secret(SecretMount { id, target, variable, required, mode, uid, gid }) => {
+                format!("secret {id} at {target:?} in {variable:?} {required} {mode:o} {uid}:{gid}")
+            }
+            Mount::Ssh(SshMount { id, target, required, mode, uid, gid }) => {
+                format!("ssh {id} at {target} {required} {mode:o} {uid}:{gid}")
+            }
+        }
+    }
+
+    #[test]
+    fn a_bind_has_buildkits_fields_names_and_defaults() {
+        check("target=/t", "bind context / at /t ro");
+        check("type=bind,src=a/../b/,dst=c", "bind context /b at /w/c ro");
+        check("source=a", "bind context /a at /w ro");
+        check("TYPE=Bind,Source=a,destination=.", "bind context /a at /w ro");
+        check("from=tools,source=/a,target=/t,rw", "bind stage 0 /a at /t rw");
+        check("from=alpine,target=/t,readwrite=true", "bind docker.io/library/alpine:latest / at /t rw");
+        check("from=scratch,target=$dir", "bind scratch / at /of-arg ro");
+        check("target=/t,rw=false", "bind context / at /t ro");
+        check("target=/t,ro=false", "bind context / at /t rw");
+        check("target=/", "error: --mount target `/` is not valid: nothing is mounted over the root");
+        check("target=/t,rw=si", "error: --mount readwrite `si` is not valid: it is true or false");
+    }
+
+    #[test]
+    fn a_cache_has_buildkits_fields_names_and_defaults() {
+        check("type=cache,target=/c/", "cache /c / at /c rw Shared - - -");
+        check(
+            "type=cache,id=x,target=c,ro,sharing=LOCKED,mode=0700,uid=1,gid=2",
+            "cache x / at /w/c ro Locked 700 1 2",
+        );
+        check("type=cache,target=/c,sharing=private,from=tools,source=/s", "cache /c /s at /c rw Private - - - from");
+        check(
+            "type=cache,target=/c,sharing=all",
+            "error: --mount sharing `all` is not valid: it is shared, private or locked",
+        );
+        check("type=cache,target=/c,mode=9", "error: --mount mode `9` is not valid: it is an octal number up to 7777");
+    }
+
+    #[test]
+    fn memory_secrets_and_agents_have_buildkits_fields_names_and_defaults() {
+        check("type=tmpfs,target=/t,size=1.5g", "tmpfs at /t Some(1610612736)");
+        check("type=tmpfs,target=/t", "tmpfs at /t None");
+        check("type=secret,id=a/b", "secret a/b at Some(\"/run/secrets/b\") in None false 400 0:0");
+        check("type=secret,target=/x/b", "secret b at Some(\"/x/b\") in None false 400 0:0");
+        check(
+            "type=secret,src=a,required,mode=0440,uid=1,gid=2",
+            "secret a at Some(\"/run/secrets/a\") in None true 440 1:2",
+        );
+        check("type=secret,id=a,env", "secret a at None in Some(\"a\") false 400 0:0");
+        check("type=secret,id=a,env=B,target=t", "secret a at Some(\"/w/t\") in Some(\"B\") false 400 0:0");
+        check("type=ssh", "ssh default at /run/buildkit/ssh_agent.0 false 600 0:0");
+        check("type=ssh,id=a,target=s,required=1,mode=0666,uid=1,gid=2", "ssh a at /w/s true 666 1:2");
     }
 
     #[test]

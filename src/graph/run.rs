@@ -15,14 +15,13 @@ const AGENT: &str = "SSH_AUTH_SOCK";
 impl Scope<'_> {
     pub(super) fn run(&mut self, run: &RunCommand, span: Span) -> Result<(Action, String), PlanError> {
         let RunCommand { command: _, heredocs: _, mounts, network, security, devices } = run;
-        let not_yet = |what: String| Err(Problem::NotYet(what).at(span));
-        if let Some(device) = devices.first() {
-            return not_yet(format!("RUN --device={device}"));
+        if let Some(device) = devices.iter().find(|device| device.required) {
+            return Err(Problem::Device(device.name.clone()).at(span));
         }
-        match security {
-            None | Some(Security::Sandbox) => {}
-            Some(Security::Insecure) => return not_yet("RUN --security=insecure".to_owned()),
-        }
+        let insecure = match security {
+            None | Some(Security::Sandbox) => false,
+            Some(Security::Insecure) => true,
+        };
         let network = match network {
             None | Some(dockerfile::Network::Default) => Network::Default,
             Some(dockerfile::Network::None) => Network::None,
@@ -56,6 +55,8 @@ impl Scope<'_> {
             cwd: self.in_workdir(""),
             user: self.config.config.user.clone(),
             network,
+            insecure,
+            devices: devices.iter().map(|device| device.name.clone()).collect(),
             mounts,
             script,
         };

@@ -429,7 +429,7 @@ mod tests {
     #[test]
     fn what_cannot_be_built_yet_is_refused_by_name() {
         for (line, name) in [
-            ("RUN --security=insecure x", "RUN --security=insecure"),
+            ("ADD --keep-git-dir x /", "ADD --keep-git-dir"),
             ("ADD https://example.com/a.git#main /", "ADD of a git repository"),
         ] {
             let error = history(&format!("FROM x\n{line}"), &[]).unwrap_err();

@@ -42,6 +42,10 @@ pub struct Run {
     /// As `USER` said: names or ids, empty for root.
     pub user: String,
     pub network: Network,
+    /// `--security=insecure`: only where it is allowed.
+    pub insecure: bool,
+    /// What `--device` names and does not require: none of them is there.
+    pub devices: Vec<String>,
     /// In the order of mounting.
     pub mounts: Vec<Mount>,
     /// A heredoc that names its interpreter.
@@ -145,7 +149,7 @@ impl Action {
 
 impl Run {
     fn key(&self, key: &mut Hasher) {
-        let Self { argv, env, proxies: _, cwd, user, network, mounts, script } = self;
+        let Self { argv, env, proxies: _, cwd, user, network, insecure, devices, mounts, script } = self;
         key.field(b"run");
         list(key, argv.iter().map(String::as_bytes));
         list(key, env.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
@@ -156,6 +160,8 @@ impl Run {
             Network::Host => b"host",
             Network::None => b"none",
         });
+        key.field(&[u8::from(*insecure)]);
+        list(key, devices.iter().map(String::as_bytes));
         key.field(&(mounts.len() as u64).to_le_bytes());
         mounts.iter().for_each(|mount| mount.key(key));
         list(key, script.iter().flat_map(|Script { name, content }| [name.as_bytes(), content.as_bytes()]));
@@ -204,6 +210,8 @@ mod tests {
             cwd: text("/"),
             user: text(""),
             network: Network::Default,
+            insecure: false,
+            devices: vec![],
             mounts: vec![],
             script: None,
         }
@@ -230,7 +238,7 @@ mod tests {
         };
         let bind = |source: &str, writable| {
             let source = source.to_owned();
-            Mount::Bind(BindMount { target: "/c".into(), from: CopyFrom::Context, source, writable })
+            Mount::Bind(BindMount { target: "/c".into(), from: Some(CopyFrom::Context), source, writable })
         };
         let keys = [
             of(secret()),
@@ -246,6 +254,7 @@ mod tests {
             of(Mount::Cache(CacheMount { gid: Some(0), ..cache() })),
             of(bind("", false)),
             of(bind("a", false)),
+            of(Mount::Bind(BindMount { target: "/c".into(), from: None, source: String::new(), writable: false })),
             of(bind("", true)),
             of(Mount::Tmpfs { target: "/c".into(), size: None }),
             of(Mount::Tmpfs { target: "/c".into(), size: Some(1) }),
@@ -263,7 +272,7 @@ mod tests {
     fn whatever_a_run_sees_is_in_its_key() {
         let same = key(&Action::Run(run()));
         assert_eq!(same, key(&Action::Run(run())));
-        let changes: [fn(&mut Run); 11] = [
+        let changes: [fn(&mut Run); 13] = [
             |run| run.argv[2].push('y'),
             |run| run.argv.push(String::new()),
             |run| run.env[0].1.push('2'),
@@ -272,6 +281,8 @@ mod tests {
             |run| run.user.push('0'),
             |run| run.network = Network::None,
             |run| run.network = Network::Host,
+            |run| run.insecure = true,
+            |run| run.devices.push("vendor.com/gpu".into()),
             |run| run.mounts.push(Mount::Tmpfs { target: "/t".into(), size: None }),
             |run| run.mounts.push(secret()),
             |run| run.script = Some(Script { name: "E".into(), content: "#!/bin/sh".into() }),

@@ -170,7 +170,7 @@ fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) 
 /// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
 fn command(step: &Step, user_namespace: bool, copied: bool, environment: usize) -> Result<Command, RunError> {
     let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
-    let Step { mounts, shm_size, limits, cgroup_parent: _, .. } = step;
+    let Step { insecure, mounts, shm_size, limits, cgroup_parent: _, .. } = step;
     if argv.is_empty() {
         return Err(RunError::NoCommand);
     }
@@ -188,6 +188,7 @@ fn command(step: &Step, user_namespace: bool, copied: bool, environment: usize) 
         resolv_conf: resolv_conf.clone(),
         hosts: hosts.clone(),
         network: *network,
+        insecure: *insecure,
         mounts: mounts.iter().map(|each| mount(each, copied)).collect::<Result<_, _>>()?,
         shm_size: *shm_size,
         limits: limits.clone(),

@@ -82,6 +82,20 @@ impl Rung {
         matches!(self.stack, Stack::Copy { .. })
     }
 
+    /// What a command gets that is run without our restraints, in one line for the user.
+    pub fn insecure(&self) -> &'static str {
+        match self.kind {
+            Kind::Root(_) => {
+                "the command has all capabilities in its user namespace; as its root is the machine's, it may change kernel settings"
+            }
+            Kind::BareRoot { .. } => "the command has all of root's capabilities over this machine",
+            Kind::SubIds { .. } => {
+                "the command has all capabilities in its user namespace, and none over this machine: it can mount, \
+                  but no disks, and load no modules"
+            }
+        }
+    }
+
     /// The ids of the namespace that a command lives in.
     pub(super) fn command_map(&self) -> Option<&Map> {
         match &self.kind {

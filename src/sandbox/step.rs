@@ -24,6 +24,8 @@ pub struct Step {
     /// What the command reads in `/etc/hosts`: a private copy, see [`hosts_file`].
     pub hosts: Vec<u8>,
     pub network: Network,
+    /// All capabilities of its namespace, all system calls, and /proc and /sys as they are.
+    pub insecure: bool,
     /// What is mounted on top of the root, in this order.
     pub mounts: Vec<Mount>,
     /// Bytes of `/dev/shm`; 64 MiB where nothing is said.

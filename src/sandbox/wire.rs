@@ -54,6 +54,7 @@ pub(super) struct Command {
     pub resolv_conf: Vec<u8>,
     pub hosts: Vec<u8>,
     pub network: Network,
+    pub insecure: bool,
     pub mounts: Vec<Mount>,
     pub shm_size: Option<u64>,
     pub limits: Vec<Limit>,

@@ -123,7 +123,7 @@ fn what_run_writes_cannot_forge_our_words() {
 #[test]
 fn what_is_not_supported_yet_is_refused_by_name_and_line() {
     for (line, name) in [
-        ("RUN --security=insecure true", "RUN --security=insecure"),
+        ("ADD --keep-git-dir x /x", "ADD --keep-git-dir"),
         ("ADD https://github.com/a/b.git /x", "ADD of a git repository (https://github.com/a/b.git)"),
     ] {
         let words = format!(

@@ -64,9 +64,12 @@ pub const CASES: &[Case] = cases![
     writes_to_mounted_layers_are_thrown_away,
     a_later_mount_lies_inside_an_earlier_one,
     no_link_leads_a_mount_out_of_its_root,
+    a_source_that_is_swapped_meanwhile_leads_nowhere,
     a_target_behind_a_link_is_inside_the_root,
     targets_that_would_hide_the_system_are_refused,
     devices_and_setuid_secrets_in_mounts_are_useless,
+    a_socket_has_the_owner_that_was_asked_for,
+    an_insecure_command_has_what_the_namespace_has,
     mounts_cannot_be_made_writable_or_taken_off,
     a_stub_that_the_command_replaced_is_its_own,
     the_size_of_shared_memory_and_limits_are_as_asked,
@@ -635,6 +638,33 @@ fn no_link_leads_a_mount_out_of_its_root() {
     assert_eq!(said, "root::0:0:root:/:/bin/sh\n");
 }
 
+fn a_source_that_is_swapped_meanwhile_leads_nowhere() {
+    let world = World::new();
+    // CVE-2024-23651 and CVE-2024-11218: another step changes what is being mounted.
+    let cache = place(&world, "cache");
+    fs::create_dir(cache.join("s")).and_then(|()| fs::write(cache.join("s/inside"), "")).expect("our own folder");
+    symlink("/etc", cache.join("link")).expect("a link");
+    let over = std::sync::atomic::AtomicBool::new(false);
+    thread::scope(|scope| {
+        scope.spawn(|| {
+            let (one, other) = (cache.join("s"), cache.join("link"));
+            while !over.load(std::sync::atomic::Ordering::Relaxed) {
+                let flags = rustix::fs::RenameFlags::EXCHANGE;
+                rustix::fs::renameat_with(rustix::fs::CWD, &one, rustix::fs::CWD, &other, flags)
+                    .expect("both are there");
+            }
+        });
+        for _ in 0..20 {
+            let ran = with(&world, vec![folder(&world, "/v", "cache", "s", true)], "ls -A /v");
+            match ran.result {
+                Ok(_) => assert_eq!(ran.said(), "inside\n"),
+                Err(error) => assert!(error.to_string().starts_with("`s`, which is to be mounted:"), "{error}"),
+            }
+        }
+        over.store(true, std::sync::atomic::Ordering::Relaxed);
+    });
+}
+
 fn a_target_behind_a_link_is_inside_the_root() {
     let world = World::new();
     let (target, escape) = ("/tmp/locus-push-escaped", "/../../../../../../../../tmp/locus-push-escaped");
@@ -664,6 +694,54 @@ fn devices_and_setuid_secrets_in_mounts_are_useless() {
                   head -c 1 $m 2>/dev/null | grep -q . && echo read; done; true";
     let tmpfs = Mount { target: "/t".into(), what: Mounted::Tmpfs { size: None } };
     assert_eq!(with(&world, vec![folder(&world, "/c", "cache", "", true), tmpfs], script).said(), "");
+}
+
+fn a_socket_has_the_owner_that_was_asked_for() {
+    let world = World::new();
+    let path = place(&world, "agent").join("socket");
+    let _listening = std::os::unix::net::UnixListener::bind(&path).expect("our own folder");
+    let socket =
+        |path, uid| Mount { target: "/run/agent".into(), what: Mounted::Socket { path, mode: 0o620, uid, gid: 6 } };
+    let script = "stat -c '%F %u %g %a' /run/agent; chmod 777 /run/agent 2>/dev/null || echo ro; \
+                  rm -f /run/agent 2>/dev/null || echo stays";
+    let said = with(&world, vec![socket(path.clone(), 5)], script).said();
+    assert_eq!(said, "socket 5 6 620\nro\nstays\n");
+    assert_eq!(world.changes(), [""; 0]);
+    // What stands in its place is not handed over.
+    fs::remove_file(&path).and_then(|()| fs::write(&path, "")).expect("our own folder");
+    assert!(with(&world, vec![socket(path.clone(), 5)], "true").result.is_err());
+    assert_eq!(with(&world, vec![socket(path, u32::MAX)], "true").result, Err(RunError::IdNotMapped { id: u32::MAX }));
+}
+
+fn an_insecure_command_has_what_the_namespace_has() {
+    let world = World::new();
+    let insecure = |script: &str| {
+        let mut step = world.step(&["/bin/sh", "-c", script]);
+        step.insecure = true;
+        world.run(&step)
+    };
+    let set = |status: &str, name: &str| {
+        let line = status.lines().find_map(|line| line.strip_prefix(name)).expect("it is there");
+        u64::from_str_radix(line.trim_start_matches(':').trim(), 16).expect("hex digits")
+    };
+    let ours = set(&fs::read_to_string("/proc/self/status").expect("we may look"), "CapBnd");
+    let status = insecure("cat /proc/self/status").said();
+    let held = set(&status, "CapEff");
+    assert_eq!((held, held & ours), (set(&status, "CapBnd"), ours), "{status}");
+    assert!(status.contains("Seccomp:\t0"), "{status}");
+    assert_eq!(
+        insecure(
+            "mount -t tmpfs none /tmp && echo x > /tmp/x && grep -c ' /proc/' /proc/mounts; unshare -n true && echo ok"
+        )
+        .said(),
+        "0\nok\n"
+    );
+    assert_eq!(world.changes(), [""; 0]);
+    // It is still a root and a tree of its own.
+    assert_eq!(insecure("ls -d /proc/[0-9]* | wc -l").said(), "3\n");
+    let mut step = world.step(&["/bin/sh", "-c", "grep CapEff /proc/self/status"]);
+    (step.insecure, step.user) = (true, Ids { uid: 7, gid: 7, groups: vec![] });
+    assert_eq!(world.run(&step).said(), "CapEff:\t0000000000000000\n");
 }
 
 fn mounts_cannot_be_made_writable_or_taken_off() {

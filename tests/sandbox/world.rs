@@ -109,6 +109,7 @@ impl World {
             resolv_conf: b"nameserver 192.0.2.1\n".to_vec(),
             hosts: hosts_file("buildkitsandbox", &[]),
             network: Network::Host,
+            insecure: false,
             mounts: Vec::new(),
             shm_size: None,
             limits: Vec::new(),

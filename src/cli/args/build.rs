@@ -64,7 +64,7 @@ pub struct BuildArgs {
     /// The network of a RUN that names none: default, none or host
     #[arg(long, value_name = "MODE", help_heading = "RUN")]
     pub network: Option<String>,
-    /// Allow what the Dockerfile may ask for: network.host
+    /// Allow what the Dockerfile may ask for: network.host, security.insecure
     #[arg(long, value_name = "RIGHT", help_heading = "RUN")]
     pub allow: Vec<String>,
     /// Size of /dev/shm [default: 64m]

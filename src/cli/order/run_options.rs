@@ -11,7 +11,7 @@ use super::super::Failure;
 use super::super::args::BuildArgs;
 use super::super::settings::Given;
 use super::agents::agents;
-use crate::build::{Limit, Resource, RunOptions};
+use crate::build::{Allowed, Limit, Resource, RunOptions};
 use crate::graph::{Network, size_in_bytes};
 use crate::secret::Secret;
 
@@ -20,14 +20,15 @@ const SECRET_LIMIT: u64 = 500 << 10;
 
 pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptions, Failure> {
     let network = network(args.network.as_deref())?;
-    let allowed = args.allow.iter().try_fold(false, |_, right| allow(right))?;
+    let mut allowed = allowed(&args.allow)?;
+    // Whoever gives every RUN the host's network allows it, as in buildx.
+    allowed.host_network |= network == Network::Host;
     Ok(RunOptions {
         secrets: secrets(&args.secret, given)?,
         agents: agents(&args.ssh, given)?,
         hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         network,
-        // Whoever gives every RUN the host's network allows it, as in buildx.
-        host_network: allowed || network == Network::Host,
+        allowed,
         shm_size: args.shm_size.as_deref().map(shm_size).transpose()?,
         limits: limits(&args.ulimit)?,
         cgroup_parent: args.cgroup_parent.clone(),
@@ -112,12 +113,24 @@ fn network(text: Option<&str>) -> Result<Network, Failure> {
     }
 }
 
-fn allow(right: &str) -> Result<bool, Failure> {
-    match right {
-        "network.host" => Ok(true),
-        "security.insecure" | "device" => Err(Failure::usage(format!("--allow {right} is not supported yet"))),
-        other => Err(Failure::usage(format!("--allow: there is no right `{other}`")).hint("network.host is one")),
+fn allowed(rights: &[String]) -> Result<Allowed, Failure> {
+    let mut allowed = Allowed::default();
+    // buildx takes several in one word.
+    for right in rights.iter().flat_map(|rights| rights.split(',')) {
+        match right {
+            "network.host" => allowed.host_network = true,
+            "security.insecure" => allowed.insecure = true,
+            "device" => {
+                return Err(Failure::usage("--allow device: a RUN has no devices of this machine")
+                    .hint("RUN --device is built without the device where it is not required"));
+            }
+            other => {
+                return Err(Failure::usage(format!("--allow: there is no right `{other}`"))
+                    .hint("network.host and security.insecure are the rights"));
+            }
+        }
     }
+    Ok(allowed)
 }
 
 fn shm_size(text: &str) -> Result<u64, Failure> {
@@ -209,6 +222,16 @@ mod tests {
         for text in ["nofile", "what=1", "nofile=2:1", "nofile=x", "nofile=-1:1"] {
             assert!(limit(text).is_err(), "{text}");
         }
-        assert!(network(Some("bridge")).is_err() && allow("all").is_err());
+        assert!(network(Some("bridge")).is_err());
+    }
+
+    #[test]
+    fn only_rights_that_there_are_can_be_allowed() {
+        let allowed = |text: &str| super::allowed(&[text.to_owned()]);
+        let both = allowed("network.host,security.insecure").expect("two rights");
+        assert!(both.host_network && both.insecure);
+        for text in ["all", "", "device", "network", "security.sandbox"] {
+            assert!(allowed(text).is_err(), "{text}");
+        }
     }
 }

@@ -1,6 +1,7 @@
 //! `# check=skip=A,B;experimental=C;error=true`
 
 use super::Rule;
+use crate::dockerfile::boolean;
 use std::collections::BTreeSet;
 
 /// Which rules speak, and whether that fails the build.
@@ -43,7 +44,7 @@ impl Options {
                 "experimental" => options.experimental = Names::parse(value),
                 "error" => {
                     let bad = || BadOptions::NotABool { option: option.trim().to_string(), value: value.to_string() };
-                    options.error = parse_bool(value).ok_or_else(bad)?;
+                    options.error = boolean(value).ok_or_else(bad)?;
                 }
                 key => return Err(BadOptions::Unknown(key.to_string())),
             }
@@ -100,15 +101,6 @@ impl Names {
 impl Default for Names {
     fn default() -> Self {
         Self::Of(BTreeSet::new())
-    }
-}
-
-/// What Go's `strconv.ParseBool` takes.
-fn parse_bool(text: &str) -> Option<bool> {
-    match text {
-        "1" | "t" | "T" | "TRUE" | "true" | "True" => Some(true),
-        "0" | "f" | "F" | "FALSE" | "false" | "False" => Some(false),
-        _ => None,
     }
 }
 

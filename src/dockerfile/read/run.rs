@@ -5,7 +5,7 @@ use super::flags::{Flags, Takes};
 use super::kind::command;
 use super::split::Split;
 use crate::dockerfile::nearest::nearest;
-use crate::dockerfile::{Heredoc, MountSpec, Network, RunCommand, Security};
+use crate::dockerfile::{Device, Heredoc, MountSpec, Network, RunCommand, Security};
 
 const FLAGS: [(&str, Takes); 4] =
     [("mount", Takes::Many), ("network", Takes::One), ("security", Takes::One), ("device", Takes::Many)];
@@ -18,13 +18,14 @@ pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> 
             Fault::new(error.to_string()).word(word)
         })
     };
+    let device = |value: &String| Device::parse(value).map_err(|error| Fault::new(error.to_string()).word(value.clone()));
     Ok(RunCommand {
         command: command(&split.rest)?,
         heredocs,
         mounts: flags.many("mount").iter().map(mount).collect::<Result<_, _>>()?,
         network: one_of(&flags, "network", &NETWORKS)?,
         security: one_of(&flags, "security", &SECURITIES)?,
-        devices: flags.many("device"),
+        devices: flags.many("device").iter().map(device).collect::<Result<_, _>>()?,
     })
 }
 

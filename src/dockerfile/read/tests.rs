@@ -52,7 +52,7 @@ fn show(kind: &Kind) -> String {
                 .collect::<String>();
             shown += &network.map_or(String::new(), |network| format!(" network={network:?}"));
             shown += &security.map_or(String::new(), |security| format!(" security={security:?}"));
-            shown += &devices.iter().map(|device| format!(" device={device}")).collect::<String>();
+            shown += &devices.iter().map(|device| format!(" device={}", device.name)).collect::<String>();
             shown
                 + " "
                 + &show_command(command)

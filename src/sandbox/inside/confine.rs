@@ -5,7 +5,7 @@ use nix::sys::signal::{SigHandler, SigSet, SigmaskHow, Signal, sigprocmask};
 use rustix::io::{Errno, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use rustix::thread::{
-    CapabilitySet, CapabilitySets, Gid, Uid, capability_is_in_bounding_set, clear_ambient_capability_set,
+    CapabilitySet, CapabilitySets, Gid, Uid, capabilities, capability_is_in_bounding_set, clear_ambient_capability_set,
     remove_capability_from_bounding_set, set_capabilities, set_thread_groups, set_thread_res_gid, set_thread_res_uid,
 };
 
@@ -38,7 +38,13 @@ pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
     let failed = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
     reset_signals().map_err(failed("resetting the signals"))?;
     limits(&command.limits)?;
-    bound().map_err(failed("dropping capabilities"))?;
+    let held = match command.insecure {
+        true => capabilities(None).map_err(failed("reading the capabilities"))?.permitted,
+        false => {
+            bound().map_err(failed("dropping capabilities"))?;
+            DOCKER
+        }
+    };
     // Outputs are pipes of ours, closed to anybody but their owner: /dev/stdout must open for the command's user.
     for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
         match rustix::fs::fchown(output, Some(Uid::from_raw(command.user.uid)), None) {
@@ -48,11 +54,14 @@ pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
     }
     // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before the capabilities go. What follows
     // it is allowed to everybody.
-    seccomp::install().map_err(|error| RunError::system("installing the seccomp filter", error))?;
-    become_user(&command.user)
+    if !command.insecure {
+        seccomp::install().map_err(failed("installing the seccomp filter"))?;
+    }
+    become_user(&command.user, held)
 }
 
-fn become_user(user: &Ids) -> std::result::Result<(), RunError> {
+/// `most` is what root holds; others hold nothing.
+fn become_user(user: &Ids, most: CapabilitySet) -> std::result::Result<(), RunError> {
     let Ids { uid, gid, groups } = user;
     let as_error = |id: u32| {
         move |error: Errno| match error {
@@ -68,7 +77,7 @@ fn become_user(user: &Ids) -> std::result::Result<(), RunError> {
     set_thread_res_gid(gid, gid, gid).map_err(as_error(raw_gid))?;
     // For another user than root this empties the effective and the permitted set.
     set_thread_res_uid(uid, uid, uid).map_err(as_error(raw_uid))?;
-    let held = if raw_uid == 0 { DOCKER } else { CapabilitySet::empty() };
+    let held = if raw_uid == 0 { most } else { CapabilitySet::empty() };
     // Nothing is inheritable (CVE-2022-27651).
     set_capabilities(None, CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() })
         .map_err(|error| RunError::system("dropping capabilities", error))

@@ -70,7 +70,7 @@ pub(super) fn mount_proc(command: &Command, target: &OwnedFd) -> std::result::Re
     let proc = fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)?;
     processes::bound(&proc, processes::allowed(&command.limits));
     attach(&proc, target.as_fd())
-        .and_then(|()| guard_proc(&proc))
+        .and_then(|()| if command.insecure { Ok(()) } else { guard_proc(&proc) })
         .map_err(|error| RunError::system("mounting /proc", error))
 }
 
@@ -158,7 +158,8 @@ pub(super) fn memory(command: &Command, size: Option<u64>) -> Result<OwnedFd> {
 }
 
 fn sys(command: &Command, targets: &Targets) -> Result<()> {
-    let restricted = NOSUID | NODEV | NOEXEC | RDONLY;
+    let read_only = if command.insecure { MountAttrFlags::empty() } else { RDONLY };
+    let restricted = NOSUID | NODEV | NOEXEC | read_only;
     // A fresh one shows a network namespace, and is only given to the owner of that.
     let own = match command.network {
         Network::None => fresh("sysfs", &[], restricted).ok(),
@@ -173,6 +174,9 @@ fn sys(command: &Command, targets: &Targets) -> Result<()> {
         }
     };
     attach(&sys, targets.sys.as_fd())?;
+    if command.insecure {
+        return Ok(());
+    }
     MASKED_SYS.iter().try_for_each(|path| mask(&sys, path))
 }
 
