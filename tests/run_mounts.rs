@@ -138,6 +138,41 @@ impl Here {
     }
 }
 
+/// A server whose certificate nobody trusts: `ca.pem`.
+struct HttpsServer {
+    child: std::process::Child,
+    url: String,
+}
+
+impl HttpsServer {
+    fn start(here: &Here) -> Self {
+        let openssl = |words: &str| {
+            let mut command = Command::new("openssl");
+            command.args(words.split_whitespace()).current_dir(here.0.path());
+            command
+        };
+        let made = openssl(
+            "req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout key.pem -out ca.pem -days 2 -subj /CN=test \
+             -addext subjectAltName=IP:127.0.0.1",
+        );
+        assert!({ made }.output().expect("package openssl").status.success());
+        let mut server = openssl("s_server -accept 127.0.0.1:0 -www -cert ca.pem -key key.pem");
+        let mut child =
+            server.stdout(std::process::Stdio::piped()).stderr(std::process::Stdio::null()).spawn().expect("it starts");
+        let lines = std::io::BufReader::new(child.stdout.take().expect("a pipe"));
+        let told = std::io::BufRead::lines(lines)
+            .map_while(Result::ok)
+            .find_map(|line| Some(line.strip_prefix("ACCEPT ")?.to_owned()));
+        Self { child, url: format!("https://{}/", told.expect("where it listens")) }
+    }
+}
+
+impl Drop for HttpsServer {
+    fn drop(&mut self) {
+        self.child.kill().and_then(|()| self.child.wait()).expect("it runs until now");
+    }
+}
+
 /// An `ssh-agent` of the machine's own, as a user would have it.
 struct Running(std::process::Child);
 
@@ -455,6 +490,70 @@ mod sandbox {
         }
         let left = fs::read_dir(here.path("home/work")).into_iter().flatten().count();
         assert_eq!(left, 0, "folders of work");
+    }
+
+    #[test]
+    fn a_run_trusts_another_authority_by_bundle_and_by_variable() {
+        let here = Here::new();
+        here.add_programs(&["curl"]);
+        let server = HttpsServer::start(&here);
+        let flags = format!("--run-ca-file {}", here.path("ca.pem").display());
+        let get = format!("curl -sS -o /dev/null {}", server.url);
+        here.refused(&format!("RUN {get}"), "", "certificate");
+        // By a variable, and by the bundle alone: there is none in the image, then there is one, and a new one.
+        let text = format!(
+            "RUN {get} && env -u CURL_CA_BUNDLE -u SSL_CERT_FILE {get} && touch /a\n\
+             RUN [ ! -e /etc/ssl ] && [ ! -e /dev/locus-push ] && [ -z \"$SSL_CERT_FILE\" ] || exit 9\n\
+             COPY bundle /etc/ssl/certs/ca-certificates.crt\n\
+             RUN env -u CURL_CA_BUNDLE -u SSL_CERT_FILE {get} && grep -c . $SSL_CERT_FILE > /count\n\
+             RUN echo new > /new && mv /new /etc/ssl/certs/ca-certificates.crt && {get}\n\
+             ENV GIT_SSL_CAINFO=/mine\n\
+             RUN echo $GIT_SSL_CAINFO $NODE_EXTRA_CA_CERTS > /named"
+        );
+        here.write("bundle", "# the image's own\n");
+        let checked = text.replace("|| exit 9", "|| [ -s /etc/ssl/certs/ca-certificates.crt ]");
+        let (_, layer) = here.built(&checked, &flags);
+        assert_eq!(layer, files(&[("named", "/mine /dev/locus-push/ca-certificates.crt\n")]));
+        // Whether it is trusted is no part of what a step is.
+        let (said, _) = here.built(&checked, "--progress plain");
+        assert_eq!(said.lines().filter(|line| line.contains("Building")).count(), 0, "{said}");
+        let output = here.build("RUN true", &format!("--run-ca-file {}", here.path("key.pem").display()));
+        assert_eq!(output.status.code(), Some(2), "{}", stderr(&output));
+    }
+
+    #[test]
+    fn another_authority_is_in_no_image_whatever_the_run_does_to_bundles() {
+        let here = Here::new();
+        drop(HttpsServer::start(&here));
+        here.write("bundle", "# the image's own\n");
+        let bundle = "/etc/ssl/certs/ca-certificates.crt";
+        let pem = fs::read_to_string(here.path("ca.pem")).expect("it was made");
+        let line = pem.lines().nth(2).expect("a certificate has lines");
+        let flags = format!("--no-cache --run-ca-file {}", here.path("ca.pem").display());
+        for (base, run) in [
+            (
+                "bundle",
+                format!("cp -a /etc/ssl /copied; chown 3:4 {bundle}; ln {bundle} /etc/other; echo more >> {bundle}"),
+            ),
+            ("bundle", format!("mv /etc/ssl /etc/tls; ln -s tls /etc/ssl; rm {bundle}; echo x > {bundle}")),
+            ("bundle", "rm -r /etc/ssl; mkdir /made".to_owned()),
+            ("other", "mkdir -p /etc/ssl/certs; echo x > /etc/ssl/certs/x".to_owned()),
+            ("other", format!("mkdir -p /etc/ssl/certs; echo x > /x; mv /x {bundle}")),
+            ("other", "chown -R 3:4 /etc".to_owned()),
+        ] {
+            // The place of the bundle, or another one.
+            let place = if base == "bundle" { bundle } else { "/etc/elsewhere" };
+            let text = format!("COPY bundle {place}\nRUN {run}");
+            here.built(&text, &flags);
+            let mut holders = Vec::new();
+            holding(&here.path("out"), line.as_bytes(), &mut holders);
+            assert!(holders.is_empty(), "{run}: {holders:?}");
+            let with = fs::read(here.path("out/index.json")).expect("it is there");
+            here.built(&text, "--no-cache");
+            let without = fs::read(here.path("out/index.json")).expect("it is there");
+            let same = String::from_utf8_lossy(&with) == String::from_utf8_lossy(&without);
+            assert!(same || run.starts_with("chown -R"), "{run}");
+        }
     }
 
     #[test]

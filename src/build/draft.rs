@@ -34,6 +34,11 @@ impl Draft {
         self.tree.entries.get(path).cloned().or_else(|| self.below.entry(path).map(|found| found.entry))
     }
 
+    /// Whether this layer has something there.
+    pub(super) fn has(&self, path: &LayerPath) -> bool {
+        self.tree.entries.contains_key(path)
+    }
+
     pub(super) fn is_directory(&self, path: &LayerPath) -> bool {
         self.entry(path).is_some_and(|entry| entry.is_directory())
     }

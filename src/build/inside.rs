@@ -16,6 +16,8 @@ use crate::layer::{
 use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
+use super::trust::Added;
+
 pub(super) const UNPACK: &str = "unpack";
 pub(super) const DIFF: &str = "diff";
 
@@ -60,6 +62,8 @@ pub(super) struct DiffOrder {
     /// The unpacked layers below, the lowest first.
     pub layers: Vec<PathBuf>,
     pub epoch: i64,
+    /// What is no part of it, wherever it was copied.
+    pub added: Option<Added>,
 }
 
 impl From<Compression> for Wrap {
@@ -125,7 +129,10 @@ fn unpack_layer(
 fn diff(payload: &[u8], out: &mut dyn Write) -> Result<(), String> {
     let order: DiffOrder = serde_json::from_slice(payload).map_err(words)?;
     let below = LayerDirs::open(&order.layers).map_err(words)?;
-    let tree = read_upper(&order.upper, &below).map_err(words)?;
+    let mut tree = read_upper(&order.upper, &below).map_err(words)?;
+    if let Some(added) = order.added {
+        added.take_out(&order.upper, &mut tree).map_err(words)?;
+    }
     let no_layer = |digest: &Digest| Err(io::Error::other(format!("the layer {digest} is not read here")));
     let mut out = HashingWriter::new(io::BufWriter::with_capacity(256 << 10, out));
     let times = Times::Constant(crate::layer::Epoch(order.epoch));

@@ -25,6 +25,7 @@ mod root;
 mod run;
 mod snapshot;
 mod stage;
+mod trust;
 mod workshop;
 
 pub use agent::{Agent, AgentError, Key};
@@ -37,6 +38,7 @@ pub use place::{BaseImage, Download, FetchError, Sink, Source};
 pub use root::{Root, flattened, root};
 pub use snapshot::{Layer, Snapshot};
 pub use stage::{Built, NoCache, Plan, build};
+pub use trust::{BUNDLES, BadCertificates, Certificates};
 pub use workshop::Workshop;
 
 pub use crate::sandbox::{Limit, Resource};

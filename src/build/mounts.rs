@@ -301,7 +301,7 @@ impl<S: Source> Workshop<S> {
     }
 
     /// Keeps a tree as a layer that is never part of an image: it is not compressed.
-    async fn keep_laid(&self, tree: Tree<Content>, epoch: crate::layer::Epoch) -> Result<Layer, BuildError> {
+    pub(super) async fn keep_laid(&self, tree: Tree<Content>, epoch: crate::layer::Epoch) -> Result<Layer, BuildError> {
         let (store, threads) = (self.store.clone(), self.threads);
         blocking(move || {
             let mut blob = store.blob_writer()?;

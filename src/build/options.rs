@@ -10,7 +10,7 @@ use crate::image::Hasher;
 use crate::sandbox::{self, Limit};
 use crate::secret::Secret;
 
-use super::{Agent, BuildError, Problem};
+use super::{Agent, BuildError, Certificates, Problem};
 
 /// The name that BuildKit gives the machine of a RUN.
 const HOSTNAME: &str = "buildkitsandbox";
@@ -22,6 +22,8 @@ pub struct RunOptions {
     pub secrets: BTreeMap<String, Arc<Secret>>,
     /// `--ssh`, by id.
     pub agents: BTreeMap<String, Arc<Agent>>,
+    /// What a RUN trusts beside the image's own certificates.
+    pub certificates: Option<Certificates>,
     /// What a RUN's machine is called.
     pub hostname: String,
     /// `--add-host`: names in `/etc/hosts`.
@@ -50,6 +52,7 @@ impl Default for RunOptions {
         Self {
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
+            certificates: None,
             hostname: HOSTNAME.to_owned(),
             hosts: Vec::new(),
             network: Network::Default,
@@ -87,9 +90,10 @@ impl RunOptions {
     }
 
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
-    /// agents.
+    /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what.
     pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, agents: _, hostname, hosts, network, allowed: _, shm_size, limits, cgroup_parent } = self;
+        let Self { secrets: _, agents: _, certificates: _, allowed: _, hostname, hosts, network, .. } = self;
+        let Self { shm_size, limits, cgroup_parent, .. } = self;
         key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
     }
 }

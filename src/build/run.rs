@@ -8,7 +8,10 @@ use crate::graph::Run;
 use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
-use crate::sandbox::{self, Exit, Job, JobHandle, Layers, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file};
+use crate::sandbox::{
+    self, Exit, Job, JobHandle, Layers, Mounted, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
+};
+use crate::secret::Secret;
 use crate::store::{Store, WorkFolder};
 
 use super::inside::{DIFF, DiffOrder};
@@ -16,6 +19,7 @@ use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
+use super::trust::{self, Added, Trust};
 use super::workshop::{Workshop, blocking, inside};
 use super::{BuildError, Problem, RunOptions, Source};
 
@@ -32,6 +36,14 @@ pub(super) struct RunOrder<'a> {
     pub stage: String,
 }
 
+/// Where a command runs, and as whom.
+struct Ground<'a> {
+    person: &'a Person,
+    /// The unpacked layers, the topmost first.
+    lower: Vec<String>,
+    folder: &'a WorkFolder,
+}
+
 impl<S: Source> Workshop<S> {
     /// Runs the command over the snapshot; the layer is what it changed.
     pub(super) async fn run(
@@ -42,11 +54,17 @@ impl<S: Source> Workshop<S> {
         epoch: i64,
     ) -> Result<Layer, BuildError> {
         let person = self.accounts(below).await?.person(&order.run.user)?;
-        let lower = self.unpacked(below).await?;
+        let trust = match &order.options.certificates {
+            Some(certificates) => Some(self.trust(certificates, below, crate::layer::Epoch(epoch)).await?),
+            None => None,
+        };
+        let lower = self.unpacked(trust.as_ref().map_or(below, |trust| &trust.over)).await?;
         let sandbox = self.sandbox()?.clone();
         let folder = self.store.work_folder()?;
-        let diff = self.diff_order(&folder, below, epoch)?;
-        let layer = match self.execute(order, ready, &person, lower, &folder, diff).await {
+        let (bundle, added) = trust.map(|Trust { bundle, added, .. }| (bundle, added)).unzip();
+        let diff = self.diff_order(&folder, below, epoch, added)?;
+        let ground = Ground { person: &person, lower, folder: &folder };
+        let layer = match self.execute(order, ready, bundle, ground, diff).await {
             Ok(job) => self.keep(job, &folder, below).await,
             Err(error) => Err(error),
         };
@@ -55,16 +73,16 @@ impl<S: Source> Workshop<S> {
         layer
     }
 
-    /// Runs the command to its end, in `folder`; gives the reader of what it changed, which `diff` tells what to do.
+    /// Runs the command to its end; gives the reader of what it changed, which `diff` tells what to do.
     async fn execute(
         &self,
         order: RunOrder<'_>,
         ready: Ready,
-        person: &Person,
-        lower: Vec<String>,
-        folder: &WorkFolder,
+        bundle: Option<Vec<u8>>,
+        ground: Ground<'_>,
         diff: Vec<u8>,
     ) -> Result<JobHandle, BuildError> {
+        let Ground { person, lower, folder } = ground;
         let RunOrder { run, options, network, insecure, stage } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
@@ -72,6 +90,12 @@ impl<S: Source> Workshop<S> {
         step.env.retain(|(name, _)| !variables.iter().any(|(secret, _)| name == secret.as_str()));
         step.secret_env = variables.into_iter().map(|(name, value)| (name.into(), value)).collect();
         step.mounts = mounts;
+        if let Some(bundle) = bundle {
+            let content = Secret::new(bundle);
+            let what = Mounted::File { content, mode: 0o444, uid: 0, gid: 0, executable: false };
+            step.mounts.push(sandbox::Mount { target: trust::FILE.into(), what });
+            trust::name_in(&mut step.env);
+        }
         step.hosts = hosts_file(&options.hostname, &options.hosts);
         step.hostname.clone_from(&options.hostname);
         step.network = network;
@@ -105,9 +129,15 @@ impl<S: Source> Workshop<S> {
     }
 
     /// What the reader of the changes has to know.
-    fn diff_order(&self, folder: &WorkFolder, below: &Snapshot, epoch: i64) -> Result<Vec<u8>, BuildError> {
+    fn diff_order(
+        &self,
+        folder: &WorkFolder,
+        below: &Snapshot,
+        epoch: i64,
+        added: Option<Added>,
+    ) -> Result<Vec<u8>, BuildError> {
         let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain)).collect();
-        let order = DiffOrder { upper: folder.path().join(UPPER), layers, epoch };
+        let order = DiffOrder { upper: folder.path().join(UPPER), layers, epoch, added };
         serde_json::to_vec(&order).map_err(|e| inside("reading what RUN changed", e.into()))
     }
 

@@ -201,7 +201,12 @@ impl<S: Source> Workshop<S> {
     }
 
     /// A small file of an image; empty where there is none.
-    async fn small_file(&self, snapshot: &Snapshot, view: &View, file: &'static str) -> Result<Vec<u8>, BuildError> {
+    pub(super) async fn small_file(
+        &self,
+        snapshot: &Snapshot,
+        view: &View,
+        file: &'static str,
+    ) -> Result<Vec<u8>, BuildError> {
         const LIMIT: u64 = 8 << 20;
         let refuse = |why| Problem::Accounts { file, why };
         let Some(node) = view.resolve(file.as_bytes(), true)?.node.cloned() else { return Ok(Vec::new()) };

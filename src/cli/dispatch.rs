@@ -103,8 +103,9 @@ async fn loader(
     source_date: Option<&str>,
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
-    let LoaderOrder { image, task, timeout } = order;
-    let recipe = recipe(image, source_date);
+    let LoaderOrder { image, task, certificates, timeout } = order;
+    let mut recipe = recipe(image, source_date);
+    recipe.run.certificates = certificates;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
     let shipped = match task {

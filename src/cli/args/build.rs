@@ -58,6 +58,10 @@ pub struct BuildArgs {
     /// Let RUN --mount=type=ssh ask an SSH agent: default is the one at SSH_AUTH_SOCK; or its socket, or private keys
     #[arg(long, value_name = "ID[=SOCKET|KEY,...]", help_heading = "RUN")]
     pub ssh: Vec<String>,
+    /// Let RUN trust the certificates in this PEM file too, or with the word host what this machine trusts; they are in
+    /// no image
+    #[arg(long, value_name = "FILE|host", help_heading = "RUN")]
+    pub run_ca_file: Option<String>,
     /// Add a name to /etc/hosts
     #[arg(long, value_name = "NAME:IP", help_heading = "RUN")]
     pub add_host: Vec<String>,

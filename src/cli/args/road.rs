@@ -62,6 +62,10 @@ pub struct ImageArgs {
     /// Annotate the image's manifest
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotation: Vec<String>,
+    /// Let RUN trust the certificates in this PEM file too, or with the word host what this machine trusts; they are in
+    /// no image
+    #[arg(long, value_name = "FILE|host")]
+    pub run_ca_file: Option<String>,
     /// Take nothing from the build cache
     #[arg(long)]
     pub no_cache: bool,

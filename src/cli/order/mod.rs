@@ -2,6 +2,7 @@
 
 mod agents;
 mod build;
+mod certificates;
 mod diff;
 mod frontend;
 mod road;
@@ -17,7 +18,7 @@ use super::args::{Cli, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
-use crate::build::{NoCache, RunOptions};
+use crate::build::{Certificates, NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::nearest::nearest;
 use crate::graph::Contexts;
@@ -52,6 +53,8 @@ pub struct RoadOrder {
 pub struct LoaderOrder {
     pub image: ImageOrder,
     pub task: Task,
+    /// What its RUNs trust beside their image's own certificates.
+    pub certificates: Option<Certificates>,
     pub timeout: Option<Duration>,
 }
 

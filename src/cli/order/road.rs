@@ -6,6 +6,7 @@ use std::path::Path;
 use super::super::args::{self, RoadArgs};
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings, annotations};
 use super::super::{Failure, home};
+use super::certificates::certificates;
 use super::frontend;
 use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile, no_cache};
 use crate::deploy::ValueFrom::Stdin;
@@ -57,7 +58,8 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
         annotations: annotations(&args.image.annotation)?,
     };
     let task = if args.local { local(description)? } else { cloud(description)? };
-    Ok(LoaderOrder { image, task, timeout })
+    let certificates = certificates(args.image.run_ca_file.as_deref(), given)?;
+    Ok(LoaderOrder { image, task, certificates, timeout })
 }
 
 fn cloud(description: Description) -> Result<Task, Failure> {

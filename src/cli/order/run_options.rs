@@ -11,6 +11,7 @@ use super::super::Failure;
 use super::super::args::BuildArgs;
 use super::super::settings::Given;
 use super::agents::agents;
+use super::certificates::certificates;
 use crate::build::{Allowed, Limit, Resource, RunOptions};
 use crate::graph::{Network, size_in_bytes};
 use crate::secret::Secret;
@@ -26,6 +27,7 @@ pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptio
     Ok(RunOptions {
         secrets: secrets(&args.secret, given)?,
         agents: agents(&args.ssh, given)?,
+        certificates: certificates(args.run_ca_file.as_deref(), given)?,
         hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
         network,
         allowed,
