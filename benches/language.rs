@@ -12,7 +12,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
-use locus_push::build::{self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{
+    self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop,
+};
 use locus_push::dockerfile;
 use locus_push::event::Events;
 use locus_push::graph::{self, Contexts, Graph, Ground};

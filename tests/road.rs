@@ -22,6 +22,10 @@ mod everyday;
 mod local;
 #[path = "road/outputs.rs"]
 mod outputs;
+#[path = "road/rungs.rs"]
+mod rungs;
+#[path = "road/said.rs"]
+mod said;
 #[path = "road/stack.rs"]
 mod stack;
 #[path = "road/verify.rs"]

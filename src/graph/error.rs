@@ -30,7 +30,8 @@ impl PlanError {
             | Problem::NotYet(_)
             | Problem::Trigger(_)
             | Problem::SourceDate(_)
-            | Problem::TooMuch(_) => None,
+            | Problem::TooMuch(_)
+            | Problem::Device(_) => None,
         }
     }
 }

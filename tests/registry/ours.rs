@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 
 use locus_push::build::{Sink, Source};
 use locus_push::event::{BlobOutcome, Event};
-use locus_push::image::{Digest, Image, Layout, MediaType, Platform, write_folder};
+use locus_push::image::{Digest, Flavor, Image, Layout, MediaType, Platform, write_folder};
 use locus_push::registry::{PullError, PushError, Pushed, Pusher};
 
 use crate::place::{Place, reference, words};
@@ -123,7 +123,7 @@ fn layout_of(maker: &Place, image: &Image, manifest: &[u8]) -> Layout {
         let blob = maker.store.open_blob(digest).map_err(std::io::Error::other)?;
         Ok(Box::new(blob) as Box<dyn Read>)
     };
-    write_folder(&folder, image, &[], &open).unwrap();
+    write_folder(&folder, image, &[], Flavor::Oci, &open).unwrap();
     std::fs::write(folder.join("blobs/sha256").join(Digest::of(manifest).hex()), manifest).unwrap();
     let index = serde_json::json!({"schemaVersion": 2, "manifests": [{"mediaType": MediaType::OCI_MANIFEST,
         "digest": Digest::of(manifest), "size": manifest.len()}]});

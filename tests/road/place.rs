@@ -143,9 +143,13 @@ impl Place {
 
     /// The loaders of `testdata`, as a context in `loaders`' parent.
     pub fn with_loaders(self) -> Self {
-        let from = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/loaders");
-        copy_tree(&self, &from, "");
+        self.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/loaders"), "");
         self
+    }
+
+    /// All that is in a folder of the repository.
+    pub fn copy(&self, from: &Path, to: &str) {
+        copy_tree(self, from, to);
     }
 
     /// Runs `locus-push` with the words of `line`, in the place's folder.

@@ -18,7 +18,8 @@ pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> 
             Fault::new(error.to_string()).word(word)
         })
     };
-    let device = |value: &String| Device::parse(value).map_err(|error| Fault::new(error.to_string()).word(value.clone()));
+    let device =
+        |value: &String| Device::parse(value).map_err(|error| Fault::new(error.to_string()).word(value.clone()));
     Ok(RunCommand {
         command: command(&split.rest)?,
         heredocs,
