@@ -192,12 +192,12 @@ async fn layers_of_every_compression_are_read_and_passed_on_as_they_are() {
     Pusher::new(&maker.client(), from.clone()).finish(&base, &[], &["latest".into()]).await.unwrap();
     let context = tempfile::tempdir().unwrap();
     let copies: String = (0..types.len()).map(|n| format!("COPY --from={from} /{n} /copied/\n")).collect();
-    let pusher = Some(Pusher::new(&here.client(), reference(server.address(), "a")));
+    let pusher = Pusher::new(&here.client(), reference(server.address(), "a"));
     let text = format!("FROM {from}\n{copies}");
     let built = here.build(&here.client(), context.path(), &text, &pusher).await.unwrap();
     assert_eq!(built.image.manifest.layers[..types.len()], base.manifest.layers);
     let sources: Vec<_> = base.manifest.layers.iter().map(|layer| (from.clone(), layer.clone())).collect();
-    pusher.unwrap().finish(&built.image, &sources, &[]).await.unwrap();
+    pusher.finish(&built.image, &sources, &[]).await.unwrap();
     for (layer, media_type) in built.image.manifest.layers[types.len()..].iter().zip(types) {
         let mut tar = Vec::new();
         let packed = there.store.read_blob(&layer.digest, layer.size).unwrap();

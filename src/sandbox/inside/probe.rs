@@ -8,7 +8,7 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::wire::{Overlay, Reply};
-use super::supervise::fork;
+use super::supervise::{Sees, fork};
 use super::{mounts, remove, run, stand::Root};
 
 /// Makes a root of layers in `dir`, and a `/proc` in a pid namespace; leaves nothing of it behind.
@@ -39,7 +39,7 @@ pub(super) fn probe(dir: &Path, copied: bool) -> Result<(), RunError> {
 }
 
 fn proc() -> Result<(), RunError> {
-    let forked = fork(|_| match mounts::fresh("proc", &[], MountAttrFlags::empty()) {
+    let forked = fork(Sees::ItsOwn, |_| match mounts::fresh("proc", &[], MountAttrFlags::empty()) {
         Ok(_) => Reply::Done,
         Err(error) => Reply::Failed(run::no_proc(error)),
     })?;

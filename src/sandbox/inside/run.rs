@@ -10,7 +10,7 @@ use super::super::step::Network;
 use super::super::wire::{Command, Reply};
 use super::stand::Root;
 use super::stubs::Stubs;
-use super::supervise::{Parent, fork};
+use super::supervise::{Parent, Sees, fork};
 use super::{confine, exec, probe, release_outputs, root, unshare, volumes};
 
 /// `more` is the environment and the contents of files.
@@ -29,7 +29,7 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     volumes::attach_all(command, files, &mut stubs)?;
     let made = stubs.finish()?;
 
-    let forked = fork(|parent| {
+    let forked = fork(Sees::ItsOwn, |parent| {
         match settle(parent, command, stand.mounted(), &targets.proc)
             .and_then(|()| exec::exec(parent, command, environment))
         {
@@ -66,11 +66,11 @@ fn settle(
     parent.die_with_it().map_err(|error| RunError::system("binding to the helper", error))
 }
 
-/// A mount, pid, ipc and uts namespace of our own, and what else is asked.
+/// A mount, ipc and uts namespace of our own, and what else is asked. That for pids comes with the command.
 pub(super) fn namespaces(more: UnshareFlags) -> Result<(), RunError> {
-    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWPID | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | more;
+    let flags = UnshareFlags::NEWNS | UnshareFlags::NEWIPC | UnshareFlags::NEWUTS | more;
     unshare(flags).map_err(|error| RunError::Namespace {
-        which: "the namespaces for mounts and processes".into(),
+        which: "the namespaces for mounts".into(),
         errno: error.raw_os_error(),
         hint: Some("a limit (user.max_*_namespaces), a security module or a seccomp filter stands in the way".into()),
     })?;

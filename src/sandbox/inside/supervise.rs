@@ -35,13 +35,26 @@ pub(super) struct Ended {
     pub stopped: bool,
 }
 
+/// Which processes a forked one can see.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Sees {
+    /// Those that we see.
+    Ours,
+    /// Itself as pid 1, and its children.
+    ItsOwn,
+}
+
 /// Forks. The child does `work` and sends what it gives, if it ever comes back from there.
-pub(super) fn fork(work: impl FnOnce(&Parent) -> Reply) -> Result<Forked, RunError> {
+pub(super) fn fork(sees: Sees, work: impl FnOnce(&Parent) -> Reply) -> Result<Forked, RunError> {
     let failed = |error: Errno| RunError::system("starting a process", error);
     let (words, mouth) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     let (ear, alive) = pipe_with(PipeFlags::CLOEXEC).map_err(failed)?;
     // SAFETY: the helper has one thread, so the child's copy of memory is whole and its locks are free.
-    match unsafe { nix::unistd::fork() } {
+    let forked = match sees {
+        Sees::Ours => unsafe { nix::unistd::fork() },
+        Sees::ItsOwn => unsafe { fork_as_first() },
+    };
+    match forked {
         Err(error) => Err(RunError::system("starting a process (is a limit on processes reached?)", error)),
         Ok(ForkResult::Parent { child }) => {
             // A pid that fork gave is positive.
@@ -61,6 +74,23 @@ pub(super) fn fork(work: impl FnOnce(&Parent) -> Reply) -> Result<Forked, RunErr
             // SAFETY: _exit(2) ends the process, without the destructors and exit handlers that are the parent's.
             unsafe { nix::libc::_exit(0) }
         }
+    }
+}
+
+/// fork(2) into a pid namespace of its own. unshare(2) would put every later child there too, and none can be forked
+/// into a namespace whose first process is gone (pid_namespaces(7)).
+///
+/// # Safety
+/// As fork(2): of several threads the child has one.
+unsafe fn fork_as_first() -> nix::Result<ForkResult> {
+    use nix::libc::{CLONE_NEWPID, SIGCHLD, SYS_clone, c_long, syscall};
+    // The kernel takes a missing stack for the same one, copied, as fork's; the other arguments belong to flags that are
+    // not set, so that their order, which differs between CPUs, does not matter.
+    match unsafe { syscall(SYS_clone, c_long::from(CLONE_NEWPID | SIGCHLD), 0, 0, 0, 0) } {
+        -1 => Err(nix::errno::Errno::last()),
+        0 => Ok(ForkResult::Child),
+        // Pids have 22 bits at most.
+        child => Ok(ForkResult::Parent { child: nix::unistd::Pid::from_raw(child as i32) }),
     }
 }
 
@@ -134,7 +164,7 @@ impl Forked {
 
 /// Forks a piece of our own work, and gives its answer.
 pub(super) fn fork_and_watch(socket: &UnixStream, work: impl FnOnce() -> Reply) -> Result<Reply, RunError> {
-    let forked = fork(|_| work())?;
+    let forked = fork(Sees::Ours, |_| work())?;
     super::release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     let ended = forked.watch(socket)?;
     match ended.reply {
