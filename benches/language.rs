@@ -90,7 +90,7 @@ fn a_thousand_lines() -> String {
                  ENV PATH_{block}=/opt/${{VERSION:-none}}/{block}:$PATH NAME_{block}=\"a b\"\n\
                  RUN --mount=type=cache,target=/var/cache/apt \\\n    apt-get update && \\\n    apt-get install -y \\\n\
                  \x20       package-{block}\n\
-                 COPY --chown=1000:1000 --chmod=644 src/{block}/*.py lib/${{NAME_{block}// /_}}/ /srv/app/\n\
+                 COPY --chown=1000:1000 --chmod=644 src/{block}/*.py lib/${{NAME_{block}//b/_}}/ /srv/app/\n\
                  COPY <<EOF /etc/conf.{block}\nversion=$VERSION\nEOF\nLABEL org.example.block.{block}=\"${{VERSION}}\"\n"
             );
         }
