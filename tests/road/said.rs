@@ -21,7 +21,7 @@ mod sandbox {
         );
         let mut child = place.start("build .");
         let lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let told = lines.map_while(Result::ok).find(|line| line.contains("half"));
+        let told = lines.map_while(Result::ok).find(|line| line.contains("| half"));
         assert_eq!(told.as_deref(), Some("     tools | half and half"));
         interrupt(&child);
         assert_eq!(child.wait().expect("a child of ours").code(), Some(130));
