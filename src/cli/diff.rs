@@ -111,6 +111,7 @@ impl Text {
         let said = |side: usize| instructions[side].as_ref().map(|line| escape::first_line(line)).unwrap_or_default();
         let title = match (of(0), of(1)) {
             (Some(left), Some(right)) if left == right && said(0) == said(1) => format!("layer {left}  {}", said(0)),
+            (Some(left), Some(right)) if said(0) == said(1) => format!("layer {left} → {right}  {}", said(0)),
             (Some(left), Some(right)) => format!("layer {left}  {} → layer {right}  {}", said(0), said(1)),
             (Some(left), None) => format!("layer {left}  {}: only left", said(0)),
             (None, Some(right)) => format!("layer {right}  {}: only right", said(1)),

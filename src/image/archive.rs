@@ -7,7 +7,9 @@ use serde::Deserialize;
 
 use super::layout::MARKED;
 use super::members::Members;
-use super::{Compression, Digest, ImageConfig, ImageFacts, Layout, LayoutError, Platform, Which};
+use super::{
+    Compression, Descriptor, Digest, ImageConfig, ImageFacts, Layout, LayoutError, MediaType, Platform, Which,
+};
 
 /// A folder or a tar with images in it.
 #[derive(Debug)]
@@ -21,17 +23,13 @@ pub enum Archive {
 #[derive(Debug)]
 pub struct DockerArchive(Members);
 
-/// An image of an archive, and where its layers are.
+/// Where in its archive the layers of an image are, the lowest first.
 #[derive(Debug)]
-pub struct Archived {
-    pub facts: ImageFacts,
-    /// The lowest first.
-    layers: Vec<Place>,
-}
+pub struct Places(Vec<Place>);
 
 #[derive(Debug)]
 enum Place {
-    Blob(Digest, Compression),
+    Blob(Digest, MediaType),
     Member(String),
 }
 
@@ -56,26 +54,19 @@ impl Archive {
         }
     }
 
-    pub fn image(&self, which: &Which, platform: &Platform) -> Result<Archived, LayoutError> {
-        let archived = match self {
+    pub fn image(&self, which: &Which, platform: &Platform) -> Result<(ImageFacts, Places), LayoutError> {
+        let (facts, places) = match self {
             Self::Layout(layout) => {
                 let (image, manifest_json) = layout.image_of(which, platform)?;
-                let unknown = |media_type: &str| LayoutError::Config {
-                    path: layout.path().to_owned(),
-                    why: format!("layers of the type `{}` cannot be read", media_type.escape_debug()),
-                };
-                let place = |layer: &super::Descriptor| {
-                    let compression = layer.media_type.layer_compression();
-                    Ok(Place::Blob(layer.digest, compression.ok_or_else(|| unknown(layer.media_type.as_str()))?))
-                };
-                let layers = image.manifest.layers.iter().map(place).collect::<Result<_, _>>()?;
-                Archived { facts: ImageFacts::of(image, manifest_json), layers }
+                let place = |layer: &Descriptor| Place::Blob(layer.digest, layer.media_type.clone());
+                let places = image.manifest.layers.iter().map(place).collect();
+                (ImageFacts::of(image, manifest_json), Places(places))
             }
             Self::Docker(archive) => archive.image(which)?,
         };
-        let (layers, diff_ids) = (archived.layers.len(), archived.facts.config.rootfs.diff_ids.len());
+        let (layers, diff_ids) = (places.0.len(), facts.config.rootfs.diff_ids.len());
         match layers == diff_ids {
-            true => Ok(archived),
+            true => Ok((facts, places)),
             false => Err(LayoutError::Config {
                 path: self.path().to_owned(),
                 why: format!("the config has {diff_ids} diff_ids for {layers} layers"),
@@ -84,10 +75,16 @@ impl Archive {
     }
 
     /// Opens the blob of an image's layer, counted from the lowest; its bytes are not verified.
-    pub fn layer(&self, image: &Archived, number: usize) -> Result<(Box<dyn Read + Send>, Compression), LayoutError> {
+    pub fn layer(&self, places: &Places, number: usize) -> Result<(Box<dyn Read + Send>, Compression), LayoutError> {
         let missing = |what: String| LayoutError::Missing { path: self.path().to_owned(), what };
-        match (self, image.layers.get(number)) {
-            (Self::Layout(layout), Some(Place::Blob(digest, compression))) => Ok((layout.blob(digest)?, *compression)),
+        match (self, places.0.get(number)) {
+            (Self::Layout(layout), Some(Place::Blob(digest, media_type))) => {
+                let unreadable = || LayoutError::Config {
+                    path: layout.path().to_owned(),
+                    why: format!("a layer of the type `{}` cannot be read", media_type.as_str().escape_debug()),
+                };
+                Ok((layout.blob(digest)?, media_type.layer_compression().ok_or_else(unreadable)?))
+            }
             (Self::Docker(DockerArchive(members)), Some(Place::Member(member))) => {
                 let mut start = [0; 2];
                 let gzip = members.open_member(member)?.read_exact(&mut start).is_ok() && start == [0x1f, 0x8b];
@@ -108,7 +105,7 @@ impl Archive {
 }
 
 impl DockerArchive {
-    fn image(&self, which: &Which) -> Result<Archived, LayoutError> {
+    fn image(&self, which: &Which) -> Result<(ImageFacts, Places), LayoutError> {
         let Self(members) = self;
         let failed = |why: String| LayoutError::Config { path: members.path().to_owned(), why };
         let saved: Vec<Saved> = serde_json::from_slice(&members.small("manifest.json")?)
@@ -123,8 +120,8 @@ impl DockerArchive {
             };
             if is_it {
                 let config = ImageConfig::from_json(&config_json).map_err(|error| failed(error.to_string()))?;
-                let layers = layers.into_iter().map(Place::Member).collect();
-                return Ok(Archived { facts: ImageFacts { manifest: None, config, config_json }, layers });
+                let places = Places(layers.into_iter().map(Place::Member).collect());
+                return Ok((ImageFacts { manifest: None, config, config_json }, places));
             }
         }
         Err(LayoutError::NoSuchImage { path: members.path().to_owned(), which: which.to_string() })
@@ -171,9 +168,9 @@ mod tests {
         let archive = Archive::open(file.path()).unwrap();
         let tags = ["b:2", "1"].map(|tag| Which::Tag(tag.into()));
         for which in tags.into_iter().chain([Which::First, Which::Digest(Digest::of(&config()))]) {
-            let image = archive.image(&which, &Platform::linux_amd64()).unwrap();
-            assert_eq!((image.facts.manifest.is_none(), image.facts.config_json.clone()), (true, config()));
-            let (mut layer, compression) = archive.layer(&image, 0).unwrap();
+            let (facts, places) = archive.image(&which, &Platform::linux_amd64()).unwrap();
+            assert_eq!((facts.manifest.is_none(), facts.config_json), (true, config()));
+            let (mut layer, compression) = archive.layer(&places, 0).unwrap();
             let mut bytes = Vec::new();
             layer.read_to_end(&mut bytes).unwrap();
             assert_eq!((&bytes[..], compression), (&b"tar"[..], Compression::None));
@@ -187,8 +184,8 @@ mod tests {
         let manifest = br#"[{"Config":"c.json","RepoTags":null,"Layers":["../layer.tar"]}]"#;
         let file = archive(&[("c.json", &config()), ("manifest.json", manifest)]);
         let archive = Archive::open(file.path()).unwrap();
-        let image = archive.image(&Which::First, &Platform::linux_amd64()).unwrap();
-        let error = archive.layer(&image, 0).err().unwrap();
+        let (_, places) = archive.image(&Which::First, &Platform::linux_amd64()).unwrap();
+        let error = archive.layer(&places, 0).err().unwrap();
         assert!(error.to_string().ends_with("it has no ../layer.tar"), "{error}");
     }
 

@@ -16,7 +16,7 @@ mod platform;
 mod reference;
 mod unambiguous;
 
-pub use archive::{Archive, Archived, DockerArchive};
+pub use archive::{Archive, DockerArchive, Places};
 pub use canonical::canonical_json;
 pub use compare::{DocumentChange, Field, ImageChanges, ImageFacts, LayerChange, ManifestFacts};
 pub use config::{ConfigError, ContainerConfig, Healthcheck, History, ImageConfig, RootFs};

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::image::{
-    Archive, Archived, Digest, HashingWriter, ImageChanges, ImageFacts, LayerChange, Platform, Reference, Which,
+    Archive, Digest, HashingWriter, ImageChanges, ImageFacts, LayerChange, Places, Platform, Reference, Which,
 };
 use crate::layer::compare::{Difference, Listing, compare};
 use crate::layer::{Limits, TarError, decompress};
@@ -114,7 +114,7 @@ struct Image {
 }
 
 enum Layers {
-    Disk(Box<(Archive, Archived)>),
+    Disk(Archive, Places),
     Registry(Reference),
 }
 
@@ -122,8 +122,8 @@ async fn open(at: ImageAt, platform: &Platform, house: &House) -> Result<Image, 
     match &at {
         ImageAt::Disk { path, which } => {
             let archive = Archive::open(path)?;
-            let image = archive.image(which, platform)?;
-            Ok(Image { facts: image.facts.clone(), layers: Layers::Disk(Box::new((archive, image))), at })
+            let (facts, places) = archive.image(which, platform)?;
+            Ok(Image { facts, layers: Layers::Disk(archive, places), at })
         }
         ImageAt::Registry(reference) => {
             let pulled = house.registry.pull_image(reference, platform).await?;
@@ -147,7 +147,7 @@ impl Image {
     fn listing(&self, number: usize, store: &Store) -> Result<Listing, RoadError> {
         let failed = |source: TarError| DiffError::Layer { image: self.at.to_string(), number: number + 1, source };
         let (blob, compression) = match (&self.layers, self.facts.layer(number)) {
-            (Layers::Disk(open), _) => open.0.layer(&open.1, number)?,
+            (Layers::Disk(archive, places), _) => archive.layer(places, number)?,
             (Layers::Registry(_), Some(layer)) => {
                 let unreadable = || DiffError::LayerType {
                     image: self.at.to_string(),
