@@ -34,8 +34,9 @@ use Fault::{BodyCut, Expired, FlippedBit, LostAnswer, Reset, TooMany, Unavailabl
 
 const FAULTS: [Fault; 8] = [Unavailable, TooMany, Reset, BodyCut, UploadCut, LostAnswer, Expired, FlippedBit];
 
-/// A token is not forgotten before it has been good for so many requests: no token server gives out dead ones.
-const LEAST_USES: usize = 8;
+/// A token is not forgotten before it has been good for so many requests, more than are ever under way at once: no
+/// token server gives out dead ones.
+const LEAST_USES: usize = 24;
 
 pub struct Misbehaving {
     pub address: SocketAddr,
