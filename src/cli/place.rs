@@ -8,6 +8,7 @@ use serde_json::{Value, json};
 use super::escape;
 use super::screen::Paint;
 use crate::dockerfile::Span;
+use crate::dockerfile::credentials::hidden;
 
 /// More lines than this say no more about where it is.
 const SHOWN_LINES: usize = 10;
@@ -40,18 +41,21 @@ impl Place {
     /// The place in `text` that a span names.
     pub fn in_text(file: &str, text: &str, span: Span) -> Self {
         let count = span.last_line.saturating_sub(span.line) + 1;
-        let source = text.lines().skip(span.line.saturating_sub(1)).take(count).map(str::to_owned).collect();
+        let source = text.lines().skip(span.line.saturating_sub(1)).take(count).map(|line| hidden(line).into_owned()).collect();
         Self { file: file.to_owned(), line: span.line, source, mark: None }
     }
 
     /// The same, and of it the word that is meant, where it stands there as it is said.
     pub fn of_word(file: &str, text: &str, span: Span, word: Option<&str>) -> Self {
         let mut place = Self::in_text(file, text, span);
-        place.mark = word.and_then(|word| span.of_word(text, word)).map(|word| {
+        place.mark = word.and_then(|word| span.of_word(text, word)).and_then(|word| {
             let line_start = text[..word.start].rfind('\n').map_or(0, |newline| newline + 1);
             let before = text[line_start..word.start].chars().count();
             let columns = before..before + text[word.start..word.end].chars().count();
-            Mark { line: word.line - span.line, columns }
+            let line = word.line - span.line;
+            // A line that is shown without its credentials has other columns.
+            let as_written = text.lines().nth(word.line - 1) == place.source.get(line).map(String::as_str);
+            as_written.then_some(Mark { line, columns })
         });
         place
     }
