@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Plan, RunOptions, Sink, Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -47,7 +47,7 @@ fn walk_and_hash(criterion: &mut Criterion) {
     };
     let plan = Plan {
         graph: planned("FROM scratch\nCOPY . /\n"),
-        context: Context { directory: context, dockerfile: None, preserve_modes: false },
+        context: Context::Folder(Folder { directory: context, dockerfile: None, preserve_modes: false }),
         epochs: Epochs::default(),
         no_cache: NoCache::None,
         annotations: BTreeMap::new(),

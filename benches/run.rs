@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, NoCache, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Plan, RunOptions, Sink, Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -58,7 +58,7 @@ fn plan() -> Plan {
         labels: BTreeMap::new(),
         contexts: graph::Contexts::default(),
     };
-    let context = Context { directory: "/nonexistent".into(), dockerfile: None, preserve_modes: false };
+    let context = Context::Folder(Folder { directory: "/nonexistent".into(), dockerfile: None, preserve_modes: false });
     Plan {
         graph: graph::plan(&file, &options).expect("it can be planned"),
         context,

@@ -3,8 +3,12 @@
 
 #[path = "language/case.rs"]
 mod case;
+#[path = "language/elsewhere.rs"]
+mod elsewhere;
 #[path = "language/folder.rs"]
 mod folder;
+#[path = "language/git.rs"]
+mod git;
 #[path = "language/urls.rs"]
 mod urls;
 

@@ -11,10 +11,10 @@ use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use crate::dockerfile::ignore::Ignore;
 
-use super::context::{Context, xattrs};
+use super::context::{Folder, xattrs};
 use super::{BuildError, Problem};
 
-impl Context {
+impl Folder {
     /// Makes the other checkout at `to`, which must not exist. What is ignored is left out; `.dockerignore` is there.
     pub fn check_out_again(&self, to: &Path, preserve_times: bool) -> Result<(), BuildError> {
         let (ignore, preserve_modes) = (self.ignore()?, self.preserve_modes);
@@ -131,8 +131,8 @@ mod tests {
     use super::*;
     use crate::layer::Content;
 
-    fn context(directory: &Path) -> Context {
-        Context { directory: directory.to_owned(), dockerfile: None, preserve_modes: false }
+    fn context(directory: &Path) -> Folder {
+        Folder { directory: directory.to_owned(), dockerfile: None, preserve_modes: false }
     }
 
     /// What a build sees of a context.
@@ -174,7 +174,7 @@ mod tests {
         assert_eq!((linked("d/f"), linked("d/again")), (2, 2));
 
         let three = folder.path().join("three");
-        let kept = Context { preserve_modes: true, ..context(&one) };
+        let kept = Folder { preserve_modes: true, ..context(&one) };
         kept.check_out_again(&three, true).unwrap();
         let meta = |path: &Path| fs::metadata(path.join("w")).map(|meta| (meta.mode() & 0o7777, meta.mtime()));
         assert_eq!(meta(&three).unwrap(), (0o664, 1_000_000_000));

@@ -1,4 +1,4 @@
-//! The context: a directory of the host, seen through `.dockerignore`.
+//! The context: a directory of the host or what was fetched, seen through `.dockerignore`.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fs::{self, File};
@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::dockerfile::ignore::Ignore;
-use crate::layer::{Content, Entry, HostFile, Kind, LayerPath, Tree};
+use crate::layer::{Content, Entry, HostFile, Index, Kind, LayerPath, Tree, View};
 
 use super::files::{Files, Found, Identity};
 use super::{BuildError, Problem};
@@ -20,7 +20,14 @@ const IGNORE_LIMIT: u64 = 4 << 20;
 
 /// Where a build's files are, and which of them it may see.
 #[derive(Clone, Debug)]
-pub struct Context {
+pub enum Context {
+    Folder(Folder),
+    Fetched(Fetched),
+}
+
+/// A directory of the host.
+#[derive(Clone, Debug)]
+pub struct Folder {
     pub directory: PathBuf,
     /// The Dockerfile, beside which `NAME.dockerignore` is looked for.
     pub dockerfile: Option<PathBuf>,
@@ -28,8 +35,17 @@ pub struct Context {
     pub preserve_modes: bool,
 }
 
+/// Files that came from elsewhere, before the build; or none at all.
+#[derive(Clone, Debug, Default)]
+pub struct Fetched {
+    pub(super) listing: Arc<Listing>,
+    pub(super) ignore: Ignore,
+    /// When they were made, where somebody said so.
+    pub(super) date: Option<i64>,
+}
+
 /// The context as it was when it was first needed.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Listing {
     entries: BTreeMap<LayerPath, Found>,
     /// Files that nobody but their owner may read, as a checkout under umask 077 makes them.
@@ -37,22 +53,57 @@ pub(super) struct Listing {
 }
 
 impl Context {
+    /// A context of nothing.
+    pub fn empty() -> Self {
+        Self::Fetched(Fetched::default())
+    }
+
+    /// What may be seen.
+    pub(super) fn list(&self) -> Result<Arc<Listing>, BuildError> {
+        match self {
+            Self::Folder(folder) => Ok(Arc::new(folder.list()?)),
+            Self::Fetched(fetched) => Ok(Arc::clone(&fetched.listing)),
+        }
+    }
+
+    /// What may not be seen.
+    pub fn ignore(&self) -> Result<Ignore, BuildError> {
+        match self {
+            Self::Folder(folder) => folder.ignore(),
+            Self::Fetched(fetched) => Ok(fetched.ignore.clone()),
+        }
+    }
+
+    /// Whether a file is there, and `.dockerignore` leaves it out.
+    pub(super) fn leaves_out(&self, path: &str) -> bool {
+        match self {
+            Self::Folder(folder) => folder.leaves_out(path),
+            // What is left out was never kept.
+            Self::Fetched(_) => false,
+        }
+    }
+
+    pub(super) fn date(&self) -> Option<i64> {
+        match self {
+            // A folder's files have the times of their checkout.
+            Self::Folder(_) => None,
+            Self::Fetched(fetched) => fetched.date,
+        }
+    }
+
+    pub(super) fn preserve_modes(&self) -> bool {
+        match self {
+            Self::Folder(folder) => folder.preserve_modes,
+            Self::Fetched(_) => false,
+        }
+    }
+}
+
+impl Folder {
     /// Walks the directory. What is ignored is not there; a directory is there when something in it is.
     pub(super) fn list(&self) -> Result<Listing, BuildError> {
-        let failed = |path: &Path| {
-            let path = path.to_owned();
-            |source| Problem::Context { path, source }
-        };
-        let root = File::open(&self.directory).map_err(failed(&self.directory))?;
-        let mut walk = Walk {
-            ignore: self.ignore()?,
-            root: Arc::new(OwnedFd::from(root)),
-            names: HashMap::new(),
-            preserve_modes: self.preserve_modes,
-            listing: Listing { entries: BTreeMap::new(), private: 0 },
-        };
-        walk.directory(&self.directory, &LayerPath::root(), false)?;
-        Ok(walk.listing)
+        let modes = if self.preserve_modes { Modes::Kept } else { Modes::OwnersAlone };
+        Walk::through(&self.directory, self.ignore()?, modes)
     }
 
     /// Whether a file is there, and `.dockerignore` leaves it out.
@@ -63,7 +114,7 @@ impl Context {
     }
 
     /// `<Dockerfile>.dockerignore` wins over the context's own.
-    pub fn ignore(&self) -> Result<Ignore, BuildError> {
+    pub(super) fn ignore(&self) -> Result<Ignore, BuildError> {
         let beside = self.dockerfile.as_ref().map(|file| {
             let mut name = file.clone().into_os_string();
             name.push(".dockerignore");
@@ -75,19 +126,46 @@ impl Context {
                 Err(error) if error.kind() == io::ErrorKind::NotFound => continue,
                 Err(source) => return Err(Problem::Context { path, source }.into()),
             };
-            let problem = |why: String| Problem::Ignore { file: path.display().to_string(), why };
-            let mut text = String::new();
-            file.take(IGNORE_LIMIT + 1).read_to_string(&mut text).map_err(|e| problem(e.to_string()))?;
-            if text.len() as u64 > IGNORE_LIMIT {
-                return Err(problem(format!("it is larger than {IGNORE_LIMIT} bytes")).into());
-            }
-            return Ok(Ignore::parse(&text).map_err(|error| Problem::IgnoreLine {
-                file: path,
-                text,
-                error: Box::new(error),
-            })?);
+            return read_ignore(file, &path);
         }
         Ok(Ignore::default())
+    }
+}
+
+/// Reads a `.dockerignore`.
+pub(super) fn read_ignore(from: impl Read, path: &Path) -> Result<Ignore, BuildError> {
+    let problem = |why: String| Problem::Ignore { file: path.display().to_string(), why };
+    let mut text = String::new();
+    from.take(IGNORE_LIMIT + 1).read_to_string(&mut text).map_err(|e| problem(e.to_string()))?;
+    if text.len() as u64 > IGNORE_LIMIT {
+        return Err(problem(format!("it is larger than {IGNORE_LIMIT} bytes")).into());
+    }
+    Ok(Ignore::parse(&text).map_err(|error| {
+        let error = Box::new(error);
+        Problem::IgnoreLine { file: path.to_owned(), text, error }
+    })?)
+}
+
+/// What becomes of the modes of files.
+#[derive(Clone, Copy)]
+enum Modes {
+    Kept,
+    /// Nobody but the owner may write, so that umask 002 and 022 give the same layer. Permissions are never widened.
+    OwnersAlone,
+    /// The owner's rights are everybody's, but that to write: what git keeps of a mode, under umask 022.
+    Git,
+}
+
+impl Modes {
+    fn apply(self, mode: u32) -> u32 {
+        match self {
+            Self::Kept => mode & 0o7777,
+            Self::OwnersAlone => mode & 0o7777 & !0o022,
+            Self::Git => {
+                let owner = mode >> 6 & 0o7;
+                owner << 6 | (owner & 0o5) << 3 | owner & 0o5
+            }
+        }
     }
 }
 
@@ -96,11 +174,19 @@ struct Walk {
     root: Arc<OwnedFd>,
     /// The first name of each file that has several.
     names: HashMap<(u64, u64), Identity>,
-    preserve_modes: bool,
+    modes: Modes,
     listing: Listing,
 }
 
 impl Walk {
+    fn through(directory: &Path, ignore: Ignore, modes: Modes) -> Result<Listing, BuildError> {
+        let root = File::open(directory).map_err(|source| Problem::Context { path: directory.to_owned(), source })?;
+        let root = Arc::new(OwnedFd::from(root));
+        let mut walk = Self { ignore, root, names: HashMap::new(), modes, listing: Listing::default() };
+        walk.directory(directory, &LayerPath::root(), false)?;
+        Ok(walk.listing)
+    }
+
     /// Lists what is in a directory; returns whether there was anything.
     fn directory(&mut self, on_host: &Path, path: &LayerPath, ignored: bool) -> Result<bool, BuildError> {
         let failed = |source| Problem::Context { path: on_host.to_owned(), source };
@@ -155,14 +241,12 @@ impl Walk {
         Ok(Some(Found { entry: self.base(on_host, meta, kind)?, identity }))
     }
 
-    /// Owned by root, with the write bits of group and others cleared, so that umask 002 and 022 give the same layer.
-    /// Permissions are never widened.
+    /// Owned by root.
     fn base(&self, on_host: &Path, meta: &fs::Metadata, kind: Kind<Content>) -> Result<Entry<Content>, BuildError> {
         let failed = |source: io::Error| Problem::Context { path: on_host.to_owned(), source };
         let (mode, xattrs) = match kind {
             Kind::Symlink { .. } => (0o777, BTreeMap::new()),
-            _ if self.preserve_modes => (meta.mode() & 0o7777, xattrs(on_host).map_err(failed)?),
-            _ => (meta.mode() & 0o7777 & !0o022, xattrs(on_host).map_err(failed)?),
+            _ => (self.modes.apply(meta.mode()), xattrs(on_host).map_err(failed)?),
         };
         Ok(Entry { mtime: meta.mtime(), xattrs, ..Entry::new(kind, mode) })
     }
@@ -197,6 +281,43 @@ impl Listing {
     /// A context of one file.
     pub(super) fn of_file(name: &[u8], found: Found) -> Result<Self, BuildError> {
         Ok(Self { entries: BTreeMap::from([(LayerPath::root().join(name)?, found)]), private: 0 })
+    }
+
+    /// What git laid into a directory, with `.git` or without.
+    pub(super) fn of_checkout(directory: &Path, keep_git_dir: bool) -> Result<Self, BuildError> {
+        let mut listing = Walk::through(directory, Ignore::default(), Modes::Git)?;
+        if !keep_git_dir {
+            // Submodules have a file of that name, which leads to where nothing is.
+            listing.entries.retain(|path, _| path.components().all(|name| name != b".git"));
+        }
+        Ok(listing)
+    }
+
+    /// What an archive holds, whose tar the store keeps.
+    pub(super) fn of_archive(index: &Index) -> Result<Self, BuildError> {
+        let mut view = View::default();
+        view.apply(index)?;
+        Ok(Self { entries: view.below(&LayerPath::root()).into_iter().collect(), private: 0 })
+    }
+
+    /// What is left when some of it may not be seen. A directory is there when something in it is.
+    pub(super) fn without(&self, ignore: &Ignore) -> Self {
+        if ignore.is_empty() {
+            return self.clone();
+        }
+        let mut left = Self::default();
+        for (path, found) in &self.entries {
+            if ignore.ignored(&String::from_utf8_lossy(path.as_bytes())) {
+                continue;
+            }
+            for above in path.ancestors() {
+                if let Some(directory) = self.entries.get(&above) {
+                    left.entries.entry(above).or_insert_with(|| directory.clone());
+                }
+            }
+            left.entries.insert(path.clone(), found.clone());
+        }
+        left
     }
 
     /// All that is there, as a layer would hold it.

@@ -10,7 +10,7 @@ use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteEr
 use crate::sandbox::{Exit, NoRung, RunError};
 use crate::store::StoreError;
 
-use super::{AgentError, FetchError};
+use super::{AgentError, FetchError, GitError};
 
 /// A build that ended early. What was built before it is in the build cache.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +46,8 @@ pub enum Problem {
     Store(#[from] StoreError),
     #[error("cannot read the context {}: {source}", path.display())]
     Context { path: std::path::PathBuf, source: io::Error },
+    #[error("the Dockerfile {name}: {why}")]
+    Dockerfile { name: String, why: String },
     #[error(".dockerignore file {file}: {why}")]
     Ignore { file: String, why: String },
     #[error(".dockerignore: {}", .error.problem)]
@@ -62,6 +64,8 @@ pub enum Problem {
         #[source]
         source: FetchError,
     },
+    #[error(transparent)]
+    Git(#[from] GitError),
     #[error("{url} has the digest {got}, not {wanted} as --checksum says")]
     Checksum { url: String, wanted: Digest, got: Digest },
     #[error("the context {}: {source}", path.display())]
@@ -180,6 +184,7 @@ impl<P: Into<Problem>> From<P> for BuildError {
                 ),
             ),
             Problem::Insecure => (None, Some("--allow security.insecure allows it".to_owned())),
+            Problem::Git(error) => (None, error.hint()),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())

@@ -89,6 +89,14 @@ impl RunOptions {
         }
     }
 
+    /// The socket of `--ssh default`, where it is that of an agent: git speaks to it itself.
+    pub(super) fn default_agent(&self) -> Option<PathBuf> {
+        match self.agents.get("default").map(AsRef::as_ref) {
+            Some(Agent::Socket(path)) => Some(path.clone()),
+            Some(Agent::Keys(_)) | None => None,
+        }
+    }
+
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
     /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what.
     pub(super) fn key(&self, key: &mut Hasher) {

@@ -6,17 +6,18 @@ use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::dockerfile::credentials::hidden;
 use crate::event::Event;
 use crate::graph::{Copy, Origin, Source as From};
-use crate::image::{Digest, ImageConfig, Layout, Platform, Reference};
+use crate::image::{Digest, ImageConfig, Layout, Platform, Reference, Which};
 use crate::layer::{ArchiveKind, Content, Decompressed, Entry, HostFile, Kind, LayerPath, Limits, index};
 
-use super::context::{Context, Listing};
+use super::context::{Folder, Listing};
 use super::files::Found;
-use super::pick::Downloads;
+use super::pick::Arrived;
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, inside};
-use super::{BuildError, Download, Problem, Source};
+use super::{BuildError, Download, GitAccess, Problem, Source};
 
 /// The name of the file of a context that is a URL, as BuildKit has it.
 const CONTEXT_FILE: &[u8] = b"context";
@@ -26,14 +27,22 @@ const DOWNLOAD_MODE: u32 = 0o600;
 
 impl<S: Source> Workshop<S> {
     /// Fetches what ADD names by URL. A file whose digest is known is fetched once.
-    pub(super) async fn downloads(&self, copy: &Copy) -> Result<Downloads, BuildError> {
-        let mut found = Downloads::new();
+    pub(super) async fn arrive(&self, copy: &Copy, access: &GitAccess) -> Result<Arrived, BuildError> {
+        let mut arrived = Arrived::default();
         for source in &copy.sources {
-            if let From::Url { url, name: _, checksum } = source {
-                found.insert(url.clone(), self.download(url, checksum.as_ref()).await?);
+            match source {
+                From::Url { url, name: _, checksum } => {
+                    arrived.files.insert(url.clone(), self.download(url, checksum.as_ref()).await?);
+                }
+                From::Git(git) => {
+                    let checkout = self.checkout(git, access).await?;
+                    let listing = blocking(move || Listing::of_archive(&checkout.index)).await?;
+                    arrived.repositories.insert(git.clone(), listing);
+                }
+                From::Path { .. } | From::Parents { .. } | From::Inline { .. } => {}
             }
         }
-        Ok(found)
+        Ok(arrived)
     }
 
     async fn download(&self, url: &str, checksum: Option<&Digest>) -> Result<Found, BuildError> {
@@ -46,8 +55,14 @@ impl<S: Source> Workshop<S> {
             }
         };
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
-            return Err(Problem::Checksum { url: url.to_owned(), wanted: *wanted, got: digest }.into());
+            let url = hidden(url).into_owned();
+            return Err(Problem::Checksum { url, wanted: *wanted, got: digest }.into());
         }
+        self.blob_file(digest, size)
+    }
+
+    /// A blob of the store, as a file.
+    fn blob_file(&self, digest: Digest, size: u64) -> Result<Found, BuildError> {
         let path = self.store.blob_path(&digest);
         let folder = path.parent().unwrap_or(Path::new("/"));
         let root = File::open(folder).map_err(|e| inside("opening the store", e))?;
@@ -56,22 +71,39 @@ impl<S: Source> Workshop<S> {
         Ok(Found { entry: Entry::new(kind, DOWNLOAD_MODE), identity: None })
     }
 
+    /// A context of one file: what a URL gave.
+    pub(super) fn of_download(&self, digest: Digest, size: u64) -> Result<Listing, BuildError> {
+        Listing::of_file(CONTEXT_FILE, self.blob_file(digest, size)?)
+    }
+
     /// The file at a URL, fetched anew.
     pub(super) async fn fetch_url(&self, url: &str) -> Result<Download, BuildError> {
-        let failed = |source| Problem::Download { url: url.to_owned(), source };
+        let failed = |source| Problem::Download { url: hidden(url).into_owned(), source };
         Ok(self.source.download(url).await.map_err(failed)?)
     }
 
     /// The files of a named context that is no image.
-    pub(super) async fn listing_of(&self, origin: &Origin, preserve_modes: bool) -> Result<Listing, BuildError> {
+    pub(super) async fn listing_of(
+        &self,
+        origin: &Origin,
+        preserve_modes: bool,
+        access: &GitAccess,
+    ) -> Result<Listing, BuildError> {
         match origin {
             Origin::Folder(directory) => {
-                let context = Context { directory: directory.clone(), dockerfile: None, preserve_modes };
-                blocking(move || context.list()).await
+                let folder = Folder { directory: directory.clone(), dockerfile: None, preserve_modes };
+                blocking(move || folder.list()).await
             }
-            Origin::Url(url) => Listing::of_file(CONTEXT_FILE, self.download(url, None).await?),
+            Origin::Url(url) => {
+                let Download { digest, size, last_modified: _ } = self.fetch_url(url).await?;
+                self.of_download(digest, size)
+            }
+            Origin::Git(git) => {
+                let checkout = self.checkout(git, access).await?;
+                blocking(move || Listing::of_archive(&checkout.index)).await
+            }
             // Images are snapshots.
-            Origin::Scratch | Origin::Image(_) | Origin::Layout(_) => Err(Problem::Worker.into()),
+            Origin::Scratch | Origin::Image(_) | Origin::Layout { .. } => Err(Problem::Worker.into()),
         }
     }
 
@@ -85,8 +117,7 @@ impl<S: Source> Workshop<S> {
             read.map_err(|e| inside("reading an archive", e))?;
             let Some(kind) = ArchiveKind::sniff(&prefix) else { return Ok(None) };
             let Ok(index) = index(Decompressed::of(open()?, kind, Limits::default())) else { return Ok(None) };
-            let files = index.tree.entries.values().filter(|entry| matches!(entry.kind, Kind::File { .. }));
-            Ok(files.map(|entry| entry.mtime).max())
+            Ok(index.newest())
         })
         .await
     }
@@ -119,12 +150,18 @@ impl<S: Source> Workshop<S> {
     }
 
     /// The image of a layout, its layers taken into the store.
-    pub(super) async fn layout(&self, path: &Path, platform: &Platform) -> Result<(Snapshot, ImageConfig), BuildError> {
-        let (path, platform, store) = (path.to_owned(), platform.clone(), self.store.clone());
+    pub(super) async fn layout(
+        &self,
+        path: &Path,
+        name: &Which,
+        platform: &Platform,
+    ) -> Result<(Snapshot, ImageConfig), BuildError> {
+        let (path, name, platform) = (path.to_owned(), name.clone(), platform.clone());
+        let store = self.store.clone();
         blocking(move || {
             let failed = |source| Problem::Layout { path: path.clone(), source };
             let layout = Layout::open(&path).map_err(failed)?;
-            let mut image = layout.image(&platform).map_err(failed)?;
+            let mut image = layout.image_of(&name, &platform).map_err(failed)?.0;
             let (layers, diff_ids) = (image.manifest.layers.len(), image.config.rootfs.diff_ids.len());
             if layers != diff_ids {
                 return Err(Problem::LayersDisagree { image: path.display().to_string(), layers, diff_ids }.into());

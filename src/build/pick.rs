@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::dockerfile::glob;
 use crate::dockerfile::ignore::Ignore;
 use crate::dockerfile::nearest::nearest;
-use crate::graph::{Copy, Source};
+use crate::graph::{Copy, GitSource, Source};
 use crate::image::{Digest, Hasher};
 use crate::layer::{Content, Entry, InTar, Index, Kind, LayerPath};
 
+use super::context::Listing;
 use super::files::{Files, Found, Identity, follow};
 use super::{BuildError, Problem};
 
@@ -28,16 +29,16 @@ pub(super) struct Picked {
 /// Opens what a [`Content`] stands for.
 pub(super) type Open<'a> = dyn Fn(&Content) -> io::Result<Box<dyn Read>> + 'a;
 
-/// Files that were fetched, by their URLs.
-pub(super) type Downloads = BTreeMap<String, Found>;
+/// What was fetched for an ADD.
+#[derive(Default)]
+pub(super) struct Arrived {
+    /// By their URLs.
+    pub files: BTreeMap<String, Found>,
+    pub repositories: BTreeMap<GitSource, Listing>,
+}
 
 /// Finds what a COPY names. `place` is the words for where it looks.
-pub(super) fn pick(
-    copy: &Copy,
-    files: &impl Files,
-    downloads: &Downloads,
-    place: &str,
-) -> Result<Vec<Picked>, BuildError> {
+pub(super) fn pick(copy: &Copy, files: &impl Files, arrived: &Arrived, place: &str) -> Result<Vec<Picked>, BuildError> {
     let finder = Finder { verb: if copy.unpack { "ADD" } else { "COPY" }, files, place };
     let exclude = patterns(&copy.exclude)?;
     let mut picked = Vec::new();
@@ -49,8 +50,13 @@ pub(super) fn pick(
                 picked.push(Picked::file(name, Found { entry: Entry::new(kind, 0o644), identity: None }));
             }
             Source::Url { url, name, checksum: _ } => {
-                let found = downloads.get(url).ok_or(Problem::Worker)?;
+                let found = arrived.files.get(url).ok_or(Problem::Worker)?;
                 picked.push(Picked::file(name, found.clone()));
+            }
+            Source::Git(git) => {
+                let files = arrived.repositories.get(git).ok_or(Problem::Worker)?;
+                let selection = Selection { include: None, exclude: exclude.as_ref() };
+                picked.push(Finder { verb: "ADD", files, place: "the repository" }.found(b"", &selection)?);
             }
             Source::Path { pattern, is_pattern } => {
                 for path in finder.matches(pattern, *is_pattern)? {
@@ -195,8 +201,17 @@ fn expand(pattern: &str, files: &impl Files) -> Result<Vec<Vec<u8>>, BuildError>
     Ok(matches)
 }
 
+/// How bytes that are in a tar are known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Known {
+    /// By where they are: the tar is a layer, which is what it is.
+    ByPlace,
+    /// By themselves: the tar is a context, in which other files may change.
+    ByContent,
+}
+
 /// The digest of all that was picked: names, kinds, modes, owners and bytes, but no times, for layers carry none.
-pub(super) fn digest(picked: &[Picked], open: &Open<'_>) -> Result<Digest, BuildError> {
+pub(super) fn digest(picked: &[Picked], known: Known, open: &Open<'_>) -> Result<Digest, BuildError> {
     let mut key = Hasher::default();
     for Picked { name, root, below, archive: _ } in picked {
         key.field(name);
@@ -205,13 +220,19 @@ pub(super) fn digest(picked: &[Picked], open: &Open<'_>) -> Result<Digest, Build
             [(&LayerPath::root(), root)].into_iter().map(|(path, found)| (path.clone(), found)).collect::<Vec<_>>();
         for (path, found) in all.iter().map(|(path, found)| (path, *found)).chain(below.iter().map(|(p, f)| (p, f))) {
             key.field(path.as_bytes());
-            entry_digest(&mut key, found, open, path)?;
+            entry_digest(&mut key, found, known, open, path)?;
         }
     }
     Ok(key.finish())
 }
 
-fn entry_digest(key: &mut Hasher, found: &Found, open: &Open<'_>, path: &LayerPath) -> Result<(), BuildError> {
+fn entry_digest(
+    key: &mut Hasher,
+    found: &Found,
+    known: Known,
+    open: &Open<'_>,
+    path: &LayerPath,
+) -> Result<(), BuildError> {
     let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity } = found;
     key.field(&mode.to_le_bytes());
     key.field(&uid.to_le_bytes());
@@ -230,15 +251,16 @@ fn entry_digest(key: &mut Hasher, found: &Found, open: &Open<'_>, path: &LayerPa
             key.field(b"file");
             key.field(&size.to_le_bytes());
             match content {
-                // A layer's bytes are known by where they are.
-                Content::InTar(InTar { diff_id, offset }) => {
+                Content::InTar(InTar { diff_id, offset }) if known == Known::ByPlace => {
                     key.field(diff_id.as_bytes());
                     key.field(&offset.to_le_bytes());
                 }
-                Content::Bytes(_) | Content::Host(_) => {
+                Content::Bytes(_) | Content::Host(_) | Content::InTar(_) => {
                     let failed =
                         |source| Problem::Write(crate::layer::WriteError::Content { path: path.clone(), source });
-                    key.field(digest_of(open(content).map_err(failed)?).map_err(failed)?.as_bytes());
+                    // Behind a file in a tar come others.
+                    let bytes = open(content).map_err(failed)?.take(*size);
+                    key.field(digest_of(bytes).map_err(failed)?.as_bytes());
                 }
             }
         }

@@ -17,16 +17,16 @@ use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Origin, So
 use crate::image::{Descriptor, Digest, Hasher, Image, ImageConfig, Platform, Reference};
 use crate::layer::{Content, Times, Tree, View, pack};
 
-use super::archive::open_archives;
+use super::archive::{keep_archive, open_archives};
 use super::context::Listing;
 use super::copy::place;
 use super::draft::{Draft, Parents};
 use super::mounts::Sources;
-use super::pick::{Picked, digest, pick};
+use super::pick::{Known, Picked, digest, pick};
 use super::run::RunOrder;
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
-use super::{BuildError, Context, Download, Epochs, Problem, RunOptions, Sink, Source};
+use super::{BuildError, Context, Download, Epochs, GitAccess, Problem, RunOptions, Sink, Source};
 
 /// How long the other stages may take to end after one has failed.
 const CLEARING: Duration = Duration::from_secs(5);
@@ -80,7 +80,8 @@ where
     K: Sink,
 {
     let mut graph = plan.graph.clone();
-    let epochs = dated(&mut graph, plan.epochs, &workshop).await?;
+    let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
+    let epochs = dated(&mut graph, plan, &access, &workshop).await?;
     let images = bases(&mut graph, &workshop).await?;
     let run = Run {
         spine: spine(&graph),
@@ -89,6 +90,7 @@ where
         graph,
         epochs,
         options: &plan.run,
+        access,
         context: &plan.context,
         annotations: &plan.annotations,
         workshop,
@@ -103,10 +105,17 @@ where
 }
 
 /// Finds the date that the build was asked to take from somewhere.
-async fn dated<S: Source>(graph: &mut Graph, given: Epochs, workshop: &Workshop<S>) -> Result<Epochs, BuildError> {
+async fn dated<S: Source>(
+    graph: &mut Graph,
+    plan: &Plan,
+    access: &GitAccess,
+    workshop: &Workshop<S>,
+) -> Result<Epochs, BuildError> {
     let source_date = match graph.source_date()? {
-        SourceDate::Unset => return Ok(given),
+        SourceDate::Unset => return Ok(plan.epochs),
         SourceDate::None => None,
+        SourceDate::Context => plan.context.date(),
+        SourceDate::Git(git) => Some(workshop.checkout(&git, access).await?.committed),
         SourceDate::Seconds(seconds) => Some(seconds),
         SourceDate::Url(url) => match workshop.fetch_url(&url).await? {
             Download { last_modified: Some(seconds), .. } => Some(seconds),
@@ -114,7 +123,7 @@ async fn dated<S: Source>(graph: &mut Graph, given: Epochs, workshop: &Workshop<
         },
     };
     graph.set_source_date(source_date);
-    Ok(Epochs { source_date, ..given })
+    Ok(Epochs { source_date, ..plan.epochs })
 }
 
 /// Looks up every base before anything is built: one that does not exist is no news to get after 20 minutes. The
@@ -133,7 +142,7 @@ async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<I
                     let image = images.of(reference, &stage.platform, workshop).await;
                     image.map_err(|error| error.first_hint(stage_meant(graph, reference)))
                 }
-                Base::Origin(Origin::Layout(path)) => workshop.layout(path, &stage.platform).await,
+                Base::Origin(Origin::Layout { path, image }) => workshop.layout(path, image, &stage.platform).await,
                 Base::Scratch | Base::Stage(_) | Base::Origin(_) => continue,
             };
             let (_, config) = known.map_err(|e| e.at(Some(stage.span)))?;
@@ -170,7 +179,7 @@ fn stage_meant(graph: &Graph, image: &Reference) -> Option<String> {
 /// A source that is not looked for in the context.
 fn is_elsewhere(source: &graph::Source) -> bool {
     match source {
-        graph::Source::Inline { .. } | graph::Source::Url { .. } => true,
+        graph::Source::Inline { .. } | graph::Source::Url { .. } | graph::Source::Git(_) => true,
         graph::Source::Path { .. } | graph::Source::Parents { .. } => false,
     }
 }
@@ -200,6 +209,7 @@ pub(super) struct Run<'a, S, K> {
     pub graph: Graph,
     pub epochs: Epochs,
     pub options: &'a RunOptions,
+    access: GitAccess,
     context: &'a Context,
     annotations: &'a BTreeMap<String, String>,
     /// The stages that take nothing from the build cache.
@@ -271,8 +281,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let (snapshot, config) = image.map_err(|e| e.at(Some(stage.span)))?;
                 (snapshot, Ground::of(config))
             }
-            Base::Origin(Origin::Layout(path)) => {
-                let image = self.workshop.layout(path, &stage.platform).await;
+            Base::Origin(Origin::Layout { path, image }) => {
+                let image = self.workshop.layout(path, image, &stage.platform).await;
                 let (snapshot, config) = image.map_err(|e| e.at(Some(stage.span)))?;
                 (snapshot, Ground::of(config))
             }
@@ -431,21 +441,22 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let (snapshot, _) = image.map_err(|e| e.first_hint(stage_meant(&self.graph, reference)))?;
                 self.view_of(snapshot, format!("the image {reference}")).await?
             }
-            CopyFrom::Origin(Origin::Layout(path), platform) => {
-                let (snapshot, _) = self.workshop.layout(path, platform).await?;
+            CopyFrom::Origin(Origin::Layout { path, image }, platform) => {
+                let (snapshot, _) = self.workshop.layout(path, image, platform).await?;
                 self.view_of(snapshot, format!("the image {}", path.display())).await?
             }
             CopyFrom::Origin(origin, _) => From::Context(self.listing(Some(origin)).await?),
         };
-        let downloads = self.workshop.downloads(copy).await?;
+        let arrived = self.workshop.arrive(copy, &self.access).await?;
         let of_context = (copy.from == CopyFrom::Context).then(|| self.context.clone());
         let (store, copy) = (self.workshop.store.clone(), copy.clone());
         let picked = blocking(move || {
             let (picked, snapshot) = match from {
-                From::Context(listing) => (pick(&copy, &*listing, &downloads, "the context")?, None),
-                From::Layers { view, snapshot, place } => (pick(&copy, &*view, &downloads, &place)?, Some(snapshot)),
+                From::Context(listing) => (pick(&copy, &*listing, &arrived, "the context")?, None),
+                From::Layers { view, snapshot, place } => (pick(&copy, &*view, &arrived, &place)?, Some(snapshot)),
             };
-            let digest = digest(&picked, &|content| open(&store, content))?;
+            let known = if snapshot.is_some() { Known::ByPlace } else { Known::ByContent };
+            let digest = digest(&picked, known, &|content| open(&store, content))?;
             Ok(Files { picked, digest, snapshot })
         })
         .await;
@@ -476,7 +487,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let (workshop, copy) = (Arc::clone(&self.workshop), copy.clone());
         let tree = blocking(move || {
             if copy.unpack {
-                let keep = |tar: Box<dyn std::io::Read>| workshop.keep_archive(tar);
+                let keep = |tar: Box<dyn std::io::Read>| keep_archive(&workshop.store, tar);
                 open_archives(&mut picked, &|content| workshop.open(content), &keep)?;
             }
             let mut draft = Draft::over(view);
@@ -541,7 +552,10 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         };
         let list = || async {
             let listing = match origin {
-                Some(origin) => self.workshop.listing_of(origin, self.context.preserve_modes).await?,
+                Some(origin) => {
+                    let preserve = self.context.preserve_modes();
+                    Arc::new(self.workshop.listing_of(origin, preserve, &self.access).await?)
+                }
                 None => {
                     let context = self.context.clone();
                     blocking(move || context.list()).await?
@@ -556,7 +570,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                     hint: Some("check out with umask 022, or use COPY --chmod".to_owned()),
                 });
             }
-            Ok::<_, BuildError>(Arc::new(listing))
+            Ok::<_, BuildError>(listing)
         };
         Ok(Arc::clone(cell.get_or_try_init(list).await?))
     }

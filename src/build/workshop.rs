@@ -299,14 +299,6 @@ impl<S: Source> Workshop<S> {
         .await
     }
 
-    /// Keeps the uncompressed tar of an archive; what it holds is then found by its digest, like a layer.
-    pub(super) fn keep_archive(&self, tar: impl Read) -> Result<Index, BuildError> {
-        let mut kept = Tee { inner: tar, copy: self.store.tar_writer()? };
-        let index = index(&mut kept)?;
-        self.store.keep_tar(kept.copy, &index.diff_id)?;
-        Ok(index)
-    }
-
     /// Opens what a file's content stands for.
     pub(super) fn open(&self, content: &Content) -> io::Result<Box<dyn Read>> {
         open(&self.store, content)
@@ -396,20 +388,6 @@ fn keep_tar(store: &Store, layer: &Layer) -> Result<(), BuildError> {
     }
     check_diff_id(layer, hasher.finish())?;
     Ok(store.keep_tar(file, &layer.diff_id)?)
-}
-
-/// Passes bytes on and keeps a copy.
-struct Tee<R> {
-    inner: R,
-    copy: tempfile::NamedTempFile,
-}
-
-impl<R: Read> Read for Tee<R> {
-    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let read = self.inner.read(buffer)?;
-        self.copy.write_all(&buffer[..read])?;
-        Ok(read)
-    }
 }
 
 /// A path that we wrote ourselves.

@@ -1,5 +1,6 @@
 //! The seam between what was asked and who does it: one call for each order.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
@@ -14,13 +15,13 @@ use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
 use super::{Failure, check, diff, itself, runtime};
-use crate::build::{Context, Epochs, RunOptions};
+use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
 use crate::registry::{Pushed, Server};
-use crate::road::{self, HouseOptions, Recipe, Shipped, Target};
+use crate::road::{self, Gathered, HouseOptions, Recipe, Shipped, Target};
 use crate::store::Store;
 
 /// What a command came to.
@@ -104,8 +105,8 @@ async fn loader(
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
     let LoaderOrder { image, task, certificates, timeout } = order;
-    let mut recipe = recipe(image, source_date);
-    recipe.run.certificates = certificates;
+    let run = RunOptions { certificates, ..RunOptions::default() };
+    let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
     let shipped = match task {
@@ -126,8 +127,8 @@ async fn build(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
     let BuildOrder { image, tags, outputs, iidfile, metadata_file, run, registry, home } = order;
-    let recipe = recipe_to_run(image, run, source_date);
     let options = house(home, registry, events, interrupt);
+    let recipe = recipe(image, run, source_date, &options).await?;
     let on_stdout = outputs.iter().any(Output::is_stdout);
     let names = tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let outputs = road::Outputs { places: outputs.into_iter().filter_map(place).collect(), tags };
@@ -167,10 +168,10 @@ async fn check(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
     let CheckOrder { image, call, registry, home } = order;
-    let recipe = recipe(image, source_date);
+    let options = house(home, registry, events, interrupt);
+    let recipe = recipe(image, RunOptions::default(), source_date, &options).await?;
     let told = match call {
         Call::Check => {
-            let options = house(home, registry, events, interrupt);
             road::check(&recipe, &options).await.map(|checked| check::warnings(checked, &recipe.shown, &recipe.text))
         }
         Call::Outline => road::outline(&recipe).map(|(target, outline)| check::outline(&target, &outline)),
@@ -222,8 +223,8 @@ async fn verify(
 ) -> Result<Done, Failure> {
     let VerifyOrder { build, again } = order;
     let BuildOrder { image, run, registry, home, .. } = build;
-    let recipe = recipe_to_run(image, run, source_date);
     let options = house(home, registry, events, interrupt);
+    let recipe = recipe(image, run, source_date, &options).await?;
     let verified = road::verify(&recipe, &again, &options).await;
     verified.map(|verified| diff::verified(&verified)).map_err(|error| failure(error, &recipe.shown, &recipe.text))
 }
@@ -259,44 +260,47 @@ fn house(
     HouseOptions { home, endpoints, allow_private, ca_file, cloud, events: events.clone(), interrupt }
 }
 
-fn recipe_to_run(image: ImageOrder, run: RunOptions, source_date: Option<&str>) -> Recipe {
-    let recipe = recipe(image, source_date);
-    let run = RunOptions { hostname: recipe.run.hostname.clone(), ..run };
-    Recipe { run, ..recipe }
-}
-
-fn recipe(image: ImageOrder, source_date: Option<&str>) -> Recipe {
-    let ImageOrder {
-        dockerfile,
-        context,
-        mut build_args,
-        target,
-        platform,
-        labels,
-        contexts,
-        preserve_modes,
-        preserve_times,
-        no_cache,
-        annotations,
-    } = image;
-    // As buildx does it; so an ARG sees it.
-    if let Some(date) = source_date {
-        build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| date.to_owned());
-    }
-    let mut run = RunOptions::default();
+/// Gathers what an order names, from wherever it is.
+async fn recipe(
+    image: ImageOrder,
+    mut run: RunOptions,
+    source_date: Option<&str>,
+    options: &HouseOptions,
+) -> Result<Recipe, Failure> {
+    let ImageOrder { mut materials, mut build_args, target, platform, labels, contexts, agent, .. } = image;
+    let ImageOrder { preserve_times, no_cache, annotations, .. } = image;
+    date(&mut build_args, source_date);
     // BuildKit's name for it.
     if let Some(hostname) = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") {
         run.hostname.clone_from(hostname);
     }
-    Recipe {
-        shown: dockerfile.shown,
-        text: dockerfile.text,
-        context: Context { directory: context, dockerfile: dockerfile.path, preserve_modes },
-        options: graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts },
-        epochs: Epochs { source_date: None, preserve: preserve_times },
-        no_cache,
-        annotations,
-        run,
+    if let road::Materials::Elsewhere { from: Elsewhere::Git(git), .. } = &mut materials
+        && keeps_git_dir(&build_args)?
+    {
+        git.keep_git_dir = Some(true);
+    }
+    let access = GitAccess { secrets: run.secrets.clone(), agent };
+    let gathered = road::gather(materials, &access, options).await.map_err(|error| failure(error, "", ""))?;
+    let Gathered { shown, text, context } = gathered;
+    let options = graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts };
+    let epochs = Epochs { source_date: None, preserve: preserve_times };
+    Ok(Recipe { shown, text, context, options, epochs, no_cache, annotations, run })
+}
+
+/// The environment's source date is a build argument, as buildx has it, unless one is given: so an ARG sees it.
+fn date(build_args: &mut BTreeMap<String, String>, source_date: Option<&str>) {
+    if let Some(date) = source_date {
+        build_args.entry("SOURCE_DATE_EPOCH".to_owned()).or_insert_with(|| date.to_owned());
+    }
+}
+
+/// BuildKit's way to ask for the `.git` of the build's own context.
+fn keeps_git_dir(build_args: &BTreeMap<String, String>) -> Result<bool, Failure> {
+    let name = "BUILDKIT_CONTEXT_KEEP_GIT_DIR";
+    match build_args.get(name).map(|value| value.to_lowercase()).as_deref() {
+        Some("1" | "t" | "true") => Ok(true),
+        None | Some("" | "0" | "f" | "false") => Ok(false),
+        Some(value) => Err(Failure::usage(format!("--build-arg {name}={value} is neither true nor false"))),
     }
 }
 
@@ -320,35 +324,20 @@ fn write(path: &Path, text: &str) -> Result<(), Failure> {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
-    use super::super::order::DockerfileText;
     use super::*;
 
     #[test]
     fn the_environments_source_date_is_a_build_argument_unless_one_is_given() {
-        let date = |given: Option<&str>, env| {
-            let build_args = given.map(|date| ("SOURCE_DATE_EPOCH".to_owned(), date.to_owned()));
-            let image = ImageOrder {
-                dockerfile: DockerfileText { shown: "f".into(), path: None, text: String::new() },
-                context: "/".into(),
-                build_args: build_args.into_iter().collect(),
-                target: None,
-                platform: Platform::linux_amd64(),
-                labels: BTreeMap::new(),
-                contexts: graph::Contexts::default(),
-                preserve_modes: false,
-                preserve_times: true,
-                no_cache: crate::build::NoCache::None,
-                annotations: BTreeMap::new(),
-            };
-            let recipe = recipe(image, env);
-            assert!(recipe.epochs.preserve);
-            recipe.options.build_args.get("SOURCE_DATE_EPOCH").cloned()
+        let dated = |given: Option<&str>, env| {
+            let name = "SOURCE_DATE_EPOCH".to_owned();
+            let mut build_args: BTreeMap<_, _> =
+                given.map(|date| (name.clone(), date.to_owned())).into_iter().collect();
+            date(&mut build_args, env);
+            build_args.remove(&name)
         };
-        assert_eq!(date(None, Some("6")).as_deref(), Some("6"));
-        assert_eq!(date(Some("5"), Some("6")).as_deref(), Some("5"));
-        assert_eq!(date(Some(""), Some("6")).as_deref(), Some(""), "which takes it back");
-        assert_eq!(date(None, None), None);
+        assert_eq!(dated(None, Some("6")).as_deref(), Some("6"));
+        assert_eq!(dated(Some("5"), Some("6")).as_deref(), Some("5"));
+        assert_eq!(dated(Some(""), Some("6")).as_deref(), Some(""), "which takes it back");
+        assert_eq!(dated(None, None), None);
     }
 }

@@ -34,8 +34,8 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DiffOrder, DockerfileText, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
-    VerifyOrder, World,
+    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
+    World,
 };
 pub use output::Output;
 pub use place::Place;

@@ -41,7 +41,8 @@ impl Place {
     /// The place in `text` that a span names.
     pub fn in_text(file: &str, text: &str, span: Span) -> Self {
         let count = span.last_line.saturating_sub(span.line) + 1;
-        let source = text.lines().skip(span.line.saturating_sub(1)).take(count).map(|line| hidden(line).into_owned()).collect();
+        let source =
+            text.lines().skip(span.line.saturating_sub(1)).take(count).map(|line| hidden(line).into_owned()).collect();
         Self { file: file.to_owned(), line: span.line, source, mark: None }
     }
 

@@ -43,6 +43,8 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
             Failure::configuration(error.to_string())
                 .hint("nothing was changed; use the profile of that account (--profile), or take the variable back")
         }
+        RoadError::NoDockerfile { .. } => Failure::configuration(error.to_string()).hint("-f FILE names another"),
+        RoadError::TwoDockerfiles { .. } => Failure::usage(error.to_string()),
         RoadError::Serve(_) => Failure::build(error.to_string()),
         RoadError::Interrupted => Failure::interrupted(Phase::Build)
             .hint("nothing was pushed that the tags name; the steps that were done are cached"),

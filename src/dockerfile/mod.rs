@@ -8,12 +8,9 @@
 //! text ─▶ directive ─▶ line (continuations, comments) ─▶ heredoc ─▶ command (keyword, flags, rest) ─▶ Instruction
 //! ```
 
-<<<<<<< HEAD
 pub mod boolean;
-pub mod device;
-=======
 pub mod credentials;
->>>>>>> 6d41ce9 (dockerfile: URLs are shown without their credentials)
+pub mod device;
 pub mod directive;
 pub mod error;
 pub mod expand;

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use crate::image::{BadReference, Platform, Reference};
+use crate::dockerfile::credentials::hidden;
+use crate::image::{BadReference, Platform, Reference, Which};
+
+use super::{BadGit, GitSource};
 
 /// Where a named context has its files from.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -12,10 +15,14 @@ pub enum Origin {
     Image(Reference),
     /// A folder of this machine, seen through its own `.dockerignore`.
     Folder(PathBuf),
-    /// An OCI layout: a folder or a tar.
-    Layout(PathBuf),
+    /// An image of an OCI layout, which is a folder or a tar.
+    Layout {
+        path: PathBuf,
+        image: Which,
+    },
     /// One file, under the name `context`.
     Url(String),
+    Git(GitSource),
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -30,6 +37,8 @@ pub enum BadContext {
     Image { name: String, why: BadReference },
     #[error("the context `{name}` cannot be {origin}: {why}")]
     NotSupported { name: String, origin: String, why: &'static str },
+    #[error("the repository of the context `{name}`: {why}")]
+    Git { name: String, why: BadGit },
 }
 
 /// The named contexts of a build. A name is that of a stage or of an image, `::PLATFORM` may stand behind it; `alpine`,
@@ -63,15 +72,18 @@ impl Contexts {
     /// The folders and layouts, so that their paths can be made whole.
     pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.0.values_mut().filter_map(|origin| match origin {
-            Origin::Folder(path) | Origin::Layout(path) => Some(path),
-            Origin::Scratch | Origin::Image(_) | Origin::Url(_) => None,
+            Origin::Folder(path) | Origin::Layout { path, .. } => Some(path),
+            Origin::Scratch | Origin::Image(_) | Origin::Url(_) | Origin::Git(_) => None,
         })
     }
 }
 
 impl Origin {
     fn parse(name: &str, text: &str) -> Result<Self, BadContext> {
-        let refuse = |why| Err(BadContext::NotSupported { name: name.to_owned(), origin: text.to_owned(), why });
+        let refuse = |why| {
+            let origin = hidden(text).into_owned();
+            Err(BadContext::NotSupported { name: name.to_owned(), origin, why })
+        };
         if let Some(image) = text.strip_prefix("docker-image://") {
             if image == "scratch" {
                 return Ok(Self::Scratch);
@@ -80,25 +92,43 @@ impl Origin {
             return Ok(Self::Image(image?));
         }
         if let Some(path) = text.strip_prefix("oci-layout://") {
-            return match path.contains('@') {
-                false => Ok(Self::Layout(path.into())),
-                true => refuse("a layout's one image is taken; leave the digest out"),
+            return match in_layout(path) {
+                Some((path, image)) => Ok(Self::Layout { path: path.into(), image }),
+                None => refuse("an image of a layout is PATH:TAG or PATH@sha256:DIGEST"),
             };
         }
         if text.starts_with("target:") || text.starts_with("input:") {
             return refuse("it is a word of bake files");
         }
+        match GitSource::parse(text) {
+            Ok(Some(git)) => return Ok(Self::Git(git)),
+            Ok(None) => {}
+            Err(why) => return Err(BadContext::Git { name: name.to_owned(), why }),
+        }
         match text.starts_with("http://") || text.starts_with("https://") {
-            true if is_git(text) => refuse("git is not supported yet"),
             true => Ok(Self::Url(text.to_owned())),
-            false if text.starts_with("git@") || text.contains("://") => refuse("git is not supported yet"),
+            false if text.contains("://") => refuse("its scheme is none of http, https, git and ssh"),
             false => Ok(Self::Folder(text.into())),
         }
     }
 }
 
-fn is_git(url: &str) -> bool {
-    url.split(['#', '?']).next().is_some_and(|path| path.ends_with(".git"))
+/// `PATH`, `PATH:TAG` or `PATH@DIGEST`; where there is a digest, the tag is words.
+fn in_layout(text: &str) -> Option<(&str, Which)> {
+    let (text, digest) = match text.split_once('@') {
+        Some((text, digest)) => (text, Some(digest.parse().ok()?)),
+        None => (text, None),
+    };
+    let (path, tag) = match text.rsplit_once(':') {
+        Some((path, tag)) if !tag.contains('/') => (path, Some(tag)),
+        _ => (text, None),
+    };
+    let image = match (digest, tag) {
+        (Some(digest), _) => Which::Digest(digest),
+        (None, Some(tag)) => Which::Tag(tag.to_owned()),
+        (None, None) => Which::First,
+    };
+    (!path.is_empty() && tag != Some("")).then_some((path, image))
 }
 
 #[cfg(test)]
@@ -138,8 +168,32 @@ mod tests {
 
     #[test]
     fn what_is_no_context_is_refused() {
-        for text in ["a", "a=target:b", "a=git@host:r", "a=https://h/r.git#v1", "a=oci-layout://d@sha256:1", "A B=x"] {
+        for text in [
+            "a",
+            "a=target:b",
+            "a=ftp://h/x",
+            "a=https://h/r.git?x=1",
+            "a=oci-layout://d@sha256:1",
+            "a=oci-layout://d:",
+            "a=oci-layout://:t",
+            "A B=x",
+        ] {
             assert!(Contexts::default().add(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn where_the_files_are_is_told_by_how_it_is_written() {
+        let of = |text: &str| contexts(&[&format!("a={text}")]).find("a", &Platform::linux_amd64()).cloned();
+        let layout = |path: &str, image| Some(Origin::Layout { path: path.into(), image });
+        let digest = crate::image::Digest::of(b"m");
+        assert_eq!(of("oci-layout://d/l"), layout("d/l", Which::First));
+        assert_eq!(of("oci-layout://d/l:v1"), layout("d/l", Which::Tag("v1".into())));
+        assert_eq!(of(&format!("oci-layout:///d:1/l@{digest}")), layout("/d:1/l", Which::Digest(digest)));
+        assert_eq!(of(&format!("oci-layout://l:v1@{digest}")), layout("l", Which::Digest(digest)));
+        assert!(matches!(of("https://h/r.git#v1"), Some(Origin::Git(git)) if git.reference.as_deref() == Some("v1")));
+        assert!(matches!(of("git@h:r"), Some(Origin::Git(_))));
+        assert_eq!(of("https://h/r"), Some(Origin::Url("https://h/r".into())));
+        assert_eq!(of("dir/r.git"), Some(Origin::Folder("dir/r.git".into())));
     }
 }

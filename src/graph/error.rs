@@ -1,8 +1,11 @@
 //! What a Dockerfile asks for and cannot get, and where it asks.
 
+use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::{MountError, Span};
 use crate::image::{BadPlatform, BadReference};
+
+use super::BadGit;
 
 /// A problem and the instruction that has it.
 #[derive(Debug, thiserror::Error)]
@@ -28,6 +31,7 @@ impl PlanError {
             Problem::NoStages
             | Problem::NoSuchStage { .. }
             | Problem::NotYet(_)
+            | Problem::Git { .. }
             | Problem::Trigger(_)
             | Problem::SourceDate(_)
             | Problem::TooMuch(_)
@@ -63,6 +67,9 @@ pub enum Problem {
     Device(String),
     #[error("{0} is not supported yet")]
     NotYet(String),
+    #[error("the repository {url}: {why}")]
+    /// In a box: it is large, and rare.
+    Git { url: String, why: Box<BadGit> },
     #[error("{flag} `{value}` is not valid: {rule}")]
     Value { flag: &'static str, value: String, rule: &'static str },
     #[error("an ONBUILD trigger of the base image cannot be read: {0}")]
@@ -74,6 +81,10 @@ pub enum Problem {
 }
 
 impl Problem {
+    pub(super) fn git(url: &str, why: BadGit) -> Self {
+        Self::Git { url: hidden(url).into_owned(), why: Box::new(why) }
+    }
+
     pub(super) fn at(self, span: Span) -> PlanError {
         PlanError { span: Some(span), problem: self, hint: None }
     }

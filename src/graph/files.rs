@@ -1,14 +1,13 @@
 //! COPY and ADD: where files come from, where they go, and what they become.
 
+use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::expand::ExpandError;
 use crate::dockerfile::{self, AddFiles, CopyFiles, Heredoc, Span, Word, glob};
 use crate::image::Digest;
 
 use super::scope::{Scope, clean};
-use super::{Action, Base, Chmod, Copy, CopyFrom, PlanError, Problem, Source};
-
-/// What ADD calls a file whose URL has no name.
-const UNNAMED: &str = "__unnamed__";
+use super::url::file_name;
+use super::{Action, Base, Chmod, Copy, CopyFrom, GitSource, PlanError, Problem, Source};
 
 impl Scope<'_> {
     pub(super) fn copy(&self, copy: &CopyFiles, span: Span) -> Result<(Action, String), PlanError> {
@@ -21,11 +20,12 @@ impl Scope<'_> {
                 let rule = "nothing stands behind the pivot that could be copied; `./*` is all that is there";
                 return Err(Problem::Value { flag: "COPY --parents", value: path, rule }.at(span));
             }
-            match remote(&path) {
+            match fetched(&path).map_err(|problem| problem.at(span))? {
                 None => Ok((place(&path), path)),
                 Some(_) => {
                     let rule = "COPY takes no URL; ADD does";
-                    Err(Problem::Value { flag: "source", value: path, rule }.at(span))
+                    let value = hidden(&path).into_owned();
+                    Err(Problem::Value { flag: "source", value, rule }.at(span))
                 }
             }
         };
@@ -36,9 +36,6 @@ impl Scope<'_> {
 
     pub(super) fn add(&self, add: &AddFiles, span: Span) -> Result<(Action, String), PlanError> {
         let AddFiles { sources, destination, chown, chmod, link, exclude, checksum, keep_git_dir, unpack } = add;
-        if keep_git_dir.is_some() {
-            return Err(Problem::NotYet("ADD --keep-git-dir".to_owned()).at(span));
-        }
         let checksum = checksum.as_ref().map(|word| self.word(word, span)).transpose()?;
         let checksum = checksum.filter(|text| !text.is_empty());
         let bad = |rule| {
@@ -51,18 +48,20 @@ impl Scope<'_> {
         let digest = |text: &String| text.parse::<Digest>().map_err(|_| bad("it is `sha256:` and 64 hex digits"));
         let found = |word: &Word| {
             let path = self.word(word, span)?;
-            let source = match remote(&path) {
-                Some(Remote::Git) => {
-                    return Err(Problem::NotYet(format!("ADD of a git repository ({path})")).at(span));
-                }
-                Some(Remote::Http) => {
+            let shown = hidden(&path).into_owned();
+            let source = match fetched(&path).map_err(|problem| problem.at(span))? {
+                Some(Fetched::Git(git)) => Source::Git(
+                    git.with_flags(*keep_git_dir, checksum.as_deref())
+                        .map_err(|why| Problem::git(&path, why).at(span))?,
+                ),
+                Some(Fetched::Http) => {
                     let checksum = checksum.as_ref().map(digest).transpose()?;
-                    Source::Url { name: url_name(&path), url: path.clone(), checksum }
+                    Source::Url { name: file_name(&path), url: path, checksum }
                 }
-                None if checksum.is_some() => return Err(bad("it is for a URL")),
+                None if checksum.is_some() => return Err(bad("it is for a URL or a repository")),
                 None => path_source(&path),
             };
-            Ok((source, path))
+            Ok((source, shown))
         };
         let found = self.sources(sources, found, span)?;
         let any_url = found.iter().any(|(source, _)| matches!(source, Source::Url { .. }));
@@ -203,51 +202,20 @@ fn ends_as_directory(path: &str) -> bool {
     path.ends_with('/') || matches!(path.rsplit('/').next(), Some("." | ".."))
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Remote {
+/// What ADD fetches.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Fetched {
     Http,
-    Git,
+    Git(GitSource),
 }
 
-pub(super) fn remote(path: &str) -> Option<Remote> {
-    let without_fragment = path.split(['#', '?']).next().unwrap_or_default();
-    let is_git = ["git://", "ssh://"].iter().any(|scheme| path.starts_with(scheme))
-        || path.starts_with("git@")
-        || without_fragment.ends_with(".git") && without_fragment.contains("://");
-    let is_http = path.starts_with("http://") || path.starts_with("https://");
-    if is_git { Some(Remote::Git) } else { is_http.then_some(Remote::Http) }
-}
-
-/// The last part of the URL's path, percent signs resolved.
-fn url_name(url: &str) -> String {
-    let after_scheme = url.split_once("://").map_or(url, |(_, rest)| rest);
-    let path = after_scheme.split(['?', '#']).next().unwrap_or_default();
-    let path = path.split_once('/').map_or("", |(_, path)| path);
-    let decoded = percent_decoded(path.as_bytes());
-    let path = String::from_utf8_lossy(&decoded);
-    match path.trim_end_matches('/').rsplit('/').next() {
-        Some(name) if !matches!(name, "" | "." | "..") && !name.contains('\0') => name.to_owned(),
-        _ => UNNAMED.to_owned(),
+/// Tells what is fetched from what is a path.
+pub(super) fn fetched(source: &str) -> Result<Option<Fetched>, Problem> {
+    match GitSource::parse(source) {
+        Ok(Some(git)) => Ok(Some(Fetched::Git(git))),
+        Ok(None) => Ok(["http://", "https://"].iter().any(|s| source.starts_with(s)).then_some(Fetched::Http)),
+        Err(why) => Err(Problem::git(source, why)),
     }
-}
-
-fn percent_decoded(text: &[u8]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(text.len());
-    let mut rest = text;
-    while let [first, behind @ ..] = rest {
-        let hex = behind.get(..2).filter(|_| *first == b'%').and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                out.push(byte);
-                rest = &behind[2..];
-            }
-            None => {
-                out.push(*first);
-                rest = behind;
-            }
-        }
-    }
-    out
 }
 
 #[cfg(test)]
@@ -270,32 +238,26 @@ mod tests {
     #[test]
     fn urls_and_repositories_are_told_from_paths() {
         for (path, wanted) in [
-            ("http://x/a", Some(Remote::Http)),
-            ("https://h/r.git#v1", Some(Remote::Git)),
-            ("git@github.com:a/b", Some(Remote::Git)),
-            ("git://h/r", Some(Remote::Git)),
-            ("a.git", None),
-            ("dir/http", None),
-            ("git", None),
-            ("./x.tar", None),
+            ("http://x/a", "url"),
+            ("https://h/r.git#v1", "git"),
+            ("https://h/r.git/x", "url"),
+            ("git@github.com:a/b", "git"),
+            ("git://h/r", "git"),
+            ("a.git", "path"),
+            ("github.com/a/b", "path"),
+            ("dir/http", "path"),
+            ("git", "path"),
+            ("./x.tar", "path"),
         ] {
-            assert_eq!(remote(path), wanted, "{path}");
+            let found = match fetched(path).unwrap() {
+                None => "path",
+                Some(Fetched::Http) => "url",
+                Some(Fetched::Git(_)) => "git",
+            };
+            assert_eq!(found, wanted, "{path}");
         }
-    }
-
-    #[test]
-    fn a_file_is_named_by_its_url() {
-        for (url, name) in [
-            ("http://h/a/b.tar?x=/y", "b.tar"),
-            ("https://h/a%20b", "a b"),
-            ("https://h/d/", "d"),
-            ("https://h/", "__unnamed__"),
-            ("https://h", "__unnamed__"),
-            ("https://h/a%2Fb", "b"),
-            ("https://h/..", "__unnamed__"),
-        ] {
-            assert_eq!(url_name(url), name, "{url}");
-        }
+        let said = fetched("https://u:hunter2@h/r.git?x=1").unwrap_err().to_string();
+        assert!(said.contains("https://xxxxx@h/r.git") && !said.contains("hunter2"), "{said}");
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod config;
 mod contexts;
 mod error;
 mod files;
+mod git;
 mod history;
 #[cfg(test)]
 mod hostile;
@@ -21,11 +22,13 @@ mod scope;
 mod signal;
 mod source_date;
 mod step;
+mod url;
 
 pub use args::predefined;
 pub use chmod::Chmod;
 pub use contexts::{BadContext, Contexts, Origin};
 pub use error::{PlanError, Problem};
+pub use git::{BadGit, GitSource, Remote, Scheme, is_commit};
 pub use mount::{BindMount, CacheMount, Mount, SecretMount, Sharing, SshMount, size_in_bytes};
 pub use plan::{Base, Graph, Options, Stage, plan};
 pub use scope::{Ground, StagePlan};

@@ -63,7 +63,7 @@ impl Base {
         match origin {
             Origin::Scratch => Self::Scratch,
             Origin::Image(image) => Self::Image(image),
-            Origin::Folder(_) | Origin::Layout(_) | Origin::Url(_) => Self::Origin(origin),
+            Origin::Folder(_) | Origin::Layout { .. } | Origin::Url(_) | Origin::Git(_) => Self::Origin(origin),
         }
     }
 }

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::dockerfile::{AddFiles, Kind, Source as Written, Word};
 
-use super::files::{Remote, remote};
-use super::{Base, Graph, Origin, PlanError, Problem, Stage};
+use super::files::{Fetched, fetched};
+use super::{Base, GitSource, Graph, Origin, PlanError, Problem, Stage};
 
 const NAME: &str = "SOURCE_DATE_EPOCH";
 
@@ -17,8 +17,12 @@ pub enum SourceDate {
     /// It was asked for, and has none: a folder carries no date.
     None,
     Seconds(i64),
+    /// The date of the build's own context, where it has one.
+    Context,
     /// When the file at this URL was last modified, else the newest file in it.
     Url(String),
+    /// When the commit was made.
+    Git(GitSource),
 }
 
 impl Graph {
@@ -31,17 +35,20 @@ impl Graph {
         if let Ok(seconds) = value.parse() {
             return Ok(SourceDate::Seconds(seconds));
         }
-        if value.is_empty() || value == "context" {
-            return Ok(SourceDate::None);
+        match value.as_str() {
+            "" => return Ok(SourceDate::None),
+            "context" => return Ok(SourceDate::Context),
+            _ => {}
         }
         match self.options.contexts.find(value, &self.options.platform) {
             Some(Origin::Url(url)) => return Ok(SourceDate::Url(url.clone())),
+            Some(Origin::Git(git)) => return Ok(SourceDate::Git(git.clone())),
             Some(_) => return Ok(SourceDate::None),
             None => {}
         }
         let named = |stage: &&Stage| stage.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(value));
         match self.stages.iter().find(named) {
-            Some(stage) => Ok(SourceDate::Url(self.source_of(stage)?)),
+            Some(stage) => self.source_of(stage),
             None => {
                 let rule = "it is a number of seconds since 1970, `context`, a named context or a stage";
                 let problem = Problem::Value { flag: NAME, value: value.clone(), rule };
@@ -62,8 +69,8 @@ impl Graph {
         }
     }
 
-    /// The URL of the one file that a stage made for this adds.
-    fn source_of(&self, stage: &Stage) -> Result<String, PlanError> {
+    /// What a stage that was made for this adds.
+    fn source_of(&self, stage: &Stage) -> Result<SourceDate, PlanError> {
         let refuse = |why: &str| {
             let why = format!("SOURCE_DATE_EPOCH stage does not meet source-only requirements: {why}");
             Err(Problem::SourceDate(why).at(stage.span))
@@ -77,7 +84,7 @@ impl Graph {
             let failed = |why: String| Problem::Expand { word: word.to_string(), why }.at(stage.span);
             self.lexer.expand_word(word.as_str(), values).map_err(|e| failed(e.to_string()))
         };
-        let mut url = None;
+        let mut found = None;
         for instruction in &stage.instructions {
             match &instruction.kind {
                 Kind::Arg(arguments) => {
@@ -90,22 +97,24 @@ impl Graph {
                         values.insert(argument.name.clone(), value);
                     }
                 }
-                Kind::Add(AddFiles { sources, .. }) => {
+                Kind::Add(_) if found.is_some() => return refuse("it must contain exactly one remote ADD"),
+                Kind::Add(AddFiles { sources, checksum, keep_git_dir, .. }) => {
                     let [Written::Path(word)] = sources.as_slice() else { return refuse("one remote ADD source") };
                     let source = expand(word, &values)?;
-                    match remote(&source) {
-                        Some(Remote::Http) if url.is_none() => url = Some(source),
-                        Some(Remote::Http) => return refuse("it must contain exactly one remote ADD"),
-                        Some(Remote::Git) => {
-                            return Err(Problem::NotYet(format!("ADD of a git repository ({source})")).at(stage.span));
+                    found = match fetched(&source).map_err(|problem| problem.at(stage.span))? {
+                        Some(Fetched::Http) => Some(SourceDate::Url(source)),
+                        Some(Fetched::Git(git)) => {
+                            let sum = checksum.as_ref().map(|word| expand(word, &values)).transpose()?;
+                            let bad = |why| Problem::git(&source, why).at(stage.span);
+                            Some(SourceDate::Git(git.with_flags(*keep_git_dir, sum.as_deref()).map_err(bad)?))
                         }
                         None => return refuse("its source must be remote"),
-                    }
+                    };
                 }
                 _ => return refuse(&format!("unsupported {} instruction", instruction.keyword.to_uppercase())),
             }
         }
-        url.map_or_else(|| refuse("it must contain exactly one remote ADD"), Ok)
+        found.map_or_else(|| refuse("it must contain exactly one remote ADD"), Ok)
     }
 }
 
@@ -137,9 +146,13 @@ mod tests {
         assert_eq!(date("FROM scratch", Some("5"), &[]), Ok(SourceDate::Seconds(5)));
         assert_eq!(date("ARG SOURCE_DATE_EPOCH=7\nFROM scratch", None, &[]), Ok(SourceDate::Seconds(7)));
         assert_eq!(date("ARG SOURCE_DATE_EPOCH=7\nFROM scratch", Some(""), &[]), Ok(SourceDate::None));
-        assert_eq!(date("FROM scratch", Some("context"), &[]), Ok(SourceDate::None));
+        assert_eq!(date("FROM scratch", Some("context"), &[]), Ok(SourceDate::Context));
         assert_eq!(date(add, None, &[]), Ok(SourceDate::Url("http://h/1.tar".into())));
         assert_eq!(date(add, None, &["src=http://o/x"]), Ok(SourceDate::Url("http://o/x".into())));
+        let git = add.replace("http://h/$V.tar", "--checksum=ABC git@h:r#v$V");
+        let Ok(SourceDate::Git(git)) = date(&git, None, &[]) else { panic!("a repository") };
+        assert_eq!((git.reference.as_deref(), git.checksum.as_deref()), (Some("v1"), Some("abc")));
+        assert!(matches!(date(add, None, &["src=git@h:r"]), Ok(SourceDate::Git(_))));
         assert!(date("FROM scratch", Some("yesterday"), &[]).unwrap_err().contains("`yesterday`"));
         let copy = "ARG SOURCE_DATE_EPOCH=src\nFROM scratch AS src\nCOPY a /\nFROM scratch";
         assert!(date(copy, None, &[]).unwrap_err().contains("unsupported COPY instruction"));

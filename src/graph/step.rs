@@ -3,7 +3,7 @@
 use crate::dockerfile::Span;
 use crate::image::{Digest, Hasher, History, Platform, Reference};
 
-use super::{Chmod, Mount, Origin};
+use super::{Chmod, GitSource, Mount, Origin};
 
 /// One instruction, with all its variables expanded.
 #[derive(Clone, Debug)]
@@ -107,6 +107,8 @@ pub enum Source {
     Inline { name: String, bytes: Vec<u8> },
     /// A file from the network, under this name.
     Url { url: String, name: String, checksum: Option<Digest> },
+    /// What is in a repository.
+    Git(GitSource),
 }
 
 impl Step {
@@ -179,6 +181,8 @@ impl Copy {
             sources.iter().map(|source| match source {
                 Source::Path { pattern, .. } | Source::Parents { pattern, .. } => pattern.as_bytes(),
                 Source::Inline { name, .. } | Source::Url { name, .. } => name.as_bytes(),
+                // Its files are keyed, wherever they come from.
+                Source::Git(_) => b"git",
             }),
         );
         key.field(destination.as_bytes());

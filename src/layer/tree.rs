@@ -101,6 +101,14 @@ pub struct Index {
     pub tree: Tree<Offset>,
 }
 
+impl Index {
+    /// The time of the newest file, in seconds since 1970.
+    pub fn newest(&self) -> Option<i64> {
+        let files = self.tree.entries.values().filter(|entry| matches!(entry.kind, Kind::File { .. }));
+        files.map(|entry| entry.mtime).max()
+    }
+}
+
 impl<C> Default for Tree<C> {
     fn default() -> Self {
         Self { entries: BTreeMap::new(), whiteouts: BTreeSet::new(), opaque: BTreeSet::new() }

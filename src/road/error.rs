@@ -54,6 +54,10 @@ pub enum RoadError {
     OtherRepository { believed: String, found: String },
     #[error("cannot start the embedded registry: {0}")]
     Serve(#[source] std::io::Error),
+    #[error("there is no {name} in {context}")]
+    NoDockerfile { name: String, context: String },
+    #[error("what {context} holds is no archive and so a Dockerfile, and -f names another")]
+    TwoDockerfiles { context: String },
     #[error("interrupted")]
     Interrupted,
 }

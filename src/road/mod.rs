@@ -9,6 +9,7 @@ mod diff;
 mod error;
 mod house;
 mod local;
+mod materials;
 mod output;
 mod verify;
 
@@ -18,6 +19,7 @@ pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;
+pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
 pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 

@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
 
+use crate::build::{Context, Folder};
 use crate::event::{Event, Events};
 use crate::image::{Flavor, Which};
 use crate::store::WorkFolder;
@@ -50,6 +51,8 @@ pub struct Verified {
 
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
+    #[error("the context is no folder: only a folder can be checked out otherwise")]
+    NoFolder,
     #[error("the second build could not be made ready: {0}")]
     Ready(#[source] io::Error),
     #[error("the first build succeeded, and the second one ended with {0}")]
@@ -136,16 +139,24 @@ fn check_out(recipe: &Recipe, to: &Elsewhere) -> Result<(), RoadError> {
     let context = to.context();
     let parent = context.parent().unwrap_or(&to.0);
     fs::create_dir_all(parent).map_err(VerifyError::Ready)?;
-    recipe.context.check_out_again(&context, recipe.epochs.preserve)?;
+    let folder = folder(recipe)?;
+    folder.check_out_again(&context, recipe.epochs.preserve)?;
     fs::write(to.dockerfile(), &recipe.text).map_err(VerifyError::Ready)?;
     let beside = |dockerfile: &Path| {
         let mut name = dockerfile.as_os_str().to_owned();
         name.push(".dockerignore");
         PathBuf::from(name)
     };
-    match recipe.context.dockerfile.as_deref().map(|own| fs::copy(beside(own), beside(&to.dockerfile()))) {
+    match folder.dockerfile.as_deref().map(|own| fs::copy(beside(own), beside(&to.dockerfile()))) {
         Some(Err(error)) if error.kind() != io::ErrorKind::NotFound => Err(VerifyError::Ready(error).into()),
         _ => Ok(()),
+    }
+}
+
+fn folder(recipe: &Recipe) -> Result<&Folder, VerifyError> {
+    match &recipe.context {
+        Context::Folder(folder) => Ok(folder),
+        Context::Fetched(_) => Err(VerifyError::NoFolder),
     }
 }
 
@@ -155,7 +166,7 @@ fn start(recipe: &Recipe, again: &Again, elsewhere: &Elsewhere, runs: bool) -> i
     if !recipe.epochs.preserve {
         varied.push("other times".to_owned());
     }
-    if !recipe.context.preserve_modes {
+    if folder(recipe).is_ok_and(|folder| !folder.preserve_modes) {
         varied.push("modes of another umask".to_owned());
     }
     // Nothing in the standard library sets a umask for a child, and the shell of every system does.

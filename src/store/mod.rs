@@ -7,6 +7,7 @@
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
 //! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
+//! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
 
@@ -14,8 +15,10 @@ mod blobs;
 mod caches;
 mod folder;
 mod lock;
+mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
 pub use folder::{Store, StoreError, WorkFolder};
 pub use lock::Lock;
+pub use repositories::Repository;

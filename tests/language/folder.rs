@@ -1,10 +1,10 @@
 //! A folder to build in, and the image that comes out.
 
 use std::fs;
-use std::io::Read;
+use std::io::{Read, Write};
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
-use std::process::Command;
+use std::process::{Command, Stdio};
 
 use base64::Engine;
 use locus_push::image::{Image, Layout, Platform};
@@ -17,6 +17,16 @@ impl Folder {
         let folder = tempfile::tempdir().expect("a folder of our own");
         fs::create_dir(folder.path().join("context")).expect("a folder in it");
         Self(folder)
+    }
+
+    /// A path beside the context.
+    pub fn beside(&self, name: &str) -> std::path::PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// Where the program keeps what it keeps.
+    pub fn home(&self) -> std::path::PathBuf {
+        self.beside("home")
     }
 
     /// Puts a file, folder or link there, as the head of a case's part describes it.
@@ -54,14 +64,25 @@ impl Folder {
 
     /// Runs `build` there; a failure is what it said.
     pub fn build(&self, args: &[&str]) -> Result<Built, String> {
+        self.build_from(".", args, b"")
+    }
+
+    /// The same with another context, and with something on stdin.
+    pub fn build_from(&self, context: &str, args: &[&str], stdin: &[u8]) -> Result<Built, String> {
         let out = self.0.path().join("out");
         let mut command = Command::new(env!("CARGO_BIN_EXE_locus-push"));
-        command.env_clear().env("LOCUS_PUSH_HOME", self.0.path().join("home")).env("PATH", "/usr/bin:/bin");
+        command.env_clear().env("LOCUS_PUSH_HOME", self.home()).env("PATH", "/usr/bin:/bin");
+        // Whose settings must make no difference.
+        command.env("HOME", self.0.path()).env("GIT_DIR", self.0.path());
         command.current_dir(self.0.path().join("context")).args(["build", "--progress", "plain"]);
-        command.arg("-o").arg(format!("type=oci,tar=false,dest={}", out.display())).args(args).arg(".");
-        let done = command.output().expect("the program starts");
+        command.arg("-o").arg(format!("type=oci,tar=false,dest={}", out.display())).args(args).arg(context);
+        command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("the program starts");
+        // It may have ended before it read anything.
+        let _ = child.stdin.take().expect("it is piped").write_all(stdin);
+        let done = child.wait_with_output().expect("the program ends");
         match done.status.success() {
-            true => Ok(Built::read(&out)),
+            true => Ok(Built::read(&out, String::from_utf8_lossy(&done.stderr).into_owned())),
             false => Err(String::from_utf8_lossy(&done.stderr).into_owned()),
         }
     }
@@ -77,15 +98,25 @@ fn made(context: &Path, name: &str) -> std::path::PathBuf {
 pub struct Built {
     image: Image,
     layout: Layout,
+    said: String,
 }
 
 impl Built {
-    fn read(path: &Path) -> Self {
+    fn read(path: &Path, said: String) -> Self {
         let layout = Layout::open(path).expect("a layout was written");
         let arm = Platform::new("linux", "arm64", None);
         let image = layout.image(&Platform::linux_amd64()).or_else(|_| layout.image(&arm));
         let image = image.expect("with an image in it");
-        Self { image, layout }
+        Self { image, layout, said }
+    }
+
+    /// What was said while it was built.
+    pub fn said(&self) -> String {
+        self.said.clone()
+    }
+
+    pub fn digest(&self) -> String {
+        self.image.digest().to_string()
     }
 
     /// Every path, its mode and owner, and what is in it.

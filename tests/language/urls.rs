@@ -6,7 +6,12 @@ use std::net::TcpListener;
 use super::folder::Folder;
 
 /// A server on loopback that answers each path with what `answer` gives, until the test ends.
-fn serve(answer: fn(&str) -> String) -> String {
+pub fn serve(answer: fn(&str) -> String) -> String {
+    serve_bytes(move |path, _| answer(path).into_bytes())
+}
+
+/// The same with bytes; the second word is what was sent as `Authorization`.
+pub fn serve_bytes(answer: impl Fn(&str, &str) -> Vec<u8> + Send + 'static) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}", listener.local_addr().expect("it has an address"));
     std::thread::spawn(move || {
@@ -14,10 +19,15 @@ fn serve(answer: fn(&str) -> String) -> String {
             let Ok(mut stream) = stream else { return };
             let mut lines = BufReader::new(stream.try_clone().expect("a second handle")).lines();
             let first = lines.next().and_then(Result::ok).unwrap_or_default();
-            while lines.next().and_then(Result::ok).is_some_and(|line| !line.is_empty()) {}
+            let mut authorization = String::new();
+            while let Some(line) = lines.next().and_then(Result::ok).filter(|line| !line.is_empty()) {
+                if let Some(value) = line.to_lowercase().starts_with("authorization: ").then(|| &line[15..]) {
+                    authorization = value.to_owned();
+                }
+            }
             let path = first.split(' ').nth(1).unwrap_or_default();
             // The client may have gone, which is its right.
-            let _ = stream.write_all(answer(path).as_bytes());
+            let _ = stream.write_all(&answer(path, &authorization));
         }
     });
     address
@@ -66,7 +76,7 @@ fn a_checksum_is_held() {
     assert!(said.contains(right) && said.contains(&wrong), "{said}");
     for (lines, words) in [
         ("ADD --checksum=sha256:1 URL/hello.txt /", "64 hex digits"),
-        (&*format!("ADD --checksum={right} Dockerfile /"), "for a URL"),
+        (&*format!("ADD --checksum={right} Dockerfile /"), "for a URL or a repository"),
         (&*format!("ADD --checksum={right} URL/hello.txt URL/ /"), "one source"),
     ] {
         let said = files(lines).unwrap_err();

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locus_push::build::{self, BuildError, Built, Context, Epochs, NoCache, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{self, BuildError, Built, Context, Epochs, Folder, NoCache, Plan, RunOptions, Sink, Workshop};
 use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
 use locus_push::graph;
@@ -127,7 +127,8 @@ impl Place {
             contexts: graph::Contexts::default(),
         };
         let graph = graph::plan(&dockerfile::parse(text).unwrap(), &options).unwrap();
-        let context = Context { directory: context.to_owned(), dockerfile: None, preserve_modes: false };
+        let context =
+            Context::Folder(Folder { directory: context.to_owned(), dockerfile: None, preserve_modes: false });
         let run = RunOptions::default();
         let annotations = BTreeMap::new();
         let plan = Plan { graph, context, epochs: Epochs::default(), no_cache: NoCache::None, run, annotations };

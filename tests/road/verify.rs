@@ -60,7 +60,7 @@ fn a_build_that_fails_is_told_as_builds_are_and_flags_of_a_result_are_refused() 
     place.write("Dockerfile", "FROM scratch\nCOPY missing /\n");
     let ran = place.run("verify Dockerfile");
     assert_eq!(ran.ended(3), "");
-    ran.said("  --> Dockerfile:2\n");
+    ran.said("  --> Dockerfile:2:");
     let ran = place.run("verify -t a:b Dockerfile");
     assert_eq!(ran.ended(2), "");
     ran.said("error: --tag does not go with verify");

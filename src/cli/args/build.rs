@@ -9,10 +9,11 @@ use super::{RegistryArgs, ScreenArgs};
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
 pub struct BuildArgs {
-    /// The folder that COPY and ADD read from
+    /// What COPY and ADD read from: a folder, a git repository, the URL of a tar, or `-`, a tar on stdin; a Dockerfile
+    /// that stands in a tar's place has an empty context
     #[arg(value_name = "CONTEXT")]
     pub context: PathBuf,
-    /// The Dockerfile, `-` for stdin [default: CONTEXT/Dockerfile]
+    /// The Dockerfile, a URL, or `-` for stdin; in a context that is no folder, a path in it [default: CONTEXT/Dockerfile]
     #[arg(long, short, value_name = "FILE")]
     pub file: Option<PathBuf>,
     /// Set a build argument; without a value, the environment's
@@ -27,7 +28,8 @@ pub struct BuildArgs {
     /// Set a label of the image
     #[arg(long, value_name = "KEY=VALUE")]
     pub label: Vec<String>,
-    /// Use DIR, docker-image://IMAGE, oci-layout://PATH or a URL in the place of a stage, an image or a --from
+    /// Use DIR, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or a URL in the place of a stage,
+    /// an image or a --from
     #[arg(long, value_name = "NAME=ORIGIN")]
     pub build_context: Vec<String>,
     /// Keep the modes of the context's files [default: group and others lose the write bit, so that a checkout under
@@ -129,4 +131,5 @@ Examples:
   locus-push build -t 127.0.0.1:5000/loaders/os_opendata:1 --push .
   locus-push build -f loaders/os_opendata.Dockerfile -o type=oci,dest=image.tar .
   locus-push build --check .
+  locus-push build 'https://github.com/a/b.git?branch=main&subdir=loader'
   locus-push build --target test --build-arg NODE=20 -o type=oci,dest=layout,tar=false .";

@@ -8,9 +8,11 @@ use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings, annotations, build_args, labels, platform};
 use super::super::{Failure, files, home};
 use super::run_options::run_options;
-use super::{BuildOrder, Call, CheckOrder, Command, DockerfileText, ImageOrder, context, dockerfile, no_cache};
-use crate::graph::Contexts;
+use super::{BuildOrder, Call, CheckOrder, Command, ImageOrder, context, dockerfile, elsewhere, is_url, no_cache};
+use crate::build::Elsewhere;
+use crate::graph::{Contexts, Scheme};
 use crate::image::Reference;
+use crate::road::{DockerfileAt, DockerfileText, Materials, Wanted};
 
 pub(super) fn command(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<Command, Failure> {
     Ok(match call(args)? {
@@ -83,18 +85,23 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
 fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
     let none = Default::default();
     let platform = platform(&args.platform, None)?;
-    let folder = context(&args.context, given)?;
     let build_args = build_args(&args.build_arg, &none, given)?;
     super::frontend::check(&build_args)?;
+    let materials = materials(args, given)?;
+    let agent = match &materials {
+        Materials::Elsewhere { from: Elsewhere::Git(git), .. } if git.remote.scheme() == Scheme::Ssh => {
+            given.env.set("SSH_AUTH_SOCK").map(Into::into)
+        }
+        _ => None,
+    };
     Ok(ImageOrder {
-        dockerfile: source(args, given)?,
-        context: folder,
+        materials,
         build_args,
         target: args.target.clone(),
         platform,
         labels: labels(&args.label, &none, given)?,
         contexts: contexts(&args.build_context, given)?,
-        preserve_modes: args.preserve_modes,
+        agent,
         preserve_times: args.preserve_times,
         no_cache: no_cache(args.no_cache, &args.no_cache_filter),
         annotations: annotations(&args.annotation)?,
@@ -116,18 +123,51 @@ fn contexts(texts: &[String], given: Given<'_>) -> Result<Contexts, Failure> {
     Ok(contexts)
 }
 
-fn source(args: &BuildArgs, given: Given<'_>) -> Result<DockerfileText, Failure> {
-    match &args.file {
-        Some(file) if file == Path::new("-") => {
-            let text = files::read_stdin("Dockerfile")?;
-            Ok(DockerfileText { shown: "stdin".to_owned(), path: None, text })
-        }
-        Some(file) => dockerfile(file, given),
-        // `./Dockerfile` is shown as people name it.
-        None if args.context == Path::new(".") => dockerfile(Path::new("Dockerfile"), given),
-        None => dockerfile(&args.context.join("Dockerfile"), given),
+fn materials(args: &BuildArgs, given: Given<'_>) -> Result<Materials, Failure> {
+    let Some(from) = elsewhere(&args.context, given)? else {
+        let directory = context(&args.context, given)?;
+        let dockerfile = match &args.file {
+            Some(file) => named(file, given)?,
+            // `./Dockerfile` is shown as people name it.
+            None if args.context == Path::new(".") => own(Path::new("Dockerfile"), given)?,
+            None => own(&args.context.join("Dockerfile"), given)?,
+        };
+        return Ok(Materials::Folder { directory, dockerfile, preserve_modes: args.preserve_modes });
+    };
+    if args.preserve_modes {
+        return Err(Failure::usage(
+            "--preserve-modes is for a folder: the modes of other contexts are kept as they are",
+        ));
     }
-    .map_err(|failure| if args.file.is_none() { failure.hint("-f FILE names another") } else { failure })
+    if from == Elsewhere::Stdin && args.file.as_deref() == Some(Path::new("-")) {
+        return Err(Failure::usage("stdin cannot be both the context and the Dockerfile"));
+    }
+    let dockerfile = match &args.file {
+        None => Wanted::Inside(None),
+        // As in buildx: what is relative is a path in the context.
+        Some(file) if file.is_relative() && file != Path::new("-") && !file.to_str().is_some_and(is_url) => {
+            Wanted::Inside(Some(file.to_string_lossy().into_owned()))
+        }
+        Some(file) => Wanted::Beside(named(file, given)?),
+    };
+    Ok(Materials::Elsewhere { from, dockerfile })
+}
+
+/// The Dockerfile that -f names.
+fn named(file: &Path, given: Given<'_>) -> Result<DockerfileAt, Failure> {
+    match file.to_str() {
+        Some("-") => {
+            let text = files::read_stdin("Dockerfile")?;
+            Ok(DockerfileAt::Read(DockerfileText { shown: "stdin".to_owned(), path: None, text }))
+        }
+        Some(url) if is_url(url) => Ok(DockerfileAt::Url(url.to_owned())),
+        _ => dockerfile(file, given).map(DockerfileAt::Read),
+    }
+}
+
+/// The context's own.
+fn own(path: &Path, given: Given<'_>) -> Result<DockerfileAt, Failure> {
+    dockerfile(path, given).map(DockerfileAt::Read).map_err(|failure| failure.hint("-f FILE names another"))
 }
 
 fn outputs(args: &BuildArgs) -> Result<Vec<Output>, Failure> {

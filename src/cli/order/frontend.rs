@@ -1,6 +1,6 @@
 //! Build arguments that are no variables but options of BuildKit's Dockerfile frontend: each is honoured, or refused.
 //!
-//! Honoured elsewhere are `BUILDKIT_CACHE_MOUNT_NS`, `BUILDKIT_DOCKERFILE_CHECK`, `BUILDKIT_SANDBOX_HOSTNAME`,
+//! Honoured elsewhere are `BUILDKIT_CACHE_MOUNT_NS`, `BUILDKIT_CONTEXT_KEEP_GIT_DIR`, `BUILDKIT_DOCKERFILE_CHECK`, `BUILDKIT_SANDBOX_HOSTNAME`,
 //! `BUILDKIT_SYNTAX` and `SOURCE_DATE_EPOCH`.
 
 use std::collections::BTreeMap;
@@ -8,10 +8,9 @@ use std::collections::BTreeMap;
 use super::super::Failure;
 
 /// With what is the case without them.
-const REFUSED: [(&str, &str); 7] = [
+const REFUSED: [(&str, &str); 6] = [
     ("BUILDKIT_INLINE_CACHE", "no cache is written into the image"),
     ("BUILDKIT_MULTI_PLATFORM", "the image of one platform is no index"),
-    ("BUILDKIT_CONTEXT_KEEP_GIT_DIR", "a checkout is built without its .git"),
     ("BUILDKIT_SBOM_SCAN_CONTEXT", "no attestation is made"),
     ("BUILDKIT_SBOM_SCAN_STAGE", "no attestation is made"),
     ("BUILDKIT_ATTEST_SBOM", "no attestation is made"),

@@ -18,12 +18,13 @@ use super::args::{Cli, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
-use crate::build::{Certificates, NoCache, RunOptions};
+use crate::build::{Certificates, Elsewhere, NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
+use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
-use crate::graph::Contexts;
+use crate::graph::{Contexts, GitSource};
 use crate::image::{Platform, Reference};
-use crate::road::{Again, ImageAt};
+use crate::road::{Again, DockerfileText, ImageAt, Materials};
 
 /// What a command asks the house to do.
 #[derive(Debug)]
@@ -86,28 +87,18 @@ impl Task {
 /// An image to be built.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageOrder {
-    pub dockerfile: DockerfileText,
-    pub context: PathBuf,
+    pub materials: Materials,
     pub build_args: BTreeMap<String, String>,
     pub target: Option<String>,
     pub platform: Platform,
     pub labels: BTreeMap<String, String>,
     pub contexts: Contexts,
-    pub preserve_modes: bool,
+    /// The agent for a context that is a repository over ssh: as buildx does, without being asked.
+    pub agent: Option<PathBuf>,
     pub preserve_times: bool,
     pub no_cache: NoCache,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
-}
-
-/// A Dockerfile that was read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct DockerfileText {
-    /// As the user named it.
-    pub shown: String,
-    /// Absolute; none when it came from stdin. A `.dockerignore` of its own may stand beside it.
-    pub path: Option<PathBuf>,
-    pub text: String,
 }
 
 #[derive(Debug)]
@@ -235,13 +226,33 @@ fn serve(args: &ServeArgs, world: &World) -> Result<ServeOrder, Failure> {
     Ok(ServeOrder { listen: args.listen, data })
 }
 
+/// A context that is no folder of this machine. One that is there comes first.
+fn elsewhere(path: &Path, given: Given<'_>) -> Result<Option<Elsewhere>, Failure> {
+    let Some(text) = path.to_str() else { return Ok(None) };
+    if text == "-" {
+        return Ok(Some(Elsewhere::Stdin));
+    }
+    if given.cwd.join(path).is_dir() {
+        return Ok(None);
+    }
+    let bad = |why| Failure::usage(format!("the context {}: {why}", hidden(text)));
+    match GitSource::parse_context(text).map_err(bad)? {
+        Some(source) => Ok(Some(Elsewhere::Git(source))),
+        None if is_url(text) => Ok(Some(Elsewhere::Url(text.to_owned()))),
+        None => Ok(None),
+    }
+}
+
+fn is_url(text: &str) -> bool {
+    text.starts_with("http://") || text.starts_with("https://")
+}
+
 /// The folder that COPY and ADD read from, which must be there.
 fn context(path: &Path, given: Given<'_>) -> Result<PathBuf, Failure> {
     let shown = path.display();
-    let text = path.to_str().unwrap_or_default();
-    if text == "-" || text.contains("://") || text.starts_with("git@") {
-        return Err(Failure::usage(format!("the context {shown}: stdin, git and URLs are not supported yet"))
-            .hint("name a folder of this machine"));
+    if path == Path::new("-") || elsewhere(path, given)?.is_some() {
+        return Err(Failure::usage(format!("the context {}: it must be a folder", hidden(&shown.to_string())))
+            .hint("`locus-push build` takes stdin, git repositories and URLs"));
     }
     let folder = given.cwd.join(path);
     match folder.metadata() {
@@ -317,6 +328,7 @@ mod tests {
 
     use super::super::args;
     use super::*;
+    use crate::road::{DockerfileAt, Wanted};
 
     /// A folder with two Dockerfiles, and what a command means in it.
     struct Here {
@@ -358,14 +370,57 @@ mod tests {
         }
     }
 
+    /// The Dockerfile that lies on this machine.
+    fn read(image: &ImageOrder) -> &DockerfileText {
+        match &image.materials {
+            Materials::Folder { dockerfile: DockerfileAt::Read(text), .. } => text,
+            other => panic!("{other:?} is no Dockerfile of this machine"),
+        }
+    }
+
+    #[test]
+    fn a_context_may_be_elsewhere() {
+        let mut here = Here::new();
+        here.vars.push(("SSH_AUTH_SOCK", "/agent"));
+        let materials = |line: &str| here.build(line).expect(line).image;
+        for (line, wanted) in [
+            ("build -", Elsewhere::Stdin),
+            ("build https://h/x.tar.gz", Elsewhere::Url("https://h/x.tar.gz".into())),
+            ("build github.com/a/b", Elsewhere::Git(GitSource::parse_context("github.com/a/b").unwrap().unwrap())),
+        ] {
+            let image = materials(line);
+            let dockerfile = Wanted::Inside(None);
+            assert_eq!(image.materials, Materials::Elsewhere { from: wanted, dockerfile }, "{line}");
+            assert_eq!(image.agent, None);
+        }
+        let wanted = |line: &str| match materials(line).materials {
+            Materials::Elsewhere { dockerfile, .. } => dockerfile,
+            here => panic!("{here:?} is here"),
+        };
+        assert_eq!(wanted("build -f d/Dockerfile git@h:r"), Wanted::Inside(Some("d/Dockerfile".into())));
+        assert_eq!(wanted("build -f http://h/D git@h:r"), Wanted::Beside(DockerfileAt::Url("http://h/D".into())));
+        let absolute = here.folder.path().join("loaders/b.Dockerfile");
+        let beside = wanted(&format!("build -f {} git@h:r", absolute.display()));
+        assert!(matches!(beside, Wanted::Beside(DockerfileAt::Read(text)) if text.text.contains("b.Dockerfile")));
+        assert_eq!(materials("build git@h:r").agent, Some("/agent".into()));
+        let folder = materials("build -f https://h/D .").materials;
+        assert!(matches!(folder, Materials::Folder { dockerfile: DockerfileAt::Url(_), .. }));
+    }
+
+    #[test]
+    fn the_road_wants_a_folder() {
+        let failure = Here::new().road("--local --context git@h:r loaders/b.Dockerfile").expect_err("a repository");
+        assert_eq!(failure.message, "the context git@h:r: it must be a folder");
+    }
+
     #[test]
     fn a_dockerfile_is_the_whole_road() {
         let order = Here::new().road("loaders/os_opendata.Dockerfile loaders/b.Dockerfile").expect("right");
         let names: Vec<_> = order.loaders.iter().map(|loader| loader.task.name()).collect();
         assert_eq!(names, ["os_opendata", "b"]);
         let first = &order.loaders[0];
-        assert_eq!(first.image.dockerfile.shown, "loaders/os_opendata.Dockerfile");
-        assert!(first.image.dockerfile.text.starts_with("FROM scratch"));
+        assert_eq!(read(&first.image).shown, "loaders/os_opendata.Dockerfile");
+        assert!(read(&first.image).text.starts_with("FROM scratch"));
         assert!(matches!(first.task, Task::Cloud(_)));
         assert_eq!(order.home, PathBuf::from("/h/.cache/locus-push"));
     }
@@ -419,7 +474,7 @@ mod tests {
                  --provenance=false --sbom=false --pull --progress plain .",
             )
             .expect("right");
-        assert_eq!(order.image.dockerfile.shown, "loaders/b.Dockerfile");
+        assert_eq!(read(&order.image).shown, "loaders/b.Dockerfile");
         let tags: Vec<_> = order.tags.iter().map(ToString::to_string).collect();
         assert_eq!(tags, ["r.io/a/b:1", "docker.io/library/c:latest"]);
         assert_eq!(order.outputs, [Output::parse("type=oci,dest=x.tar").expect("right"), Output::Registry]);
@@ -433,7 +488,7 @@ mod tests {
     #[test]
     fn build_finds_the_dockerfile_in_its_context() {
         let here = Here::new();
-        assert!(here.build("build .").expect("right").image.dockerfile.text.contains("# Dockerfile"));
+        assert!(read(&here.build("build .").expect("right").image).text.contains("# Dockerfile"));
         let failure = here.build("build loaders").expect_err("there is none");
         assert_eq!(failure.message, "there is no Dockerfile loaders/Dockerfile");
         assert_eq!(failure.hints, ["did you mean loaders/b.Dockerfile?", "-f FILE names another"]);
@@ -452,8 +507,10 @@ mod tests {
             ("build -t A .", "`A` is not an image reference"),
             ("build missing", "the context missing cannot be read"),
             ("build Dockerfile", "the context Dockerfile is no folder"),
-            ("build -", "stdin, git and URLs are not supported yet"),
-            ("build https://github.com/a/b.git", "stdin, git and URLs are not supported yet"),
+            ("build - -f -", "both the context and the Dockerfile"),
+            ("build --preserve-modes git@h:r", "--preserve-modes is for a folder"),
+            ("build https://u:hunter2@h/b.git?x=1", "the context https://xxxxx@h/b.git?x=1: `x` is nothing"),
+            ("build ftp://h/x.tar", "the context ftp://h/x.tar cannot be read"),
             ("build -o type=oci,dest=x -o type=oci,dest=x,tar=false .", "two outputs are written to x"),
         ] {
             let failure = here.build(line).expect_err(line);

@@ -13,6 +13,7 @@ use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
 use crate::graph::Contexts;
+use crate::road::{DockerfileAt, Materials};
 
 pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
     let mut loaders = Vec::new();
@@ -43,16 +44,17 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
     let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
         settings::loader(args, path, args.dockerfiles.len(), given)?;
     frontend::check(&build_args)?;
-    let context = context(&folder, given)?;
+    let directory = context(&folder, given)?;
+    let preserve_modes = args.image.preserve_modes;
+    let materials = Materials::Folder { directory, dockerfile: DockerfileAt::Read(dockerfile), preserve_modes };
     let image = ImageOrder {
-        dockerfile,
-        context,
+        materials,
         build_args,
         target,
         platform,
         labels,
         contexts: Contexts::default(),
-        preserve_modes: args.image.preserve_modes,
+        agent: None,
         preserve_times: args.image.preserve_times,
         no_cache: no_cache(args.image.no_cache, &args.image.no_cache_filter),
         annotations: annotations(&args.image.annotation)?,

@@ -47,7 +47,7 @@ pub struct Layout {
 }
 
 /// Which of the images of a layout is meant.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Which {
     /// The one that is there; of several, the first for the platform.
     First,
