@@ -81,11 +81,11 @@ pub mod sandbox {
         }
         let here = Here::new();
         fs::create_dir(here.path("home")).expect("made");
-        let too_much = "RUN head -c 60000000 /dev/urandom > /big";
+        let too_much = "RUN dd if=/dev/urandom of=/big bs=1M count=60";
         let (code, said) = on_a_small_disk(&here, too_much);
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("RUN failed with exit code 1") && said.contains("No space left on device"), "{said}");
-        assert!(said.contains(":3\n   |  RUN head"), "{said}");
+        assert!(said.contains(":3\n   |  RUN dd"), "{said}");
         // The command succeeds, and its layer finds no room beside what it wrote.
         let (code, said) = on_a_small_disk(&here, "RUN head -c 30000000 /dev/urandom > /big");
         assert_eq!(code, Some(3), "{said}");

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{FileType, Mode, OFlags, ResolveFlags, Stat, mkdirat, openat, openat2, renameat};
 use rustix::io::{Errno, Result};
 
-use super::{Children, enter, file, is_folder, kind, look, marks, names};
+use super::{Children, Was, born, enter, file, is_folder, kind, look, marks, names};
 
 /// `root` is the copy, `was` what was in it; `lower` are the layers that it was made of, the topmost first.
 pub(super) fn collect(root: &OwnedFd, was: &Children, upper: &OwnedFd, lower: &[OwnedFd]) -> Result<()> {
@@ -36,19 +36,20 @@ impl Collecting<'_> {
             gone.remove(&name);
             self.at.push(OsStr::from_bytes(name.to_bytes()));
             match before {
-                Some(before) if is_folder(&now) && same_thing(&now, &before.stat) => {
+                Some(before) if is_folder(&now) && same_folder(folder, &name, &now, before)? => {
                     let here = enter(folder, &name)?;
+                    let other = self.dressed_anew(&here, &now, &before.stat)?;
                     self.above.push((name, here.try_clone().map_err(|_| Errno::MFILE)?, None));
-                    // A folder's own change is seen in its ctime alone; that of something in it may be all that it was,
-                    // which the reader of the upper directory finds out.
-                    if changed(&now, &before.stat) {
+                    if other {
                         self.double()?;
                     }
                     self.folder(&here, &before.children)?;
                     self.above.pop();
                 }
                 Some(before)
-                    if same_thing(&now, &before.stat) && !self.touched(folder, &name, &now, &before.stat)? => {}
+                    if !is_folder(&now)
+                        && same_thing(&now, &before.stat)
+                        && !self.touched(folder, &name, &now, &before.stat)? => {}
                 before => {
                     let upper = self.double()?;
                     renameat(folder, &*name, upper, &*name)?;
@@ -80,6 +81,22 @@ impl Collecting<'_> {
             self.above[number].2 = Some(made);
         }
         Ok(self.above.last().and_then(|(_, _, double)| double.as_ref()).unwrap_or(self.upper))
+    }
+
+    /// Whether a folder itself was changed. Its times are no part of a layer, and change with what is in it.
+    fn dressed_anew(&self, folder: &OwnedFd, now: &Stat, before: &Stat) -> Result<bool> {
+        if (now.st_mode, now.st_uid, now.st_gid) != (before.st_mode, before.st_uid, before.st_gid) {
+            return Ok(true);
+        }
+        if !changed(now, before) {
+            return Ok(false);
+        }
+        // The first that has it is the one whose attributes show.
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        match self.lower.iter().find_map(|layer| below(layer, &self.at, flags).ok()) {
+            Some(below) => Ok(attributes(folder)? != attributes(&below)?),
+            None => Ok(true),
+        }
     }
 
     /// Whether what is the same inode as before was changed.
@@ -119,6 +136,10 @@ impl Collecting<'_> {
 
 fn below(layer: &OwnedFd, path: &Path, flags: OFlags) -> Result<OwnedFd> {
     openat2(layer, path, flags, Mode::empty(), ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS)
+}
+
+fn same_folder(parent: &OwnedFd, name: &CStr, now: &Stat, before: &Was) -> Result<bool> {
+    Ok(same_thing(now, &before.stat) && born(&enter(parent, name)?)? == before.born)
 }
 
 fn same_thing(now: &Stat, before: &Stat) -> bool {

@@ -14,7 +14,7 @@ use std::ffi::{CStr, CString};
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat, openat, statat};
+use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat, StatxFlags, openat, statat, statx};
 use rustix::io::{Errno, Result};
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
@@ -38,8 +38,12 @@ type Children = BTreeMap<CString, Was>;
 /// One thing, as it was.
 struct Was {
     stat: Stat,
+    /// When it was made, if it is a folder and the file system knows.
+    born: Born,
     children: Children,
 }
+
+type Born = Option<(i64, u32)>;
 
 impl Replica {
     /// Copies the layers over one another into the folder `merged`.
@@ -87,8 +91,14 @@ fn remember(folder: &OwnedFd) -> Result<Children> {
     let mut children = Children::new();
     for name in names(folder)? {
         let stat = look(folder, &name)?;
-        let children_of = if is_folder(&stat) { remember(&enter(folder, &name)?)? } else { Children::new() };
-        children.insert(name, Was { stat, children: children_of });
+        let was = match is_folder(&stat) {
+            true => {
+                let inner = enter(folder, &name)?;
+                Was { stat, born: born(&inner)?, children: remember(&inner)? }
+            }
+            false => Was { stat, born: None, children: Children::new() },
+        };
+        children.insert(name, was);
     }
     Ok(children)
 }
@@ -107,6 +117,13 @@ fn names(folder: &OwnedFd) -> Result<Vec<CString>> {
 
 fn look(folder: &OwnedFd, name: &CStr) -> Result<Stat> {
     statat(folder, name, AtFlags::SYMLINK_NOFOLLOW)
+}
+
+/// A folder that was removed leaves its inode's number to the next that is made.
+fn born(folder: &OwnedFd) -> Result<Born> {
+    let stat = statx(folder, "", AtFlags::EMPTY_PATH, StatxFlags::BTIME)?;
+    let known = StatxFlags::from_bits_retain(stat.stx_mask).contains(StatxFlags::BTIME);
+    Ok(known.then_some((stat.stx_btime.tv_sec, stat.stx_btime.tv_nsec)))
 }
 
 fn is_folder(stat: &Stat) -> bool {
