@@ -8,6 +8,7 @@ measured. Each first push goes to a registry of its own that has nothing; the se
 are those of whole processes: wall seconds, seconds of the processor, and the largest resident set in MiB.
 """
 import argparse, gzip, hashlib, io, json, os, random, shutil, socket, statistics, subprocess, sys, tarfile, tempfile, time
+import traceback
 
 
 def layout(folder, layers, mib):
@@ -26,7 +27,9 @@ def layout(folder, layers, mib):
         tar = io.BytesIO()
         with tarfile.open(fileobj=tar, mode="w") as archive:
             member = tarfile.TarInfo(f"layer{number}")
-            data = random.Random(number).randbytes(mib * (1 << 20) // layers)
+            noise = random.Random(number)
+            # Python makes at most 256 MiB of them at once.
+            data = b"".join(noise.randbytes((1 << 20) // layers) for _ in range(mib))
             member.size = len(data)
             archive.addfile(member, io.BytesIO(data))
         diff_ids.append("sha256:" + hashlib.sha256(tar.getvalue()).hexdigest())
@@ -100,8 +103,12 @@ def main():
         source = place + "/layout"
         # In a process of its own: a child's figure of memory begins with its parent's.
         if os.fork() == 0:
-            layout(source, asked.layers, asked.mib)
-            os._exit(0)
+            try:
+                layout(source, asked.layers, asked.mib)
+                os._exit(0)
+            except Exception:
+                traceback.print_exc()
+            os._exit(1)
         if os.wait()[1] != 0:
             sys.exit("the layout was not made")
         environment = dict(os.environ, LOCUS_PUSH_HOME=place + "/home", DOCKER_CONFIG=place + "/docker")
