@@ -16,7 +16,7 @@ pub mod sandbox {
             assert_eq!(output.status.code(), Some(3), "{said}");
             assert!(said.contains(words), "{words} in {said}");
             // The base's two lines stand before the text.
-            assert!(said.contains(&format!(":{}\n   |  ", line + 2)), "line {line} in {said}");
+            assert!(said.contains(&format!(":{0}\n   |\n {0} | ", line + 2)), "line {line} in {said}");
             let work = fs::read_dir(self.path("home/work")).expect("the store's own").count();
             assert_eq!(work, 0, "nothing is left in work/");
         }
@@ -85,11 +85,11 @@ pub mod sandbox {
         let (code, said) = on_a_small_disk(&here, too_much);
         assert_eq!(code, Some(3), "{said}");
         assert!(said.contains("RUN failed with exit code 1") && said.contains("No space left on device"), "{said}");
-        assert!(said.contains(":3\n   |  RUN dd"), "{said}");
+        assert!(said.contains("\n 3 | RUN dd"), "{said}");
         // The command succeeds, and its layer finds no room beside what it wrote.
         let (code, said) = on_a_small_disk(&here, "RUN head -c 30000000 /dev/urandom > /big");
         assert_eq!(code, Some(3), "{said}");
-        assert!(said.contains("the disk is full") && said.contains(":3\n   |  RUN head"), "{said}");
+        assert!(said.contains("the disk is full") && said.contains("\n 3 | RUN head"), "{said}");
     }
 
     /// Builds with the store on a tmpfs of 40 MiB, and again something small: what failed has made room.

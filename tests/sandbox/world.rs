@@ -128,7 +128,10 @@ impl World {
             self.sandbox.remove(folder).expect("it is ours");
             self.make_folder(folder.to_str().expect("text"));
         }
-        // A copy of the layers went with its folder.
+        // A copy of the layers goes with its folder, unless the step failed before it ran.
+        if fs::read_dir(merged).is_ok_and(|mut entries| entries.next().is_some()) {
+            self.sandbox.remove(merged).expect("it is ours");
+        }
         self.make_folder(merged.to_str().expect("text"));
     }
 

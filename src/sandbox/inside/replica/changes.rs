@@ -101,10 +101,9 @@ impl Collecting<'_> {
 
     /// Whether what is the same inode as before was changed.
     fn touched(&self, folder: &OwnedFd, name: &CStr, now: &Stat, before: &Stat) -> Result<bool> {
-        // One name less or more changes the ctime of all other names of the file, which is no change of theirs.
+        // What is done to one name changes the ctime of the file's other names too, which is no change of theirs.
         let only_named = kind(now) == FileType::RegularFile
             && before.st_nlink > 1
-            && now.st_nlink != before.st_nlink
             && (now.st_size, now.st_mode, now.st_uid, now.st_gid, now.st_mtime, now.st_mtime_nsec)
                 == (
                     before.st_size,
