@@ -123,7 +123,7 @@ fn what_is_not_there_yet_is_refused_by_name() {
         &[],
         "error: `plan` is not there yet\nhint: if a Dockerfile of that name is meant, write `./plan`\n",
     );
-    here.refuses("build --cgroup-parent a .", &[], "error: `--cgroup-parent` is not supported yet\n");
+    here.refuses("build --squash .", &[], "error: `--squash` is not supported yet\n");
 }
 
 #[test]

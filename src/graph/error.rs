@@ -30,7 +30,6 @@ impl PlanError {
             Problem::Mount(error) => error.word(),
             Problem::NoStages
             | Problem::NoSuchStage { .. }
-            | Problem::NotYet(_)
             | Problem::Git { .. }
             | Problem::Trigger(_)
             | Problem::SourceDate(_)
@@ -65,8 +64,6 @@ pub enum Problem {
         "required device \"{0}\" is not registered: a RUN has no devices of this machine, as the task will have none"
     )]
     Device(String),
-    #[error("{0} is not supported yet")]
-    NotYet(String),
     #[error("the repository {url}: {why}")]
     /// In a box: it is large, and rare.
     Git { url: String, why: Box<BadGit> },

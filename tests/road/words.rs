@@ -121,17 +121,14 @@ fn what_run_writes_cannot_forge_our_words() {
 }
 
 #[test]
-fn what_is_not_supported_yet_is_refused_by_name_and_line() {
-    for (line, name) in [
-        ("ADD --keep-git-dir x /x", "ADD --keep-git-dir"),
-        ("ADD https://github.com/a/b.git /x", "ADD of a git repository (https://github.com/a/b.git)"),
-    ] {
-        let words = format!(
-            "error: {name} is not supported yet\n  --> loaders/x.Dockerfile:3\n   |\n 3 | {line}\n   | {}\n",
-            "^".repeat(line.len())
-        );
-        refuses(&format!("FROM busybox\nCOPY a.txt /\n{line}\n"), &words);
-    }
+fn a_device_is_refused_by_name_and_line() {
+    let line = "RUN --device=vendor.com/gpu=all true";
+    let words = format!(
+        "error: required device \"vendor.com/gpu=all\" is not registered: a RUN has no devices of this machine, as the \
+         task will have none\n  --> loaders/x.Dockerfile:3\n   |\n 3 | {line}\n   | {}\n",
+        "^".repeat(line.len())
+    );
+    refuses(&format!("FROM busybox\nCOPY a.txt /\n{line}\n"), &words);
 }
 
 #[test]
