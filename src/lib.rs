@@ -26,9 +26,9 @@
 //! | [`road`] | the order in which the rooms are walked | do a room's work |
 //! | [`cli`] | arguments in, words and bars out; the only room that prints | do the work |
 //!
-//! Three small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
-//! words for), [`secret`] (a value that cannot be seen) and [`lines`] (what a command writes, line by line). The test
-//! `tests/rooms.rs` holds the table.
+//! Four small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
+//! words for), [`secret`] (a value that cannot be seen), [`lines`] (what a command writes, line by line) and [`owners`]
+//! (whose a file is, where it cannot belong to them). The test `tests/rooms.rs` holds the table.
 //!
 //! # Invariants
 //!
@@ -56,6 +56,7 @@ pub mod graph;
 pub mod image;
 pub mod layer;
 pub mod lines;
+pub mod owners;
 pub mod registry;
 pub mod road;
 #[allow(unsafe_code)]

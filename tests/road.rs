@@ -20,6 +20,8 @@ mod diff;
 mod everyday;
 #[path = "road/local.rs"]
 mod local;
+#[path = "road/one_id.rs"]
+mod one_id;
 #[path = "road/outputs.rs"]
 mod outputs;
 #[path = "road/rungs.rs"]

@@ -1,9 +1,9 @@
 //! The sandbox, attacked from the inside, on each rung of its ladder.
 //!
-//! Every case runs in a process of its own: as root, as a root that is refused a user namespace, and as the ordinary user
-//! `LOCUS_TEST_USER` (default `locus-test`, made by `useradd -m locus-test`, which gives it sub-ids). What concerns
-//! files runs again as root and as the user on a disk that is itself an overlay, and so holds none. Not as root, the
-//! rung that the user has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
+//! Every case runs in a process of its own: as root, as a root that is refused a user namespace, as the ordinary user
+//! `LOCUS_TEST_USER` (default `locus-test`, made by `useradd -m locus-test`, which gives it sub-ids), and as `nobody`, who
+//! has none. What concerns files runs again as root and as the user on a disk that is itself an overlay, and so holds
+//! none. Not as root, the rung that the user has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
 //! must begin with `enter_if_asked`. It speaks the harness's language, for `cargo test` and `cargo nextest`.
 
 #[path = "sandbox/cases.rs"]
@@ -50,16 +50,16 @@ fn main() -> ExitCode {
 }
 
 fn names() -> Vec<String> {
-    let rungs: &[&str] = if is_root() { &["root", "bare_root", "sub_ids"] } else { &["sub_ids"] };
+    let rungs: &[&str] = if is_root() { &["root", "bare_root", "sub_ids", "one_id"] } else { &["sub_ids"] };
     let copied: &[&str] = if is_root() { &["copied_root", "copied_sub_ids"] } else { &[] };
-    let cases = |rung| CASES.iter().map(move |(name, _)| format!("{rung}::{name}"));
+    let cases = |rung| CASES.iter().chain(cases::owners::CASES).map(move |(name, _)| format!("{rung}::{name}"));
     let few = |rung| COPIED.iter().map(move |(name, _)| format!("{rung}::{name}"));
     rungs.iter().copied().flat_map(cases).chain(copied.iter().copied().flat_map(few)).collect()
 }
 
 /// The case's process: the name of the case without its rung, and nothing else.
 fn run_here(case: &str) -> ExitCode {
-    match CASES.iter().chain(cases::HELPERS).find(|(name, _)| *name == case) {
+    match CASES.iter().chain(cases::owners::CASES).chain(cases::HELPERS).find(|(name, _)| *name == case) {
         Some((_, work)) => {
             work();
             ExitCode::SUCCESS
@@ -118,6 +118,10 @@ fn on_rung(rung: &str, program: &Path) -> Command {
     if rung.ends_with("sub_ids") && is_root() {
         let user = env::var("LOCUS_TEST_USER").unwrap_or_else(|_| "locus-test".into());
         command.args(["setpriv", "--reuid", &user, "--regid", &user, "--init-groups", "--"]);
+    }
+    if rung == "one_id" {
+        // An account of every system, and nobody's range of sub-ids.
+        command.args(["setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups", "--"]);
     }
     command.arg(program);
     command

@@ -13,6 +13,7 @@ use crate::image::{Compression, Digest, HashingWriter};
 use crate::layer::{
     Index, LayerDirs, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, unpack, write_layer,
 };
+use crate::owners::Owners;
 use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
@@ -27,6 +28,7 @@ pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff)];
 /// Layers to unpack over one another, the lowest first.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct UnpackOrder {
+    pub owners: Owners,
     pub layers: Vec<UnpackLayer>,
 }
 
@@ -58,6 +60,7 @@ pub(super) enum Wrap {
 /// What a RUN changed, to be written to stdout as a tar.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DiffOrder {
+    pub owners: Owners,
     pub upper: PathBuf,
     /// The unpacked layers below, the lowest first.
     pub layers: Vec<PathBuf>,
@@ -93,7 +96,7 @@ fn unpack_layers(payload: &[u8], _: &mut dyn Write) -> Result<(), String> {
     for layer in order.layers {
         let index = read_tree(&layer.tree)?;
         if let Some(blob) = &layer.blob {
-            unpack_layer(blob, &index, &view, &directories, &layer.directory)?;
+            unpack_layer(blob, &index, (&view, &directories), &layer.directory, order.owners)?;
         }
         view.apply(&index).map_err(words)?;
         directories.push(layer.directory);
@@ -105,9 +108,9 @@ fn unpack_layers(payload: &[u8], _: &mut dyn Write) -> Result<(), String> {
 fn unpack_layer(
     blob: &UnpackBlob,
     index: &Index,
-    lower: &View,
-    directories: &[PathBuf],
+    (lower, directories): (&View, &[PathBuf]),
     into: &Path,
+    owners: Owners,
 ) -> Result<(), String> {
     let made = into.with_extension("new");
     let failed = |doing: &'static str| move |e: io::Error| format!("cannot {doing} a layer's folder: {e}");
@@ -122,14 +125,15 @@ fn unpack_layer(
     let verified = VerifiedReader::new(file, blob.digest);
     let tar = decompress(verified, blob.compression.into(), Limits::default());
     // It reads to the very end and refuses a tar of another diff_id.
-    unpack(index, tar, lower, directories, &made, Whiteouts::Overlay(OverlayXattrs::User), true).map_err(words)?;
+    let whiteouts = Whiteouts::Overlay(OverlayXattrs::User);
+    unpack(index, tar, lower, directories, &made, whiteouts, Some(owners)).map_err(words)?;
     fs::rename(&made, into).map_err(failed("name"))
 }
 
 fn diff(payload: &[u8], out: &mut dyn Write) -> Result<(), String> {
     let order: DiffOrder = serde_json::from_slice(payload).map_err(words)?;
-    let below = LayerDirs::open(&order.layers).map_err(words)?;
-    let mut tree = read_upper(&order.upper, &below).map_err(words)?;
+    let below = LayerDirs::open(&order.layers, order.owners).map_err(words)?;
+    let mut tree = read_upper(&order.upper, &below, order.owners).map_err(words)?;
     if let Some(added) = order.added {
         added.take_out(&order.upper, &mut tree).map_err(words)?;
     }

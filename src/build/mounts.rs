@@ -190,7 +190,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     /// Fills the cache where it is new.
     async fn cache(&self, folder: &CacheFolder, wanted: Wanted) -> Result<Mounted, BuildError> {
         let Wanted { cache, files, name: _ } = wanted;
-        let (path, writable) = (folder.data(), cache.writable);
+        let (path, writable) = (folder.data(self.workshop.sandbox()?.rung().owners()), cache.writable);
         let from = cache.from.is_some();
         let source = if from { LAID.to_owned() } else { cache.source.clone() };
         if !path.exists() {

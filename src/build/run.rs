@@ -136,8 +136,9 @@ impl<S: Source> Workshop<S> {
         epoch: i64,
         added: Option<Added>,
     ) -> Result<Vec<u8>, BuildError> {
-        let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain)).collect();
-        let order = DiffOrder { upper: folder.path().join(UPPER), layers, epoch, added };
+        let owners = self.sandbox()?.rung().owners();
+        let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain, owners)).collect();
+        let order = DiffOrder { owners, upper: folder.path().join(UPPER), layers, epoch, added };
         serde_json::to_vec(&order).map_err(|e| inside("reading what RUN changed", e.into()))
     }
 
@@ -157,7 +158,8 @@ impl<S: Source> Workshop<S> {
         })
         .await?;
         let layer = self.layer(&packed);
-        let place = self.store.layer_path(&below.with(layer.clone()).chain());
+        let owners = self.sandbox()?.rung().owners();
+        let place = self.store.layer_path(&below.with(layer.clone()).chain(), owners);
         if !place.exists() {
             // Another process may have put the same layer there meanwhile, which then serves as well.
             let _ = std::fs::rename(folder.path().join(UPPER), &place);

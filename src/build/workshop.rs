@@ -13,6 +13,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::event::{Event, Events};
 use crate::image::{Compression, Digest, Hasher};
 use crate::layer::{Content, InTar, Index, LayerPath, Limits, Packing, View, decompress, index};
+use crate::owners::Owners;
 use crate::sandbox::{self, Launcher, Sandbox, Stopper};
 use crate::store::Store;
 
@@ -254,7 +255,8 @@ impl<S: Source> Workshop<S> {
         let sandbox = self.sandbox()?.clone();
         self.index_all(snapshot).await?;
         let chains = chains(&snapshot.layers);
-        let ready = |chain: &Digest| self.store.layer_path(chain).exists();
+        let owners = self.sandbox()?.rung().owners();
+        let ready = |chain: &Digest| self.store.layer_path(chain, owners).exists();
         if !chains.iter().all(ready) {
             for (layer, chain) in snapshot.layers.iter().zip(&chains) {
                 if !ready(chain) {
@@ -267,14 +269,14 @@ impl<S: Source> Workshop<S> {
             blocking(move || {
                 // One process at a time unpacks; another may have done it meanwhile.
                 let _lock = store.lock("unpack")?;
-                let order = unpack_order(&store, &layers)?;
+                let order = unpack_order(&store, &layers, owners)?;
                 let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
                 let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
                 Ok(job.wait().map_err(|e| Problem::Inside { doing: "unpacking a layer", why: e.to_string() })?)
             })
             .await?;
         }
-        Ok(chains.iter().rev().map(Store::layer_name).collect())
+        Ok(chains.iter().rev().map(|chain| Store::layer_name(chain, owners)).collect())
     }
 
     /// Unpacks one layer by itself, to be found at `place`; unless something is there.
@@ -291,7 +293,8 @@ impl<S: Source> Workshop<S> {
             if directory.exists() {
                 return Ok(());
             }
-            let order = UnpackOrder { layers: vec![UnpackLayer { tree, directory, blob: Some(blob) }] };
+            let owners = sandbox.rung().owners();
+            let order = UnpackOrder { owners, layers: vec![UnpackLayer { tree, directory, blob: Some(blob) }] };
             let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
             let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
             Ok(job.wait().map_err(|e| Problem::Inside { doing: "filling a mount", why: e.to_string() })?)
@@ -329,9 +332,9 @@ pub(super) fn inside(doing: &'static str, error: io::Error) -> BuildError {
     Problem::Inside { doing, why: error.to_string() }.into()
 }
 
-fn unpack_order(store: &Store, layers: &[Layer]) -> Result<UnpackOrder, BuildError> {
+fn unpack_order(store: &Store, layers: &[Layer], owners: Owners) -> Result<UnpackOrder, BuildError> {
     let each = layers.iter().zip(chains(layers)).map(|(layer, chain)| {
-        let directory = store.layer_path(&chain);
+        let directory = store.layer_path(&chain, owners);
         let blob = match directory.exists() {
             true => None,
             false => Some(UnpackBlob {
@@ -342,7 +345,7 @@ fn unpack_order(store: &Store, layers: &[Layer]) -> Result<UnpackOrder, BuildErr
         };
         Ok(UnpackLayer { tree: store.tree_path(&layer.diff_id), directory, blob })
     });
-    Ok(UnpackOrder { layers: each.collect::<Result<_, BuildError>>()? })
+    Ok(UnpackOrder { owners, layers: each.collect::<Result<_, BuildError>>()? })
 }
 
 fn compression(layer: &Layer) -> Result<Compression, BuildError> {

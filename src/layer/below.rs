@@ -8,8 +8,9 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
-use super::upper::Marks;
+use super::upper::{Marks, entry};
 use super::{Entry, Kind, LayerPath, UpperError, View, beneath};
+use crate::owners::Owners;
 
 /// A stack of layers that can be asked what is at a path.
 pub trait Below {
@@ -38,14 +39,15 @@ impl Below for View {
 pub struct LayerDirs {
     /// The topmost first.
     dirs: Vec<OwnedFd>,
+    owners: Owners,
 }
 
 impl LayerDirs {
     /// `dirs` are those of the layers, the lowest first.
-    pub fn open<P: AsRef<Path>>(dirs: &[P]) -> io::Result<Self> {
+    pub fn open<P: AsRef<Path>>(dirs: &[P], owners: Owners) -> io::Result<Self> {
         let open =
             |dir: &P| Ok(fs::open(dir.as_ref(), OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?);
-        Ok(Self { dirs: dirs.iter().rev().map(open).collect::<io::Result<_>>()? })
+        Ok(Self { dirs: dirs.iter().rev().map(open).collect::<io::Result<_>>()?, owners })
     }
 }
 
@@ -60,7 +62,7 @@ enum Said {
 impl Below for LayerDirs {
     fn at(&self, path: &LayerPath) -> Result<Option<Seen>, UpperError> {
         for dir in &self.dirs {
-            match said(dir, path)? {
+            match said(dir, path, self.owners)? {
                 Said::Nothing => {}
                 Said::Gone => return Ok(None),
                 Said::Here(seen) => return Ok(Some(seen)),
@@ -71,7 +73,7 @@ impl Below for LayerDirs {
     }
 }
 
-fn said(layer: &OwnedFd, path: &LayerPath) -> Result<Said, UpperError> {
+fn said(layer: &OwnedFd, path: &LayerPath, owners: Owners) -> Result<Said, UpperError> {
     let failed = |source: io::Error| UpperError::Io { doing: "look below", path: path.clone(), source };
     let raw = |error: &io::Error| error.raw_os_error().map(Errno::from_raw_os_error);
     let mut above: Vec<LayerPath> = path.ancestors().skip(1).collect();
@@ -89,7 +91,7 @@ fn said(layer: &OwnedFd, path: &LayerPath) -> Result<Said, UpperError> {
                 };
             }
         };
-        opaque |= Marks::read(&dir, &above)?.opaque;
+        opaque |= Marks::read(&dir, &above, owners)?.opaque;
     }
     let found = match beneath::open(layer, path, OFlags::PATH) {
         Ok(found) => found,
@@ -106,14 +108,12 @@ fn said(layer: &OwnedFd, path: &LayerPath) -> Result<Said, UpperError> {
         FileType::CharacterDevice if (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)) == (0, 0) => Ok(Said::Gone),
         FileType::RegularFile if stat.st_size == 0 => {
             let file = beneath::open(layer, path, OFlags::RDONLY | OFlags::NONBLOCK).map_err(failed)?;
-            Ok(if Marks::read(&file, path)?.whiteout { Said::Gone } else { Said::Here(Seen::Other) })
+            Ok(if Marks::read(&file, path, owners)?.whiteout { Said::Gone } else { Said::Here(Seen::Other) })
         }
         FileType::Directory => {
             let dir = beneath::open(layer, path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(failed)?;
-            let xattrs = Marks::read(&dir, path)?.xattrs;
-            let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
-            let entry = Entry { kind: Kind::Directory, mode, uid, gid, mtime: stat.st_mtime, xattrs };
-            Ok(Said::Here(Seen::Directory(entry)))
+            let marks = Marks::read(&dir, path, owners)?;
+            Ok(Said::Here(Seen::Directory(entry(Kind::Directory, &stat, marks, owners))))
         }
         _ => Ok(Said::Here(Seen::Other)),
     }
@@ -140,7 +140,7 @@ mod tests {
         write(high.join("gone"), "").unwrap();
         fs::setxattr(high.join("gone"), "user.overlay.whiteout", b"y", XattrFlags::empty()).unwrap();
         fs::setxattr(high.join("opaque"), "user.overlay.opaque", b"y", XattrFlags::empty()).unwrap();
-        let layers = LayerDirs::open(&[low, high]).unwrap();
+        let layers = LayerDirs::open(&[low, high], Owners::Real).unwrap();
         let kind = |name: &str| match layers.at(&path(name)).unwrap() {
             None => "-",
             Some(Seen::Directory(_)) => "d",
@@ -165,7 +165,7 @@ mod tests {
 
     #[test]
     fn an_image_without_layers_has_a_root_and_nothing_in_it() {
-        let none = LayerDirs::open::<&Path>(&[]).unwrap();
+        let none = LayerDirs::open::<&Path>(&[], Owners::Real).unwrap();
         assert_eq!(none.at(&LayerPath::root()).unwrap(), Some(Seen::Directory(Entry::directory(0o755))));
         assert_eq!(none.at(&path("etc")).unwrap(), None);
     }

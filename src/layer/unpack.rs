@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
 use std::io::{self, BufReader, Read, Write};
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
@@ -12,6 +12,7 @@ use rustix::io::Errno;
 use super::view::TakenAway;
 use super::{InTar, Index, Kind, LayerPath, Node, View, ViewError, beneath};
 use crate::image::{Digest, HashingWriter};
+use crate::owners::{Owner, Owners, Record};
 
 /// What becomes of whiteouts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,8 +56,8 @@ pub enum UnpackError {
 /// the end and must have the layer's diff_id.
 ///
 /// `lower` is what the layers below show, `lower_dirs` where they are unpacked, the bottom one first; both are asked
-/// for the parents and hard links that the layer takes for granted. No symlink is ever followed. With `owner`, files
-/// get their owners, for which the caller is root, perhaps of a user namespace only.
+/// for the parents and hard links that the layer takes for granted. No symlink is ever followed. With `owners`, files
+/// get their owners or records of them, for which the caller is root, perhaps of a user namespace only.
 pub fn unpack(
     layer: &Index,
     tar: impl Read,
@@ -64,7 +65,7 @@ pub fn unpack(
     lower_dirs: &[PathBuf],
     into: &Path,
     whiteouts: Whiteouts,
-    owner: bool,
+    owners: Option<Owners>,
 ) -> Result<Unpacked, UnpackError> {
     let mut view = lower.clone();
     let taken = view.lay(layer)?;
@@ -75,7 +76,7 @@ pub fn unpack(
         lower_dirs: lower_dirs.iter().map(|dir| open_dir(dir)).collect::<Result<_, _>>()?,
         dirs: Dirs { root, last: None },
         touched: BTreeSet::from([LayerPath::root()]),
-        owner,
+        owners,
         left_out: Unpacked::default(),
     };
     if whiteouts == Whiteouts::Remove {
@@ -99,7 +100,7 @@ struct Unpacking<'a> {
     dirs: Dirs,
     /// The directories that are here now, and get their owners, modes and times at the end.
     touched: BTreeSet<LayerPath>,
-    owner: bool,
+    owners: Option<Owners>,
     left_out: Unpacked,
 }
 
@@ -201,7 +202,7 @@ impl Unpacking<'_> {
     }
 
     fn make_other(&mut self, path: &LayerPath, node: &Node) -> Result<(), UnpackError> {
-        let owner = self.owner;
+        let owners = self.owners;
         let dir = self.parent_of(path)?;
         let mode = Mode::from_raw_mode(node.mode);
         let device = |kind, major, minor| fs::mknodat(dir, last(path), kind, mode, fs::makedev(major, minor));
@@ -218,9 +219,14 @@ impl Unpacking<'_> {
             return Ok(());
         }
         made.map_err(io("make", path))?;
-        if owner {
-            let (uid, gid) = owner_of(node);
-            fs::chownat(dir, last(path), uid, gid, AtFlags::SYMLINK_NOFOLLOW).map_err(io("give an owner to", path))?;
+        match owners {
+            Some(Owners::Real) => {
+                let (uid, gid) = owner_of(node);
+                fs::chownat(dir, last(path), uid, gid, AtFlags::SYMLINK_NOFOLLOW)
+                    .map_err(io("give an owner to", path))?;
+            }
+            Some(Owners::Recorded) => record_special(dir, path, node).map_err(io("record the owner of", path))?,
+            None => {}
         }
         if !matches!(node.kind, Kind::Symlink { .. }) {
             // Nothing but us writes here, and what we made a moment ago is no symlink. mknod's mode is subject to the
@@ -350,16 +356,25 @@ impl Unpacking<'_> {
     /// Owner, mode, attributes and time, in the order in which none undoes another: chown takes set-id bits and
     /// capabilities away.
     fn dress(&mut self, path: &LayerPath, node: &Node, fd: impl AsFd) -> Result<(), UnpackError> {
-        if self.owner {
-            let (uid, gid) = owner_of(node);
-            fs::fchown(&fd, uid, gid).map_err(io("give an owner to", path))?;
+        match self.owners {
+            Some(Owners::Real) => {
+                let (uid, gid) = owner_of(node);
+                fs::fchown(&fd, uid, gid).map_err(io("give an owner to", path))?;
+            }
+            Some(Owners::Recorded) => record(&fd, node).map_err(io("record the owner of", path))?,
+            None => {}
         }
         fs::fchmod(&fd, Mode::from_raw_mode(node.mode)).map_err(io("set the mode of", path))?;
         for (name, value) in &node.xattrs {
+            // What only we may write, a layer cannot bring.
+            if self.owners == Some(Owners::Recorded) && name == Record::Plain.name() {
+                self.left_out.xattrs_left_out.push((path.clone(), name.clone()));
+                continue;
+            }
             match fs::fsetxattr(&fd, name.as_str(), value, XattrFlags::empty()) {
                 Ok(()) => {}
                 // Without owners there is no root to have capabilities either.
-                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if may_be_left_out(name, self.owner) => {
+                Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) if may_be_left_out(name, self.owners) => {
                     self.left_out.xattrs_left_out.push((path.clone(), name.clone()));
                 }
                 Err(error) => return Err(io("set an extended attribute of", path)(error)),
@@ -383,8 +398,8 @@ fn whiteout(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
 }
 
 /// Everything but file capabilities, without which a program would not work.
-fn may_be_left_out(xattr: &str, owner: bool) -> bool {
-    xattr != "security.capability" || !owner
+fn may_be_left_out(xattr: &str, owners: Option<Owners>) -> bool {
+    xattr != "security.capability" || owners.is_none()
 }
 
 fn parent_stands(view: &View, path: &LayerPath) -> bool {
@@ -393,6 +408,29 @@ fn parent_stands(view: &View, path: &LayerPath) -> bool {
 
 fn owner_of(node: &Node) -> (Option<Uid>, Option<Gid>) {
     (Some(Uid::from_raw(node.uid)), Some(Gid::from_raw(node.gid)))
+}
+
+/// Root's need no record. In a directory that was there before, an older one must go.
+fn record(fd: impl AsFd, node: &Node) -> Result<(), Errno> {
+    let owner = Owner { uid: node.uid, gid: node.gid };
+    if owner != Owner::ROOT {
+        return fs::fsetxattr(fd, Record::Plain.name(), &Record::Plain.write(owner), XattrFlags::empty());
+    }
+    match fs::fremovexattr(fd, Record::Plain.name()) {
+        Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(()),
+        removed => removed,
+    }
+}
+
+/// The same for what we have just made, and what cannot be opened: a symlink, a FIFO, a device.
+fn record_special(dir: &OwnedFd, path: &LayerPath, node: &Node) -> Result<(), Errno> {
+    let owner = Owner { uid: node.uid, gid: node.gid };
+    if owner == Owner::ROOT {
+        return Ok(());
+    }
+    let handle = fs::openat(dir, last(path), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let name = format!("/proc/self/fd/{}", handle.as_raw_fd());
+    fs::setxattr(name, Record::Special.name(), &Record::Special.write(owner), XattrFlags::empty())
 }
 
 fn times(node: &Node) -> Timestamps {
@@ -515,7 +553,15 @@ mod tests {
             let name = if whiteouts == Whiteouts::Remove { 0 } else { self.dirs.len() };
             let into = self.home.path().join(name.to_string());
             std::fs::create_dir_all(&into).unwrap();
-            let unpacked = unpack(&index, &bytes[..], &self.view, &self.dirs, &into, whiteouts, is_root())?;
+            let unpacked = unpack(
+                &index,
+                &bytes[..],
+                &self.view,
+                &self.dirs,
+                &into,
+                whiteouts,
+                is_root().then_some(Owners::Real),
+            )?;
             self.view.apply(&index)?;
             self.dirs.push(into);
             Ok(unpacked)
@@ -662,7 +708,7 @@ mod tests {
         for other in [tar().file("f", b"2").end(), tar().file("f", b"1").bytes(&[0; 512]).end()] {
             let into = tempfile::tempdir().unwrap();
             let whiteouts = Whiteouts::Overlay(OverlayXattrs::User);
-            let error = unpack(&layer, &other[..], &View::default(), &[], into.path(), whiteouts, false).unwrap_err();
+            let error = unpack(&layer, &other[..], &View::default(), &[], into.path(), whiteouts, None).unwrap_err();
             assert!(matches!(error, UnpackError::Mismatch { .. }), "{error}");
         }
     }
@@ -738,12 +784,42 @@ mod tests {
         let stack = Stack::new().lay(lower);
         let below = stack.view.clone();
         let stack = stack.lay(upper.clone());
-        let mut read = read_upper(stack.top(), &below).unwrap();
+        let mut read = read_upper(stack.top(), &below, Owners::Real).unwrap();
         // Where it is not root that unpacks, the root has another owner.
         read.entries.remove(&LayerPath::root());
         let indexed = index(&upper.end()[..]).unwrap().tree;
         assert_eq!(words(&indexed), "/d/ /d/new:2 /d/other=/d/new /l>d /o/ /pipe| -/gone !/o");
         assert_eq!(words(&read), words(&indexed));
+    }
+
+    #[test]
+    fn recorded_owners_are_read_back_and_no_layer_brings_records_of_its_own() {
+        let plain = Record::Plain.name().to_owned();
+        let mut made = tar().dir("d").file("d/f", b"1").file("roots", b"");
+        if is_root() {
+            // File capabilities, which hold its record, are root's to set: here, or in a namespace.
+            made = made.symlink("l", "d");
+        }
+        let bytes = made.end();
+        let mut layer = index(&bytes[..]).unwrap();
+        for (at, entry) in &mut layer.tree.entries {
+            (entry.uid, entry.gid) = if *at == path("roots") { (0, 0) } else { (1000, 33) };
+            if *at == path("roots") {
+                entry.xattrs.insert(plain.clone(), b"5:6".to_vec());
+            }
+        }
+        let into = tempfile::tempdir().unwrap();
+        let (none, whiteouts) = (View::default(), Whiteouts::Overlay(OverlayXattrs::User));
+        let unpacked = unpack(&layer, &bytes[..], &none, &[], into.path(), whiteouts, Some(Owners::Recorded)).unwrap();
+        assert_eq!(unpacked.xattrs_left_out, [(path("roots"), plain)]);
+        let mut read = read_upper(into.path(), &none, Owners::Recorded).unwrap();
+        read.entries.remove(&LayerPath::root());
+        assert_eq!(read.entries.len(), layer.tree.entries.len());
+        for (at, entry) in &read.entries {
+            let made = &layer.tree.entries[at];
+            assert_eq!((entry.uid, entry.gid), (made.uid, made.gid), "{at}");
+            assert!(entry.xattrs.is_empty(), "{at}: the record is no part of the file");
+        }
     }
 
     #[test]
@@ -764,7 +840,7 @@ mod tests {
         let bytes = tar().file("d/x", b"1").end();
         let layer = index(&bytes[..]).unwrap();
         let whiteouts = Whiteouts::Overlay(OverlayXattrs::User);
-        assert!(unpack(&layer, &bytes[..], &View::default(), &[], into.path(), whiteouts, false).is_err());
+        assert!(unpack(&layer, &bytes[..], &View::default(), &[], into.path(), whiteouts, None).is_err());
         assert_eq!(std::fs::read_dir(outside.path()).unwrap().count(), 0);
     }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,6 +11,7 @@ use rustix::io::Errno;
 
 use super::below::{Below, Seen};
 use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, beneath};
+use crate::owners::{Owner, Owners, Record};
 
 #[derive(Debug, thiserror::Error)]
 pub enum UpperError {
@@ -22,14 +23,15 @@ pub enum UpperError {
     Path(#[from] PathError),
 }
 
-/// Reads the upper directory of an overlay that lies over `lower`, with owners as this process sees them.
+/// Reads the upper directory of an overlay that lies over `lower`, with owners as this process sees them, or as they
+/// are recorded.
 ///
 /// A directory is listed when it or anything in it changed. Sockets are left out. Of extended attributes there are
 /// file capabilities and `user.*`; the others (`security.selinux`, `system.posix_acl_*`, …) are of the machine.
-pub fn read_upper(upper: &Path, lower: &impl Below) -> Result<Tree<Content>, UpperError> {
+pub fn read_upper(upper: &Path, lower: &impl Below, owners: Owners) -> Result<Tree<Content>, UpperError> {
     let root = fs::open(upper, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())
         .map_err(failed("open", &LayerPath::root()))?;
-    let mut upper = Upper { root: Arc::new(root), lower, tree: Tree::default(), names: BTreeMap::new() };
+    let mut upper = Upper { root: Arc::new(root), lower, owners, tree: Tree::default(), names: BTreeMap::new() };
     let stat = fs::fstat(&upper.root).map_err(failed("look at", &LayerPath::root()))?;
     upper.directory(LayerPath::root(), &stat, true)?;
     Ok(upper.tree)
@@ -38,6 +40,7 @@ pub fn read_upper(upper: &Path, lower: &impl Below) -> Result<Tree<Content>, Upp
 struct Upper<'a, B> {
     root: Arc<OwnedFd>,
     lower: &'a B,
+    owners: Owners,
     tree: Tree<Content>,
     /// The first name of each file that has several, by device and inode.
     names: BTreeMap<(u64, u64), LayerPath>,
@@ -47,17 +50,18 @@ impl<B: Below> Upper<'_, B> {
     /// `merged`: whether the lower layers show through here. Tells whether anything in it or about it changed.
     fn directory(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
         let dir = self.open(&path, OFlags::DIRECTORY)?;
-        let marks = Marks::read(&dir, &path)?;
+        let marks = Marks::read(&dir, &path, self.owners)?;
         let below = match if merged { self.lower.at(&path)? } else { None } {
             Some(Seen::Directory(below)) => Some(below),
             Some(Seen::Other) | None => None,
         };
-        let merged = below.is_some() && !marks.opaque;
-        let entry = entry(Kind::Directory, stat, marks.xattrs);
+        let opaque = marks.opaque;
+        let merged = below.is_some() && !opaque;
+        let entry = entry(Kind::Directory, stat, marks, self.owners);
         // The root is always there, and listed only for its own sake.
         let mut changed = below.as_ref().is_none_or(|below| !below.same_owner_and_mode(&entry));
         let listed_for_itself = changed;
-        if marks.opaque && below.is_some() {
+        if opaque && below.is_some() {
             self.tree.opaque.insert(path.clone());
             changed = true;
         }
@@ -84,12 +88,16 @@ impl<B: Below> Upper<'_, B> {
             FileType::Socket | FileType::Unknown => return Ok(false),
         };
         let kind = self.first_name(&path, stat).map_or(kind, |to| Kind::HardLink { to });
-        self.tree.entries.insert(path, entry(kind, stat, BTreeMap::new()));
+        let marks = match self.owners {
+            Owners::Real => Marks::default(),
+            Owners::Recorded => Marks { owner: self.special_owner(&path)?, ..Marks::default() },
+        };
+        self.tree.entries.insert(path, entry(kind, stat, marks, self.owners));
         Ok(true)
     }
 
     fn file(&mut self, path: LayerPath, stat: &Stat, merged: bool) -> Result<bool, UpperError> {
-        let marks = Marks::read(&self.open(&path, OFlags::NONBLOCK | OFlags::NOCTTY)?, &path)?;
+        let marks = Marks::read(&self.open(&path, OFlags::NONBLOCK | OFlags::NOCTTY)?, &path, self.owners)?;
         if marks.whiteout && stat.st_size == 0 {
             return self.whiteout(path, merged);
         }
@@ -97,7 +105,7 @@ impl<B: Below> Upper<'_, B> {
         // A size is never negative.
         let kind = Kind::File { size: stat.st_size.cast_unsigned(), content };
         let kind = self.first_name(&path, stat).map_or(kind, |to| Kind::HardLink { to });
-        self.tree.entries.insert(path, entry(kind, stat, marks.xattrs));
+        self.tree.entries.insert(path, entry(kind, stat, marks, self.owners));
         Ok(true)
     }
 
@@ -126,6 +134,17 @@ impl<B: Below> Upper<'_, B> {
         Ok(target.into_bytes())
     }
 
+    /// The recorded owner of what cannot be opened.
+    fn special_owner(&self, path: &LayerPath) -> Result<Option<Owner>, UpperError> {
+        let handle = beneath::open(&self.root, path, OFlags::PATH).map_err(io_failed("open", path))?;
+        let mut value = [0; 64];
+        match fs::getxattr(format!("/proc/self/fd/{}", handle.as_raw_fd()), Record::Special.name(), &mut value[..]) {
+            Ok(length) => Ok(Record::Special.read(&value[..length])),
+            Err(Errno::NODATA | Errno::OPNOTSUPP) => Ok(None),
+            Err(error) => Err(failed("read the recorded owner of", path)(error)),
+        }
+    }
+
     fn open(&self, path: &LayerPath, flags: OFlags) -> Result<OwnedFd, UpperError> {
         beneath::open(&self.root, path, OFlags::RDONLY | flags).map_err(io_failed("open", path))
     }
@@ -135,22 +154,28 @@ impl<B: Below> Upper<'_, B> {
 /// itself and keeps those for its own.
 const MARKS: [&str; 3] = ["user.overlay.", "trusted.overlay.", "user.locus-push."];
 
-/// Extended attributes: those that overlayfs leaves for itself, and those that are part of the file.
+/// Extended attributes: those that overlayfs leaves for itself, the record of an owner, and those that are part of the
+/// file.
 #[derive(Default)]
 pub(super) struct Marks {
     pub opaque: bool,
     pub whiteout: bool,
+    /// Where owners are recorded.
+    pub owner: Option<Owner>,
     pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
 impl Marks {
-    pub fn read(file: impl AsFd, path: &LayerPath) -> Result<Self, UpperError> {
+    pub fn read(file: impl AsFd, path: &LayerPath, owners: Owners) -> Result<Self, UpperError> {
         let mut marks = Self::default();
         for name in xattr_names(&file).map_err(failed("list the extended attributes of", path))? {
             let overlay = MARKS.iter().find_map(|prefix| name.strip_prefix(prefix));
             let value = || xattr(&file, &name).map_err(failed("read an extended attribute of", path));
             let partial = |with| UpperError::Partial { path: path.clone(), with };
             match (overlay, name.as_str()) {
+                (_, ours) if owners == Owners::Recorded && ours == Record::Plain.name() => {
+                    marks.owner = Record::Plain.read(&value()?);
+                }
                 (Some("opaque"), _) => marks.opaque = value()? == b"y",
                 (Some("whiteout"), _) => marks.whiteout = true,
                 (Some("redirect"), _) => return Err(partial("redirect_dir")),
@@ -210,9 +235,12 @@ fn children(dir: &OwnedFd, path: &LayerPath) -> Result<BTreeMap<Vec<u8>, Stat>, 
     Ok(children)
 }
 
-fn entry(kind: Kind<Content>, stat: &Stat, xattrs: BTreeMap<String, Vec<u8>>) -> Entry<Content> {
-    let (mode, uid, gid) = (stat.st_mode & 0o7777, stat.st_uid, stat.st_gid);
-    Entry { kind, mode, uid, gid, mtime: stat.st_mtime, xattrs }
+pub(super) fn entry<C>(kind: Kind<C>, stat: &Stat, marks: Marks, owners: Owners) -> Entry<C> {
+    let Owner { uid, gid } = match owners {
+        Owners::Real => Owner { uid: stat.st_uid, gid: stat.st_gid },
+        Owners::Recorded => marks.owner.unwrap_or(Owner::ROOT),
+    };
+    Entry { kind, mode: stat.st_mode & 0o7777, uid, gid, mtime: stat.st_mtime, xattrs: marks.xattrs }
 }
 
 fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UpperError + 'a {
@@ -265,7 +293,7 @@ mod tests {
         }
 
         fn read(&self, lower: &View) -> Result<Tree<Content>, UpperError> {
-            read_upper(self.dir.path(), lower)
+            read_upper(self.dir.path(), lower, Owners::Real)
         }
 
         fn words(&self, lower: &View) -> String {

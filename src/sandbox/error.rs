@@ -36,6 +36,10 @@ pub enum RunError {
     MountTarget { path: String, why: String },
     #[error("`{path}`, which is to be mounted: {}", words(*errno))]
     MountSource { path: String, errno: i32 },
+    #[error(
+        "`{program}` makes system calls of another machine type (a 32-bit program?), which cannot be answered where there is only one id"
+    )]
+    ForeignCalls { program: String },
     #[error("the control group `{parent}` cannot hold the command: {why}")]
     Cgroup { parent: String, why: String },
     #[error("setting the limit {name}: {}", words(*errno))]
@@ -83,6 +87,8 @@ pub enum NoRung {
     Refused(RunError),
     #[error("`{dir}` is on {kind}, which cannot hold the changes of an overlay ({})", words(*errno))]
     Overlay { dir: PathBuf, kind: String, errno: i32 },
+    #[error("{many}; and with one id alone: {one}")]
+    NeitherManyNorOne { many: Box<Self>, one: Box<Self> },
     #[error("preparing to probe: {0}")]
     Io(#[from] io::Error),
 }
@@ -115,6 +121,7 @@ impl NoRung {
             Self::Overlay { .. } => {
                 "put LOCUS_PUSH_HOME on ext4, xfs, btrfs or a tmpfs, for example a volume of the container".into()
             }
+            Self::NeitherManyNorOne { one, .. } => one.hint(),
             Self::Io(_) => "the folder must exist and be writable".into(),
         }
     }

@@ -21,6 +21,8 @@ pub(super) enum Map {
     Identity { uids: Vec<Range>, gids: Vec<Range> },
     /// Root is we, the others come from /etc/subuid and /etc/subgid, through `newuidmap` and `newgidmap`.
     SubIds { uids: Vec<Range>, gids: Vec<Range> },
+    /// Root is we, and nobody else is anybody: what the kernel grants to all (user_namespaces(7)).
+    OneId { uid: Range, gid: Range },
 }
 
 impl Map {
@@ -45,31 +47,50 @@ impl Map {
         Ok(Self::SubIds { uids: ranges("/etc/subuid", uid)?, gids: ranges("/etc/subgid", gid)? })
     }
 
+    /// Ourselves as root.
+    pub fn one_id(uid: u32, gid: u32) -> Self {
+        let root = |outside| Range { inside: 0, outside, count: 1 };
+        Self::OneId { uid: root(uid), gid: root(gid) }
+    }
+
     /// How many uids it holds.
     pub fn size(&self) -> u64 {
-        let (Self::Identity { uids, .. } | Self::SubIds { uids, .. }) = self;
-        uids.iter().map(|range| u64::from(range.count)).sum()
+        match self {
+            Self::Identity { uids, .. } | Self::SubIds { uids, .. } => {
+                uids.iter().map(|range| u64::from(range.count)).sum()
+            }
+            Self::OneId { .. } => 1,
+        }
     }
 
     /// Writes the ids of a process that has just made its user namespace.
     pub fn write(&self, pid: u32) -> Result<(), RunError> {
         match self {
             Self::Identity { uids, gids } => {
-                write_file(pid, "uid_map", uids)?;
-                write_file(pid, "gid_map", gids)
+                write_file(pid, "uid_map", &lines(uids))?;
+                write_file(pid, "gid_map", &lines(gids))
             }
             Self::SubIds { uids, gids } => {
                 run_mapper("newuidmap", pid, uids)?;
                 run_mapper("newgidmap", pid, gids)
             }
+            Self::OneId { uid, gid } => {
+                // Without it the kernel grants no gid: a group could otherwise be dropped that is denied something.
+                write_file(pid, "setgroups", "deny")?;
+                write_file(pid, "uid_map", &lines(&[*uid]))?;
+                write_file(pid, "gid_map", &lines(&[*gid]))
+            }
         }
     }
 }
 
-fn write_file(pid: u32, file: &str, ranges: &[Range]) -> Result<(), RunError> {
-    let lines: String = ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect();
+fn lines(ranges: &[Range]) -> String {
+    ranges.iter().map(|r| format!("{} {} {}\n", r.inside, r.outside, r.count)).collect()
+}
+
+fn write_file(pid: u32, file: &str, content: &str) -> Result<(), RunError> {
     // The kernel takes one write only.
-    fs::write(format!("/proc/{pid}/{file}"), lines)
+    fs::write(format!("/proc/{pid}/{file}"), content)
         .map_err(|error| RunError::Map { tool: format!("writing {file}"), said: error.to_string() })
 }
 

@@ -19,6 +19,7 @@ use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
 use super::stop::Watched;
 use super::wire::{self, Command, Order, Reply, Task};
 use super::{Sandbox, Stopper, inside};
+use crate::owners::Owners;
 
 /// How a step ended after which a job was to come.
 pub enum Ran {
@@ -85,7 +86,7 @@ impl Sandbox {
         let (more, environment) = contents(step)?;
         let map = self.rung.command_map();
         let (user_namespace, copied) = (map.is_some(), self.rung.copies());
-        let task = Task::Run(Box::new(command(step, user_namespace, copied, environment)?));
+        let task = Task::Run(Box::new(command(step, (user_namespace, copied, self.rung.owners()), environment)?));
         let name = after.as_ref().map(|(job, _)| job.name.to_owned());
         let order = Order { user_namespace, task, after: name };
 
@@ -168,7 +169,11 @@ fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) 
 }
 
 /// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
-fn command(step: &Step, user_namespace: bool, copied: bool, environment: usize) -> Result<Command, RunError> {
+fn command(
+    step: &Step,
+    (user_namespace, copied, owners): (bool, bool, Owners),
+    environment: usize,
+) -> Result<Command, RunError> {
     let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
     let Step { insecure, mounts, shm_size, limits, cgroup_parent: _, .. } = step;
     if argv.is_empty() {
@@ -181,6 +186,7 @@ fn command(step: &Step, user_namespace: bool, copied: bool, environment: usize) 
     let argv = argv.iter().map(|word| without_nul("an argument", word)).collect::<Result<_, _>>()?;
     Ok(Command {
         root: overlay(layers, copied)?,
+        owners,
         argv,
         cwd: without_nul("the working directory", cwd.as_os_str())?,
         user: user.clone(),

@@ -12,6 +12,7 @@ use super::error::{NoRung, RunError};
 use super::idmap::Map;
 use super::launch::{Launcher, Output};
 use super::wire::{Order, Reply, Task};
+use crate::owners::Owners;
 
 /// A way of isolating a command that was tried on this machine and works.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ enum Kind {
     BareRoot { refusal: String },
     /// An ordinary user with sub-ids.
     SubIds { user: String, map: Map },
+    /// An ordinary user without sub-ids, or with no tool to map them.
+    OneId { missing: String, map: Map },
 }
 
 impl Rung {
@@ -46,6 +49,7 @@ impl Rung {
             Kind::Root(_) => "root",
             Kind::BareRoot { .. } => "root without a user namespace",
             Kind::SubIds { .. } => "sub-ids",
+            Kind::OneId { .. } => "one id",
         }
     }
 
@@ -69,6 +73,17 @@ impl Rung {
             Kind::SubIds { user, map } => {
                 format!("{user} has {} ids by newuidmap and newgidmap; the overlay is the user's own", map.size())
             }
+            Kind::OneId { missing, .. } => format!(
+                "{missing}, so that one id is all there is: owners are recorded, and what programs ask about ids and owners is answered from that; nothing is denied to a user other than root"
+            ),
+        }
+    }
+
+    /// How files that a command or a job makes hold their owners.
+    pub fn owners(&self) -> Owners {
+        match self.kind {
+            Kind::Root(_) | Kind::BareRoot { .. } | Kind::SubIds { .. } => Owners::Real,
+            Kind::OneId { .. } => Owners::Recorded,
         }
     }
 
@@ -89,7 +104,7 @@ impl Rung {
                 "the command has all capabilities in its user namespace; as its root is the machine's, it may change kernel settings"
             }
             Kind::BareRoot { .. } => "the command has all of root's capabilities over this machine",
-            Kind::SubIds { .. } => {
+            Kind::SubIds { .. } | Kind::OneId { .. } => {
                 "the command has all capabilities in its user namespace, and none over this machine: it can mount, \
                   but no disks, and load no modules"
             }
@@ -99,7 +114,7 @@ impl Rung {
     /// The ids of the namespace that a command lives in.
     pub(super) fn command_map(&self) -> Option<&Map> {
         match &self.kind {
-            Kind::Root(map) | Kind::SubIds { map, .. } => Some(map),
+            Kind::Root(map) | Kind::SubIds { map, .. } | Kind::OneId { map, .. } => Some(map),
             Kind::BareRoot { .. } => None,
         }
     }
@@ -107,7 +122,7 @@ impl Rung {
     /// The ids of the namespace that our own work on files needs: root can do it as it is.
     pub(super) fn job_map(&self) -> Option<&Map> {
         match &self.kind {
-            Kind::SubIds { map, .. } => Some(map),
+            Kind::SubIds { map, .. } | Kind::OneId { map, .. } => Some(map),
             Kind::Root(_) | Kind::BareRoot { .. } => None,
         }
     }
@@ -118,7 +133,13 @@ pub fn probe(launcher: &Launcher, dir: &Path) -> Result<Rung, NoRung> {
     let uid = rustix::process::geteuid().as_raw();
     if uid != 0 {
         let gid = rustix::process::getegid().as_raw();
-        return probe_sub_ids(launcher, dir, uid, gid);
+        for (setting, off) in SWITCHES {
+            if let Some(value) = sysctl(setting).filter(|value| value == off) {
+                return Err(NoRung::SwitchedOff { setting, value });
+            }
+        }
+        return probe_sub_ids(launcher, dir, uid, gid)
+            .or_else(|missing| probe_one_id(launcher, dir, uid, gid, missing));
     }
     if !has_admin() {
         return Err(NoRung::RootWithoutAdmin);
@@ -134,11 +155,6 @@ pub fn probe(launcher: &Launcher, dir: &Path) -> Result<Rung, NoRung> {
 }
 
 fn probe_sub_ids(launcher: &Launcher, dir: &Path, uid: u32, gid: u32) -> Result<Rung, NoRung> {
-    for (setting, off) in SWITCHES {
-        if let Some(value) = sysctl(setting).filter(|value| value == off) {
-            return Err(NoRung::SwitchedOff { setting, value });
-        }
-    }
     for tool in ["newuidmap", "newgidmap"] {
         if !in_path(tool) {
             return Err(NoRung::NoMapper { tool });
@@ -146,16 +162,34 @@ fn probe_sub_ids(launcher: &Launcher, dir: &Path, uid: u32, gid: u32) -> Result<
     }
     let user = user_name(uid);
     let map = Map::sub_ids(&user, uid, gid)?;
-    let stack = attempt(launcher, dir, Some(&map)).map_err(|error| match error {
-        // Ubuntu since 23.10 grants the namespace and then refuses every power in it.
+    let stack = attempt(launcher, dir, Some(&map)).map_err(by_apparmor)?;
+    Ok(Rung { kind: Kind::SubIds { user, map }, stack })
+}
+
+/// The last rung that isolates, and only where there is an overlay. Where it fails for the same reason as the one above,
+/// that one's words are the better.
+fn probe_one_id(launcher: &Launcher, dir: &Path, uid: u32, gid: u32, missing: NoRung) -> Result<Rung, NoRung> {
+    match missing {
+        NoRung::NoMapper { .. } | NoRung::NoRange { .. } | NoRung::Refused(RunError::Map { .. }) => {}
+        other => return Err(other),
+    }
+    let map = Map::one_id(uid, gid);
+    match attempt_stack(launcher, dir, Some(&map), false, Owners::Recorded).map_err(by_apparmor) {
+        Ok(()) => Ok(Rung { kind: Kind::OneId { missing: missing.to_string(), map }, stack: Stack::Overlay }),
+        Err(refused) => Err(NoRung::NeitherManyNorOne { many: Box::new(missing), one: Box::new(refused) }),
+    }
+}
+
+/// Ubuntu since 23.10 grants the namespace and then refuses every power in it.
+fn by_apparmor(error: NoRung) -> NoRung {
+    match error {
         NoRung::Refused(RunError::System { errno: libc::EACCES | libc::EPERM, .. })
             if sysctl(APPARMOR).as_deref() == Some("1") =>
         {
             NoRung::SwitchedOff { setting: APPARMOR, value: "1".into() }
         }
         other => other,
-    })?;
-    Ok(Rung { kind: Kind::SubIds { user, map }, stack })
+    }
 }
 
 const APPARMOR: &str = "kernel.apparmor_restrict_unprivileged_userns";
@@ -165,21 +199,27 @@ const SWITCHES: [(&str, &str); 2] = [("user.max_user_namespaces", "0"), ("kernel
 
 /// An overlay, else a copy.
 fn attempt(launcher: &Launcher, dir: &Path, map: Option<&Map>) -> Result<Stack, NoRung> {
-    match attempt_stack(launcher, dir, map, false) {
+    match attempt_stack(launcher, dir, map, false, Owners::Real) {
         Ok(()) => Ok(Stack::Overlay),
         Err(no_overlay @ NoRung::Overlay { .. }) => {
-            attempt_stack(launcher, dir, map, true)?;
+            attempt_stack(launcher, dir, map, true, Owners::Real)?;
             Ok(Stack::Copy { why: no_overlay.to_string() })
         }
         Err(other) => Err(other),
     }
 }
 
-fn attempt_stack(launcher: &Launcher, dir: &Path, map: Option<&Map>, copied: bool) -> Result<(), NoRung> {
+fn attempt_stack(
+    launcher: &Launcher,
+    dir: &Path,
+    map: Option<&Map>,
+    copied: bool,
+    owners: Owners,
+) -> Result<(), NoRung> {
     let trial = tempfile::Builder::new().prefix(".probe-").tempdir_in(dir)?;
     let mut helper = launcher.start(Output::Stdout)?;
     let place = trial.path().canonicalize()?.into_os_string().into_vec();
-    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place, copied }, after: None };
+    let order = Order { user_namespace: map.is_some(), task: Task::Probe { dir: place, copied, owners }, after: None };
     let reply = helper.begin(map, &order, b"", None).and_then(|()| helper.reply());
     match reply.map_err(NoRung::Refused)? {
         Reply::Failed(RunError::Overlay { errno, .. }) => {

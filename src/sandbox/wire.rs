@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 
 use super::error::RunError;
 use super::step::{Exit, Ids, Limit, Network};
+use crate::owners::Owners;
 
 /// More is a mistake: argument lists and payloads are lists of names.
 const LIMIT: usize = 64 << 20;
@@ -35,7 +36,7 @@ pub(super) struct Order {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Task {
     /// Try what a step needs, in this empty folder.
-    Probe { dir: Vec<u8>, copied: bool },
+    Probe { dir: Vec<u8>, copied: bool, owners: Owners },
     /// Run a command. A second frame holds its environment (`NAME=value`, each ended by a NUL) and then the contents
     /// of the files that it has mounted: all that may be secret.
     Run(Box<Command>),
@@ -47,6 +48,8 @@ pub(super) enum Task {
 #[derive(Serialize, Deserialize)]
 pub(super) struct Command {
     pub root: Overlay,
+    /// Whether the ids that it asks for are real.
+    pub owners: Owners,
     pub argv: Vec<Vec<u8>>,
     pub cwd: Vec<u8>,
     pub user: Ids,

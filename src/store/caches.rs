@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::{Lock, Store, StoreError};
 use crate::image::Digest;
+use crate::owners::Owners;
 
 /// One instance of a cache, held until it is dropped.
 #[derive(Debug)]
@@ -25,8 +26,11 @@ pub enum Hold {
 
 impl CacheFolder {
     /// What the cache holds. Nothing is there before the cache is first filled.
-    pub fn data(&self) -> PathBuf {
-        self.path.join("data")
+    pub fn data(&self, owners: Owners) -> PathBuf {
+        self.path.join(match owners {
+            Owners::Real => "data",
+            Owners::Recorded => "recorded",
+        })
     }
 }
 
@@ -62,6 +66,6 @@ mod tests {
         drop(alone);
         let (one, other) = (hold(0, Hold::Shared), hold(0, Hold::Shared));
         assert!(one.is_some() && other.is_some() && hold(0, Hold::Exclusive).is_none());
-        assert!(one.expect("held").data().starts_with(home.path().join("caches")));
+        assert!(one.expect("held").data(Owners::Real).starts_with(home.path().join("caches")));
     }
 }

@@ -10,6 +10,7 @@ use serde::de::DeserializeOwned;
 
 use super::Lock;
 use crate::image::Digest;
+use crate::owners::Owners;
 
 /// Our folder on disk.
 #[derive(Clone, Debug)]
@@ -63,17 +64,22 @@ impl Store {
 
     /// Where a layer is unpacked. The name is short, because the names of all layers of an image must fit into the
     /// one page that mount(2) takes.
-    pub fn layer_path(&self, chain: &Digest) -> PathBuf {
-        self.layers_path().join(Self::layer_name(chain))
+    pub fn layer_path(&self, chain: &Digest, owners: Owners) -> PathBuf {
+        self.layers_path().join(Self::layer_name(chain, owners))
     }
 
     pub fn layers_path(&self) -> PathBuf {
         self.root.join("layers")
     }
 
-    /// The layer's folder below [`Store::layers_path`].
-    pub fn layer_name(chain: &Digest) -> String {
-        chain.hex()[..24].to_owned()
+    /// The layer's folder below [`Store::layers_path`]: another one where owners are recorded: a tree of
+    /// either kind shows the wrong owners to the other.
+    pub fn layer_name(chain: &Digest, owners: Owners) -> String {
+        let chain = &chain.hex()[..24];
+        match owners {
+            Owners::Real => chain.to_owned(),
+            Owners::Recorded => format!("o{chain}"),
+        }
     }
 
     /// Reads the paths of a layer that [`Store::keep_tree`] kept.

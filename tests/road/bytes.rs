@@ -126,12 +126,15 @@ fn ran(place: &Place) -> Image {
 }
 
 #[test]
-fn run_twice_from_nothing_gives_the_same_layers_as_root_and_as_an_ordinary_user() {
+fn run_twice_from_nothing_gives_the_same_layers_as_root_and_as_ordinary_users_with_many_ids_and_with_one() {
     let (root, again, user) = (ran(&Place::new()), ran(&Place::new()), ran(&Place::of_user()));
+    let nobody = ran(&Place::of_nobody());
     assert_eq!(root.layers, again.layers);
     assert_eq!(root.layers, user.layers);
     assert_eq!(root.digest, again.digest);
     assert_eq!(root.digest, user.digest);
+    assert_eq!(root.layers, nobody.layers);
+    assert_eq!(root.digest, nobody.digest);
 
     let files = root.files(1);
     let meta = |path: &str| files.get(path).unwrap_or_else(|| panic!("no {path}: {files:#?}")).meta.as_str();
@@ -185,16 +188,18 @@ RUN touch /bound /noted && python3 -B -c "import os, struct; \
 "#;
 
 #[test]
-fn attributes_and_capabilities_are_the_same_as_root_and_as_an_ordinary_user() {
+fn attributes_and_capabilities_are_the_same_as_root_and_as_ordinary_users_with_many_ids_and_with_one() {
     let build = |place: Place| {
         place.write("Dockerfile", ATTRIBUTES);
         let (layout, output) = place.layout();
         place.run_args(&["build", "-o", &output, "."]).ok();
         Image::of_folder(&layout)
     };
-    let (root, user) = (build(Place::new()), build(Place::of_user()));
-    assert_eq!(root.layers.last(), user.layers.last());
-    assert_eq!(root.digest, user.digest);
+    let root = build(Place::new());
+    for user in [build(Place::of_user()), build(Place::of_nobody())] {
+        assert_eq!(root.layers.last(), user.layers.last());
+        assert_eq!(root.digest, user.digest);
+    }
     let files = root.files(root.layers.len() - 1);
     assert_eq!(files["/noted"].xattrs["user.note"], b"by hand");
     let capability = &files["/bound"].xattrs["security.capability"];

@@ -27,9 +27,10 @@ pub struct Ran {
     line: String,
 }
 
-/// The ordinary user `LOCUS_TEST_USER`, and a copy of the program that it may read.
+/// An ordinary user, and a copy of the program that it may read.
 struct User {
     name: String,
+    gid: String,
     program: PathBuf,
 }
 
@@ -40,7 +41,15 @@ impl Place {
 
     /// The place of an ordinary user with sub-ids, below a folder that everybody may enter.
     pub fn of_user() -> Self {
-        let name = std::env::var("LOCUS_TEST_USER").unwrap_or_else(|_| "locus-test".to_owned());
+        Self::of(std::env::var("LOCUS_TEST_USER").unwrap_or_else(|_| "locus-test".to_owned()))
+    }
+
+    /// The place of a user without sub-ids.
+    pub fn of_nobody() -> Self {
+        Self::of("nobody".to_owned())
+    }
+
+    fn of(name: String) -> Self {
         let mut this = Self::below(Path::new("/var/tmp"));
         let program = this.beside("locus-push");
         fs::copy(env!("CARGO_BIN_EXE_locus-push"), &program).expect("a copy of the program");
@@ -51,7 +60,7 @@ impl Place {
         let account = account.unwrap_or_else(|| panic!("there is no user `{name}`; tests/setup makes it"));
         if nix::unistd::geteuid().is_root() {
             chown(this.beside("home"), Some(account.uid.as_raw()), Some(account.gid.as_raw())).expect("root may");
-            this.user = Some(User { name, program });
+            this.user = Some(User { name, gid: account.gid.to_string(), program });
         }
         this
     }
@@ -183,9 +192,9 @@ impl Place {
                     command
                 }
             },
-            Some(User { name, program }) => {
+            Some(User { name, gid, program }) => {
                 let mut command = Command::new("setpriv");
-                command.args(["--reuid", name, "--regid", name, "--init-groups", "--"]).arg(program);
+                command.args(["--reuid", name, "--regid", gid, "--init-groups", "--"]).arg(program);
                 command
             }
         };

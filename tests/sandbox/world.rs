@@ -8,6 +8,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use locus_push::owners::{Owner, Record};
 use locus_push::sandbox::{
     Exit, Ids, JobFn, Launcher, Layers, Network, RunError, Sandbox, Step, Stopper, Stream, hosts_file, probe,
 };
@@ -46,6 +47,7 @@ impl World {
         let wanted = match std::env::var("RUNG").as_deref() {
             Ok("root" | "copied_root") => "root",
             Ok("bare_root") => "root without a user namespace",
+            Ok("one_id") => "one id",
             _ => "sub-ids",
         };
         assert_eq!(rung.name(), wanted, "{}", rung.why());
@@ -150,6 +152,12 @@ impl World {
         self.run(&self.step(&["/bin/sh", "-c", script]))
     }
 
+    /// What was changed is what the next run finds.
+    pub fn lower_the_upper(&mut self) {
+        let name = format!("upper-{}", self.runs.get());
+        self.lower.insert(0, name);
+    }
+
     /// What the upper directory holds: `path kind mode uid:gid`, as its own root sees it.
     pub fn changes(&self) -> Vec<String> {
         let upper = self.upper();
@@ -205,12 +213,20 @@ fn list_folder(top: &Path, folder: &Path, out: &mut dyn Write) -> std::io::Resul
             _ => "other",
         };
         let name = path.strip_prefix(top).expect("it is in there").display();
-        writeln!(out, "{name} {kind} {:o} {}:{}", stat.mode() & 0o7777, stat.uid(), stat.gid())?;
+        let owner = recorded(&path, stat.is_file() || stat.is_dir());
+        let Owner { uid, gid } = owner.unwrap_or(Owner { uid: stat.uid(), gid: stat.gid() });
+        writeln!(out, "{name} {kind} {:o} {uid}:{gid}", stat.mode() & 0o7777)?;
         if stat.is_dir() {
             list_folder(top, &path, out)?;
         }
     }
     Ok(())
+}
+
+fn recorded(path: &Path, regular_or_directory: bool) -> Option<Owner> {
+    let (record, mut value) = (Record::of(regular_or_directory), [0_u8; 64]);
+    let length = rustix::fs::lgetxattr(path, record.name(), &mut value).ok()?;
+    record.read(&value[..length])
 }
 
 fn marked(path: &Path, attribute: &str) -> bool {

@@ -12,6 +12,7 @@ use rustix::thread::{
 use super::super::error::RunError;
 use super::super::step::{self, Ids, Limit};
 use super::super::wire::Command;
+use super::ownership::Door;
 use super::{processes, seccomp};
 
 /// moby, oci/caps/defaults.go.
@@ -34,7 +35,8 @@ const DOCKER: CapabilitySet = CapabilitySet::CHOWN
 const OPEN_FILES: Rlimit = Rlimit { current: Some(1024), maximum: Some(1 << 20) };
 
 /// Gives up everything but what a command of Docker's has. `no_new_privs` stays off: setuid programs work.
-pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
+/// With a door, ids are what the helper says that they are.
+pub(super) fn confine(command: &Command, door: Option<&Door>) -> std::result::Result<(), RunError> {
     let failed = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
     reset_signals().map_err(failed("resetting the signals"))?;
     limits(&command.limits)?;
@@ -57,7 +59,14 @@ pub(super) fn confine(command: &Command) -> std::result::Result<(), RunError> {
     if !command.insecure {
         seccomp::install().map_err(failed("installing the seccomp filter"))?;
     }
-    become_user(&command.user, held)
+    match door {
+        Some(door) => {
+            door.pass()?;
+            // Whoever the command is, the kernel knows it as root.
+            hold(held)
+        }
+        None => become_user(&command.user, held),
+    }
 }
 
 /// `most` is what root holds; others hold nothing.
@@ -77,7 +86,10 @@ fn become_user(user: &Ids, most: CapabilitySet) -> std::result::Result<(), RunEr
     set_thread_res_gid(gid, gid, gid).map_err(as_error(raw_gid))?;
     // For another user than root this empties the effective and the permitted set.
     set_thread_res_uid(uid, uid, uid).map_err(as_error(raw_uid))?;
-    let held = if raw_uid == 0 { most } else { CapabilitySet::empty() };
+    hold(if raw_uid == 0 { most } else { CapabilitySet::empty() })
+}
+
+fn hold(held: CapabilitySet) -> std::result::Result<(), RunError> {
     // Nothing is inheritable (CVE-2022-27651).
     set_capabilities(None, CapabilitySets { effective: held, permitted: held, inheritable: CapabilitySet::empty() })
         .map_err(|error| RunError::system("dropping capabilities", error))

@@ -6,6 +6,7 @@ mod confine;
 mod exec;
 mod mounts;
 mod overlay;
+mod ownership;
 mod probe;
 mod processes;
 mod remove;
@@ -26,6 +27,7 @@ use std::os::unix::net::UnixStream;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rustix::fs::{Mode, OFlags};
+use rustix::io::Errno;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
@@ -80,7 +82,9 @@ fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| RunError::system("hiding the helper", error))?;
         match (task, after) {
-            (Task::Probe { dir, copied }, _) => probe::probe(wire::path(&dir), copied).map(|()| Reply::Done),
+            (Task::Probe { dir, copied, owners }, _) => {
+                probe::probe(wire::path(&dir), copied, owners).map(|()| Reply::Done)
+            }
             (Task::Run(command), None) => run::run(&socket, &command, &more),
             (Task::Run(command), Some((name, payload, output))) => match run::run(&socket, &command, &more)? {
                 Reply::Exit(exit) if exit.success() => {
@@ -112,11 +116,20 @@ fn enter_user_namespace(socket: &mut UnixStream) -> Result<(), RunError> {
     wire::send(socket, &Reply::MapMe).map_err(lost)?;
     wire::receive_bytes(socket).map_err(lost)?;
     let become_root = || {
-        set_thread_groups(&[])?;
+        match set_thread_groups(&[]) {
+            // One id alone comes without the right to give up groups, which name nothing inside.
+            Err(Errno::PERM) if groups_are_kept() => {}
+            dropped => dropped?,
+        }
         set_thread_res_gid(Gid::ROOT, Gid::ROOT, Gid::ROOT)?;
         set_thread_res_uid(Uid::ROOT, Uid::ROOT, Uid::ROOT)
     };
     become_root().map_err(|error| RunError::system("becoming root of the user namespace", error))
+}
+
+/// Whether the namespace was made with "deny" (user_namespaces(7)).
+fn groups_are_kept() -> bool {
+    std::fs::read("/proc/self/setgroups").is_ok_and(|word| word.starts_with(b"deny"))
 }
 
 fn run_job(

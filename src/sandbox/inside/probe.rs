@@ -7,12 +7,14 @@ use rustix::mount::{MountAttrFlags, MountPropagationFlags, mount_change};
 use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
+use super::super::step::Ids;
 use super::super::wire::{Overlay, Reply};
 use super::supervise::{Sees, fork};
-use super::{mounts, remove, run, stand::Root};
+use super::{mounts, ownership, remove, run, stand::Root};
+use crate::owners::Owners;
 
 /// Makes a root of layers in `dir`, and a `/proc` in a pid namespace; leaves nothing of it behind.
-pub(super) fn probe(dir: &Path, copied: bool) -> Result<(), RunError> {
+pub(super) fn probe(dir: &Path, copied: bool, owners: Owners) -> Result<(), RunError> {
     run::namespaces(UnshareFlags::empty())?;
     private_mounts()?;
     let [lower, upper, work, merged] = ["l", "u", "w", "m"].map(|name| dir.join(name));
@@ -31,17 +33,28 @@ pub(super) fn probe(dir: &Path, copied: bool) -> Result<(), RunError> {
     };
     let tried = Root::make(&overlay).and_then(|root| {
         root.take_off(&overlay)?;
-        proc()
+        first_process(owners)
     });
     // The overlay's own folders are closed to whoever is not root of this namespace.
     remove::tree(&work).map_err(|error| RunError::system("cleaning up", error))?;
     tried
 }
 
-fn proc() -> Result<(), RunError> {
-    let forked = fork(Sees::ItsOwn, |_| match mounts::fresh("proc", &[], MountAttrFlags::empty()) {
-        Ok(_) => Reply::Done,
-        Err(error) => Reply::Failed(run::no_proc(error)),
+/// What the command's process does before it is the command.
+fn first_process(owners: Owners) -> Result<(), RunError> {
+    if owners == Owners::Recorded {
+        ownership::prepare(&Ids::default())?;
+    }
+    let forked = fork(Sees::ItsOwn, |_| {
+        let tried = mounts::fresh("proc", &[], MountAttrFlags::empty()).map(drop).map_err(run::no_proc);
+        let tried = tried.and_then(|()| match owners {
+            Owners::Real => Ok(()),
+            Owners::Recorded => ownership::try_filter(),
+        });
+        match tried {
+            Ok(()) => Reply::Done,
+            Err(error) => Reply::Failed(error),
+        }
     })?;
     match forked.finish()?.reply {
         Some(Reply::Done) => Ok(()),

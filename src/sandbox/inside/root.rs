@@ -111,7 +111,7 @@ fn files(command: &Command, contents: &[u8], targets: &Targets) -> std::result::
         };
         place().map_err(failed)?;
     }
-    volumes::files(&command.mounts, contents, &store)
+    volumes::files(&command.mounts, command.owners, contents, &store)
 }
 
 fn dev(command: &Command, targets: &Targets) -> Result<()> {

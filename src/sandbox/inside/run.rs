@@ -1,5 +1,6 @@
 //! From an order to a command that runs, and the tidying up after it.
 
+use std::mem::ManuallyDrop;
 use std::os::unix::net::UnixStream;
 
 use rustix::io::Errno;
@@ -8,10 +9,12 @@ use rustix::thread::UnshareFlags;
 use super::super::error::RunError;
 use super::super::step::Network;
 use super::super::wire::{Command, Reply};
+use super::ownership::Door;
 use super::stand::Root;
 use super::stubs::Stubs;
 use super::supervise::{Parent, Sees, fork};
-use super::{confine, exec, probe, release_outputs, root, unshare, volumes};
+use super::{confine, exec, ownership, probe, release_outputs, root, unshare, volumes};
+use crate::owners::Owners;
 
 /// `more` is the environment and the contents of files.
 pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result<Reply, RunError> {
@@ -29,8 +32,19 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     volumes::attach_all(command, files, &mut stubs)?;
     let made = stubs.finish()?;
 
+    let (mut supervisor, door) = match command.owners {
+        Owners::Real => (None, None),
+        Owners::Recorded => {
+            let (supervisor, door) = ownership::prepare(&command.user)?;
+            (Some(supervisor), Some(door))
+        }
+    };
+
+    // The helper's own copy of the door closes with this closure.
     let forked = fork(Sees::ItsOwn, |parent| {
-        match settle(parent, command, stand.mounted(), &targets.proc)
+        // Nothing that is open may be dropped once it is closed: see `close_all_else`.
+        let door = ManuallyDrop::new(door);
+        match settle(parent, command, door.as_ref(), stand.mounted(), &targets.proc)
             .and_then(|()| exec::exec(parent, command, environment))
         {
             Ok(never) => match never {},
@@ -39,7 +53,9 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     })?;
     release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     drop(targets);
-    let ended = forked.watch(socket)?;
+    let ended = forked.watch(socket, supervisor.as_mut())?;
+    // It has stood in the command's root.
+    drop(supervisor);
     let changes = stand.take_off(&command.root)?;
     made.remove(changes.folder()).map_err(|error| RunError::system("removing the mount stubs", error))?;
     changes.settle(&command.root)?;
@@ -54,6 +70,7 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
 fn settle(
     parent: &Parent,
     command: &Command,
+    door: Option<&Door>,
     merged: &std::os::fd::OwnedFd,
     proc: &std::os::fd::OwnedFd,
 ) -> Result<(), RunError> {
@@ -62,7 +79,7 @@ fn settle(
     root::mount_proc(command, proc)?;
     root::enter(merged)?;
     rustix::system::sethostname(&command.hostname).map_err(|error| RunError::system("naming the host", error))?;
-    confine::confine(command)?;
+    confine::confine(command, door)?;
     parent.die_with_it().map_err(|error| RunError::system("binding to the helper", error))
 }
 

@@ -181,45 +181,52 @@ fn for_architecture(audit: u32, body: BpfProgram) -> BpfProgram {
     program
 }
 
-fn load(offset: u32) -> sock_filter {
+pub(super) fn load(offset: u32) -> sock_filter {
     sock_filter { code: LOAD, jt: 0, jf: 0, k: offset }
 }
 
-fn answer(action: u32) -> sock_filter {
+pub(super) fn answer(action: u32) -> sock_filter {
     sock_filter { code: RETURN, jt: 0, jf: 0, k: action }
 }
 
 // linux/bpf_common.h: BPF_LD|BPF_W|BPF_ABS, BPF_JMP with BPF_JA, BPF_JEQ|BPF_K, BPF_JGT|BPF_K, BPF_RET|BPF_K.
 const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
-const JUMP_IF_EQUAL: u16 = 0x15;
+pub(super) const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_GREATER: u16 = 0x25;
 const RETURN: u16 = 0x06;
 
 // struct seccomp_data, linux/seccomp.h.
-const NUMBER: u32 = 0;
-const ARCHITECTURE: u32 = 4;
+pub(super) const NUMBER: u32 = 0;
+pub(super) const ARCHITECTURE: u32 = 4;
 
 // linux/audit.h
 #[cfg(target_arch = "x86_64")]
-const AUDIT_ARCH_NATIVE: u32 = 0xc000_003e;
+pub(super) const AUDIT_ARCH_NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "x86_64")]
 const AUDIT_ARCH_I386: u32 = 0x4000_0003;
 #[cfg(target_arch = "x86_64")]
 const TARGET: TargetArch = TargetArch::x86_64;
 #[cfg(target_arch = "aarch64")]
-const AUDIT_ARCH_NATIVE: u32 = 0xc000_00b7;
+pub(super) const AUDIT_ARCH_NATIVE: u32 = 0xc000_00b7;
 #[cfg(target_arch = "aarch64")]
 const TARGET: TargetArch = TargetArch::aarch64;
 
 #[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
 
-    /// Runs a program of the few instructions that we make, as the kernel would.
     fn verdict(program: &[sock_filter], arch: u32, number: u32, first: u64) -> u32 {
+        run(program, arch, number, &[first])
+    }
+
+    /// Runs a program of the few instructions that we make, as the kernel would.
+    pub(in super::super) fn run(program: &[sock_filter], arch: u32, number: u32, arguments: &[u64]) -> u32 {
         let mut data = [0_u32; 16];
-        (data[0], data[1], data[4], data[5]) = (number, arch, first as u32, (first >> 32) as u32);
+        (data[0], data[1]) = (number, arch);
+        for (at, argument) in arguments.iter().enumerate() {
+            (data[4 + 2 * at], data[5 + 2 * at]) = (*argument as u32, (argument >> 32) as u32);
+        }
         let (mut at, mut accumulator) = (0, 0);
         loop {
             let sock_filter { code, jt, jf, k } = program[at].clone();
@@ -232,6 +239,7 @@ mod tests {
                 JUMP_IF_EQUAL => at += jump(accumulator == k),
                 JUMP_IF_GREATER => at += jump(accumulator > k),
                 0x35 => at += jump(accumulator >= k),
+                0x45 => at += jump(accumulator & k != 0),
                 0x54 => accumulator &= k,
                 other => panic!("an instruction that nobody asked for: {other:#x}"),
             }

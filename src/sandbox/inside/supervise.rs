@@ -17,6 +17,7 @@ use rustix::process::{
 use super::super::error::RunError;
 use super::super::step::Exit;
 use super::super::wire::Reply;
+use super::ownership::Supervisor;
 
 /// A forked process, which dies with us.
 pub(super) struct Forked {
@@ -123,13 +124,16 @@ impl Parent {
 }
 
 impl Forked {
-    /// Waits for its end; kills it when the socket of the one who asked closes.
-    pub fn watch(self, socket: &UnixStream) -> Result<Ended, RunError> {
+    /// Waits for its end; kills it when the socket of the one who asked closes. Attends to what it asks, where it is
+    /// under a supervisor.
+    pub fn watch(self, socket: &UnixStream, mut supervisor: Option<&mut Supervisor>) -> Result<Ended, RunError> {
         let failed = |error: Errno| RunError::system("waiting for the command", error);
         let pidfd = pidfd_open(self.pid, PidfdFlags::empty()).map_err(failed)?;
         let mut stopped = false;
         loop {
-            let mut waiting = [PollFd::new(&pidfd, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+            let mut waiting = vec![PollFd::new(&pidfd, PollFlags::IN), PollFd::new(socket, PollFlags::IN)];
+            let asked = supervisor.as_deref().and_then(Supervisor::waits_for);
+            waiting.extend(asked.map(|fd| PollFd::from_borrowed_fd(fd, PollFlags::IN)));
             match poll(&mut waiting, None) {
                 Ok(_) => {}
                 Err(Errno::INTR) => continue,
@@ -137,6 +141,15 @@ impl Forked {
             }
             if !waiting[0].revents().is_empty() {
                 break;
+            }
+            if waiting[1].revents().is_empty() {
+                let hung_up = waiting.get(2).is_some_and(|asked| !asked.revents().contains(PollFlags::IN));
+                drop(waiting);
+                if let Some(supervisor) = supervisor.as_deref_mut() {
+                    // An error ends this process, and with it the tree.
+                    supervisor.attend(hung_up)?;
+                }
+                continue;
             }
             // Nobody speaks to a helper at work: whatever comes is the end.
             stopped = true;
@@ -166,7 +179,7 @@ impl Forked {
 pub(super) fn fork_and_watch(socket: &UnixStream, work: impl FnOnce() -> Reply) -> Result<Reply, RunError> {
     let forked = fork(Sees::Ours, |_| work())?;
     super::release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
-    let ended = forked.watch(socket)?;
+    let ended = forked.watch(socket, None)?;
     match ended.reply {
         _ if ended.stopped => Err(RunError::Stopped),
         Some(reply) => Ok(reply),

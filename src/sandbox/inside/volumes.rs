@@ -4,8 +4,8 @@ use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 use std::path::Path;
 
 use rustix::fs::{
-    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Uid, chmodat, chownat, fchmod, fchown, fstat,
-    openat2,
+    AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Uid, XattrFlags, chmodat, chownat, fchmod, fstat,
+    openat2, setxattr,
 };
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -16,6 +16,7 @@ use super::mounts::{attach, copy, restrict};
 use super::stand::Root;
 use super::stubs::{Kind, Stubs};
 use super::{overlay, root};
+use crate::owners::{Owner, Owners, Record};
 
 const NOSUID: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID;
 const NODEV: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NODEV;
@@ -23,7 +24,12 @@ const NOEXEC: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOEXEC;
 const RDONLY: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_RDONLY;
 
 /// Writes the files into `store`, which must be attached somewhere, and gives a mount of each, attached nowhere yet.
-pub(super) fn files(mounts: &[Mount], mut contents: &[u8], store: &OwnedFd) -> Result<Vec<OwnedFd>, RunError> {
+pub(super) fn files(
+    mounts: &[Mount],
+    owners: Owners,
+    mut contents: &[u8],
+    store: &OwnedFd,
+) -> Result<Vec<OwnedFd>, RunError> {
     let mut files = Vec::new();
     for (number, mount) in mounts.iter().enumerate() {
         let Mounted::File { length, mode, uid, gid, executable } = &mount.what else { continue };
@@ -34,7 +40,7 @@ pub(super) fn files(mounts: &[Mount], mut contents: &[u8], store: &OwnedFd) -> R
             let name = format!("file-{number}");
             let file = root::create(store, &name)?;
             root::write(&file, content)?;
-            fchown(&file, Some(Uid::from_raw(*uid)), Some(Gid::from_raw(*gid)))?;
+            own(&file, Record::Plain, owners, (*uid, *gid))?;
             fchmod(&file, Mode::from_raw_mode(*mode))?;
             let mount = copy(store, &name)?;
             let no_exec = if *executable { MountAttrFlags::empty() } else { NOEXEC };
@@ -64,11 +70,12 @@ pub(super) fn attach_all(command: &Command, files: Vec<OwnedFd>, stubs: &mut Stu
             Mounted::Folder { path: folder, source, writable } => {
                 part(&overlay::folder(path(folder))?, path(source), *writable)?
             }
-            Mounted::Socket { path: socket, mode, uid, gid } => self::socket(path(socket), *mode, (*uid, *gid))
-                .map_err(|error| match error {
+            Mounted::Socket { path: socket, mode, uid, gid } => {
+                self::socket(path(socket), *mode, command.owners, (*uid, *gid)).map_err(|error| match error {
                     Errno::INVAL => RunError::IdNotMapped { id: *uid.max(gid) },
                     error => failed(error),
-                })?,
+                })?
+            }
             Mounted::Tmpfs { size } => root::memory(command, *size).map_err(failed)?,
             Mounted::File { .. } => {
                 files.next().ok_or_else(|| RunError::Helper { how: "has a file too few".into() })?
@@ -86,20 +93,35 @@ pub(super) fn attach_all(command: &Command, files: Vec<OwnedFd>, stubs: &mut Stu
 
 /// A mount of a socket of ours, handed to the one who may connect. In a namespace this is its root's to do: the ids
 /// need not be ours.
-fn socket(path: &Path, mode: u32, (uid, gid): (u32, u32)) -> Result<OwnedFd, Errno> {
+fn socket(path: &Path, mode: u32, owners: Owners, ids: (u32, u32)) -> Result<OwnedFd, Errno> {
     let flags = OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let socket = rustix::fs::open(path, flags, Mode::empty())?;
     if !FileType::from_raw_mode(fstat(&socket)?.st_mode as RawMode).is_socket() {
         return Err(Errno::NOTSOCK);
     }
-    let (owner, group) = (Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)));
-    chownat(&socket, "", owner, group, AtFlags::EMPTY_PATH)?;
+    own(&socket, Record::Special, owners, ids)?;
     // There is no fchmod of a descriptor that is a path alone (open(2), O_PATH).
     chmodat(CWD, format!("/proc/self/fd/{}", socket.as_raw_fd()), Mode::from_raw_mode(mode), AtFlags::empty())?;
     let mount = copy(&socket, "")?;
     // Connecting is no write to the file system.
     restrict(&mount, RDONLY | NOSUID | NODEV | NOEXEC)?;
     Ok(mount)
+}
+
+/// Makes something of ours another's. A tmpfs before Linux 6.6 holds no record: it is shown as root's, and read all the
+/// same.
+fn own(file: &OwnedFd, record: Record, owners: Owners, (uid, gid): (u32, u32)) -> Result<(), Errno> {
+    match owners {
+        Owners::Real => chownat(file, "", Some(Uid::from_raw(uid)), Some(Gid::from_raw(gid)), AtFlags::EMPTY_PATH),
+        Owners::Recorded => {
+            // Through its name: it may be open as a path only.
+            let (name, value) = (format!("/proc/self/fd/{}", file.as_raw_fd()), record.write(Owner { uid, gid }));
+            match setxattr(name, record.name(), &value, XattrFlags::empty()) {
+                Err(Errno::OPNOTSUPP) => Ok(()),
+                set => set,
+            }
+        }
+    }
 }
 
 /// A mount of what is at `source` in `root`. Links are followed as a process in that root would follow them, so that
