@@ -122,7 +122,7 @@ fn what_run_writes_cannot_forge_our_words() {
 
 #[test]
 fn a_device_is_refused_by_name_and_line() {
-    let line = "RUN --device=vendor.com/gpu=all true";
+    let line = "RUN --device=vendor.com/gpu=all,required true";
     let words = format!(
         "error: required device \"vendor.com/gpu=all\" is not registered: a RUN has no devices of this machine, as the \
          task will have none\n  --> loaders/x.Dockerfile:3\n   |\n 3 | {line}\n   | {}\n",

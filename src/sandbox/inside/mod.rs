@@ -13,6 +13,7 @@ mod remove;
 mod replica;
 mod root;
 mod run;
+mod scoped;
 mod seccomp;
 mod stand;
 mod stubs;

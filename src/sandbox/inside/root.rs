@@ -4,7 +4,7 @@
 use std::os::fd::{AsFd, OwnedFd};
 use std::path::Path;
 
-use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, major, minor, openat, openat2, symlinkat};
+use rustix::fs::{CWD, FileType, Mode, OFlags, RawMode, ResolveFlags, major, minor, openat, symlinkat};
 use rustix::io::{Errno, Result};
 use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
@@ -13,6 +13,7 @@ use super::super::error::RunError;
 use super::super::step::Network;
 use super::super::wire::{Command, path};
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
+use super::scoped::openat2;
 use super::stubs::Targets;
 use super::{processes, run, unshare, volumes};
 

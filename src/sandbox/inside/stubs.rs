@@ -9,11 +9,12 @@ use std::path::{Component, Path, PathBuf};
 
 use rustix::fs::{
     AtFlags, CWD, Mode, OFlags, RawMode, ResolveFlags, Stat, StatxFlags, Timespec, Timestamps, mkdirat, openat,
-    openat2, readlinkat, statat, statx, unlinkat, utimensat,
+    readlinkat, statat, statx, unlinkat, utimensat,
 };
 use rustix::io::Errno;
 
 use super::super::error::RunError;
+use super::scoped::openat2;
 
 /// What is mounted over, opened.
 pub(super) struct Targets {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rustix::fs::{
     AtFlags, CWD, FileType, Gid, Mode, OFlags, RawMode, ResolveFlags, Uid, XattrFlags, chmodat, chownat, fchmod, fstat,
-    openat2, setxattr,
+    setxattr,
 };
 use rustix::io::Errno;
 use rustix::mount::MountAttrFlags;
@@ -13,6 +13,7 @@ use rustix::mount::MountAttrFlags;
 use super::super::error::RunError;
 use super::super::wire::{Command, Mount, Mounted, path};
 use super::mounts::{attach, copy, restrict};
+use super::scoped::openat2;
 use super::stand::Root;
 use super::stubs::{Kind, Stubs};
 use super::{overlay, root};
