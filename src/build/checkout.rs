@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{AtFlags, Timespec, Timestamps};
 
 use crate::dockerfile::ignore::Ignore;
+use crate::store::is_store;
 
 use super::context::{Folder, xattrs};
 use super::{BuildError, Problem};
@@ -61,7 +62,7 @@ impl Copy {
             let meta = fs::symlink_metadata(&from).map_err(unread(&from))?;
             let ignored = if self.ignore.is_empty() { ignored } else { self.ignore.ignored(&path) };
             if meta.is_dir() {
-                if !(ignored && self.ignore.may_skip_dir(&path)) {
+                if !(ignored && self.ignore.may_skip_dir(&path) || is_store(&from)) {
                     self.directory(&from, &to, &path, ignored)?;
                 }
             } else if !ignored {

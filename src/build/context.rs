@@ -11,6 +11,7 @@ use std::sync::Arc;
 
 use crate::dockerfile::ignore::Ignore;
 use crate::layer::{Content, Entry, HostFile, Index, Kind, LayerPath, Tree, View};
+use crate::store::is_store;
 
 use super::files::{Files, Found, Identity};
 use super::{BuildError, Problem};
@@ -199,7 +200,7 @@ impl Walk {
             let name = String::from_utf8_lossy(child.as_bytes());
             let ignored = if self.ignore.is_empty() { ignored } else { self.ignore.ignored(&name) };
             if meta.is_dir() {
-                if ignored && self.ignore.may_skip_dir(&name) {
+                if ignored && self.ignore.may_skip_dir(&name) || is_store(&item.path()) {
                     continue;
                 }
                 let entry = Found { entry: self.base(&item.path(), &meta, Kind::Directory)?, identity: None };

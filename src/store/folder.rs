@@ -38,6 +38,15 @@ impl StoreError {
     }
 }
 
+/// What backups look for, to pass a folder by (bford.info/cachedir).
+const TAG_NAME: &str = "CACHEDIR.TAG";
+const TAG: &[u8] = b"Signature: 8a477f597d28d172789f06886806bc55\n# What locus-push keeps between builds.\n";
+
+/// Whether a folder is a store: one of ours may lie within a build's context, as GitLab caches nothing that lies outside.
+pub fn is_store(folder: &Path) -> bool {
+    fs::read(folder.join(TAG_NAME)).is_ok_and(|tag| tag == TAG)
+}
+
 /// The largest record that is read back, in bytes.
 const RECORD_LIMIT: u64 = 512 << 20;
 
@@ -49,6 +58,11 @@ impl Store {
         for folder in ["blobs/sha256", "tars", "trees", "layers", "steps", "work", "tmp"] {
             let path = store.root.join(folder);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(StoreError::io("make", &path))?;
+        }
+        if !is_store(&store.root) {
+            let mut temp = store.temp_file()?;
+            temp.write_all(TAG).map_err(StoreError::io("mark", &store.root))?;
+            store.keep(temp, &store.root.join(TAG_NAME))?;
         }
         Ok(store)
     }

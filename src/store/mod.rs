@@ -19,6 +19,6 @@ mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
-pub use folder::{Store, StoreError, WorkFolder};
+pub use folder::{Store, StoreError, WorkFolder, is_store};
 pub use lock::Lock;
 pub use repositories::Repository;

@@ -204,6 +204,19 @@ fn a_dockerfile_may_come_on_another_path_and_has_a_dockerignore_of_its_own() {
 }
 
 #[test]
+fn a_store_that_lies_in_the_context_is_no_part_of_it() {
+    let mut place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nCOPY . /all\n").write("cache/mine", "mine");
+    let store = place.path("cache/locus-push").display().to_string();
+    place.var("LOCUS_PUSH_HOME", store);
+    place.run("build .").ok();
+    place.run("build -o type=oci,dest=layout,tar=false .").ok();
+    let files = Image::of_folder(&place.path("layout")).files(1);
+    assert_eq!(files.keys().collect::<Vec<_>>(), ["/all", "/all/Dockerfile", "/all/cache", "/all/cache/mine"]);
+    assert!(place.run("verify Dockerfile").ok().starts_with("same"));
+}
+
+#[test]
 fn a_base_whose_files_nobody_needs_is_not_downloaded() {
     let place = Place::new();
     place.write("Dockerfile", "FROM busybox\nENV A=1\nCMD [\"true\"]\n");
