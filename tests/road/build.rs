@@ -204,6 +204,20 @@ fn a_dockerfile_may_come_on_another_path_and_has_a_dockerignore_of_its_own() {
 }
 
 #[test]
+fn extended_attributes_of_the_context_are_kept() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM scratch\nCOPY d /d\n").write("d/f", "f");
+    for (path, value) in [("d", b"of a folder".as_slice()), ("d/f", b"of a file\0")] {
+        let flags = rustix::fs::XattrFlags::empty();
+        rustix::fs::setxattr(place.path(path), "user.team", value, flags).expect("the disk has attributes");
+    }
+    place.run("build -o type=oci,dest=layout,tar=false .").ok();
+    let files = Image::of_folder(&place.path("layout")).files(0);
+    assert_eq!(files["/d/f"].xattrs["user.team"], b"of a file\0");
+    assert_eq!(files["/d"].xattrs, [].into(), "COPY takes what is in a folder, and makes the folder itself");
+}
+
+#[test]
 fn a_store_that_lies_in_the_context_is_no_part_of_it() {
     let mut place = Place::new();
     place.write("Dockerfile", "FROM busybox\nCOPY . /all\n").write("cache/mine", "mine");
