@@ -168,7 +168,8 @@ impl<P: Into<Problem>> From<P> for BuildError {
         let (span, hint) = match &problem {
             Problem::Plan(plan) => (plan.span, plan.hint.clone()),
             Problem::SecretNotFound(id) => {
-                (None, Some(format!("--secret id={id},src=FILE or --secret id={id},env=VARIABLE gives it")))
+                let hint = "gives it; on the whole road, where --secret is the task's, --build-secret does";
+                (None, Some(format!("--secret id={id},src=FILE or --secret id={id},env=VARIABLE {hint}")))
             }
             Problem::NoAgent(id) => {
                 (None, Some(format!("--ssh {id} gives it the agent at SSH_AUTH_SOCK, --ssh {id}=FILE a key")))

@@ -104,8 +104,7 @@ async fn loader(
     source_date: Option<&str>,
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
-    let LoaderOrder { image, task, certificates, timeout } = order;
-    let run = RunOptions { certificates, ..RunOptions::default() };
+    let LoaderOrder { image, task, run, timeout } = order;
     let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };

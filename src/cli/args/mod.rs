@@ -3,7 +3,9 @@
 mod build;
 mod diff;
 mod later;
+mod recipe;
 mod road;
+mod run;
 mod verify;
 
 use std::ffi::OsString;
@@ -14,7 +16,9 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::BuildArgs;
 pub use diff::DiffArgs;
+pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
+pub use run::RunArgs;
 pub use verify::VerifyArgs;
 
 use super::Failure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{RegistryArgs, ScreenArgs};
+use super::{RecipeArgs, RegistryArgs, RunArgs, ScreenArgs};
 use crate::cli::duration;
 
 #[derive(Debug, Args)]
@@ -38,43 +38,17 @@ pub struct ImageArgs {
     /// The folder that COPY and ADD read from [default: .]
     #[arg(long, value_name = "DIR")]
     pub context: Option<PathBuf>,
-    /// Set a build argument; without a value, the environment's
-    #[arg(long, value_name = "KEY[=VALUE]")]
-    pub build_arg: Vec<String>,
-    /// Build up to this stage
-    #[arg(long, value_name = "STAGE")]
-    pub target: Option<String>,
-    /// What the task runs on [default: linux/amd64]
-    #[arg(long, value_name = "OS/ARCH")]
-    pub platform: Vec<String>,
-    /// Keep the modes of the context's files [default: group and others lose the write bit]
-    #[arg(long)]
-    pub preserve_modes: bool,
-    /// Keep the times of what COPY and ADD bring, up to SOURCE_DATE_EPOCH [default: one for all]
-    #[arg(long)]
-    pub preserve_times: bool,
-    /// Set a label of the image
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub label: Vec<String>,
     /// Push under this tag too, e.g. latest
     #[arg(long, value_name = "TAG")]
     pub tag: Vec<String>,
-    /// Annotate the image's manifest
-    #[arg(long, value_name = "KEY=VALUE")]
-    pub annotation: Vec<String>,
-    /// Let RUN trust the certificates in this PEM file too, or with the word host what this machine trusts; they are in
-    /// no image
-    #[arg(long, value_name = "FILE|host")]
-    pub run_ca_file: Option<String>,
-    /// Take nothing from the build cache
-    #[arg(long)]
-    pub no_cache: bool,
-    /// Take nothing from the build cache in these stages
-    #[arg(long, value_name = "STAGE")]
-    pub no_cache_filter: Vec<String>,
-    /// Accepted: bases are always looked up anew
-    #[arg(long)]
-    pub pull: bool,
+    #[command(flatten)]
+    pub recipe: RecipeArgs,
+    /// Give RUN --mount=type=secret a secret: id=ID[,src=FILE] or id=ID,env=VARIABLE
+    // Not parsed by clap, which would print what it refuses.
+    #[arg(long, value_name = "id=ID,src=FILE", help_heading = "RUN")]
+    pub build_secret: Vec<String>,
+    #[command(flatten)]
+    pub run: RunArgs,
 }
 
 #[derive(Debug, Args)]

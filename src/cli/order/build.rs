@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::super::args::BuildArgs;
 use super::super::output::Output;
-use super::super::settings::{Given, RegistrySettings, annotations, build_args, labels, platform};
+use super::super::settings::{self, Given, RegistrySettings};
 use super::super::{Failure, files, home};
+use super::image;
 use super::run_options::run_options;
-use super::{BuildOrder, Call, CheckOrder, Command, ImageOrder, context, dockerfile, elsewhere, is_url, no_cache};
+use super::{BuildOrder, Call, CheckOrder, Command, ImageOrder, context, dockerfile, elsewhere, is_url};
 use crate::build::Elsewhere;
-use crate::graph::{Contexts, Scheme};
+use crate::graph::Scheme;
 use crate::image::Reference;
 use crate::road::{DockerfileAt, DockerfileText, Materials, Wanted};
 
@@ -76,17 +77,13 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         outputs,
         iidfile: args.iidfile.clone(),
         metadata_file: args.metadata_file.clone(),
-        run: run_options(args, given)?,
+        run: run_options(&args.run, ("--secret", &args.secret), given)?,
         registry,
         home: home::folder(given.env)?,
     })
 }
 
 fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
-    let none = Default::default();
-    let platform = platform(&args.platform, None)?;
-    let build_args = build_args(&args.build_arg, &none, given)?;
-    super::frontend::check(&build_args)?;
     let materials = materials(args, given)?;
     let agent = match &materials {
         Materials::Elsewhere { from: Elsewhere::Git(git), .. } if git.remote.scheme() == Scheme::Ssh => {
@@ -94,33 +91,8 @@ fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
         }
         _ => None,
     };
-    Ok(ImageOrder {
-        materials,
-        build_args,
-        target: args.target.clone(),
-        platform,
-        labels: labels(&args.label, &none, given)?,
-        contexts: contexts(&args.build_context, given)?,
-        agent,
-        preserve_times: args.preserve_times,
-        no_cache: no_cache(args.no_cache, &args.no_cache_filter),
-        annotations: annotations(&args.annotation)?,
-    })
-}
-
-/// Paths are those of the current folder.
-fn contexts(texts: &[String], given: Given<'_>) -> Result<Contexts, Failure> {
-    let mut contexts = Contexts::default();
-    for text in texts {
-        contexts.add(text).map_err(|error| Failure::usage(format!("--build-context: {error}")))?;
-    }
-    for path in contexts.paths() {
-        *path = given.cwd.join(&path);
-        if let Err(error) = path.metadata() {
-            return Err(Failure::usage(format!("--build-context: {} cannot be read: {error}", path.display())));
-        }
-    }
-    Ok(contexts)
+    let settings = settings::recipe(&args.recipe, given)?;
+    Ok(ImageOrder { agent, ..image::order(materials, &args.recipe, settings, given)? })
 }
 
 fn materials(args: &BuildArgs, given: Given<'_>) -> Result<Materials, Failure> {
@@ -132,9 +104,9 @@ fn materials(args: &BuildArgs, given: Given<'_>) -> Result<Materials, Failure> {
             None if args.context == Path::new(".") => own(Path::new("Dockerfile"), given)?,
             None => own(&args.context.join("Dockerfile"), given)?,
         };
-        return Ok(Materials::Folder { directory, dockerfile, preserve_modes: args.preserve_modes });
+        return Ok(Materials::Folder { directory, dockerfile, preserve_modes: args.recipe.preserve_modes });
     };
-    if args.preserve_modes {
+    if args.recipe.preserve_modes {
         return Err(Failure::usage(
             "--preserve-modes is for a folder: the modes of other contexts are kept as they are",
         ));

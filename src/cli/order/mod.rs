@@ -5,6 +5,7 @@ mod build;
 mod certificates;
 mod diff;
 mod frontend;
+mod image;
 mod road;
 mod run_options;
 mod verify;
@@ -18,7 +19,7 @@ use super::args::{Cli, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
-use crate::build::{Certificates, Elsewhere, NoCache, RunOptions};
+use crate::build::{Elsewhere, NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
@@ -54,8 +55,7 @@ pub struct RoadOrder {
 pub struct LoaderOrder {
     pub image: ImageOrder,
     pub task: Task,
-    /// What its RUNs trust beside their image's own certificates.
-    pub certificates: Option<Certificates>,
+    pub run: RunOptions,
     pub timeout: Option<Duration>,
 }
 
@@ -262,16 +262,6 @@ fn context(path: &Path, given: Given<'_>) -> Result<PathBuf, Failure> {
     }
 }
 
-/// All, or what some stages do; buildx takes several names with commas between them.
-fn no_cache(all: bool, filters: &[String]) -> NoCache {
-    let stages = filters.iter().flat_map(|filter| filter.split(',')).map(str::trim).filter(|name| !name.is_empty());
-    match (all, filters) {
-        (true, _) => NoCache::All,
-        (false, []) => NoCache::None,
-        (false, _) => NoCache::Stages(stages.map(str::to_owned).collect()),
-    }
-}
-
 fn dockerfile(path: &Path, given: Given<'_>) -> Result<DockerfileText, Failure> {
     let lower = path.with_file_name("dockerfile");
     // As in BuildKit, and for this name alone.
@@ -423,6 +413,23 @@ mod tests {
         assert!(read(&first.image).text.starts_with("FROM scratch"));
         assert!(matches!(first.task, Task::Cloud(_)));
         assert_eq!(order.home, PathBuf::from("/h/.cache/locus-push"));
+    }
+
+    #[test]
+    fn a_loaders_run_has_the_flags_of_build_and_a_name_of_its_own_for_secrets() {
+        let mut here = Here::new();
+        here.vars.push(("TOKEN", "of the build"));
+        let line = "--local --build-secret id=token,env=TOKEN --add-host db:10.0.0.1 --network none --shm-size 1m \
+                    --build-context lib=loaders --secret DB=env:DB loaders/b.Dockerfile";
+        let loader = here.road(line).expect("right").loaders.remove(0);
+        assert_eq!(loader.run.secrets["token"].expose_str(), Some("of the build"));
+        assert_eq!((loader.run.hosts.len(), loader.run.shm_size), (1, Some(1 << 20)));
+        assert_eq!(loader.run.network, crate::graph::Network::None);
+        let tasks: Vec<_> = loader.task.secrets().iter().map(SecretSpec::variable).collect();
+        assert_eq!(tasks, ["DB"]);
+        assert_ne!(loader.image.contexts, Contexts::default());
+        let failure = here.road("--local --build-secret hunter2 loaders/b.Dockerfile").expect_err("no id");
+        assert!(failure.message.starts_with("--build-secret: ") && !failure.message.contains("hunter2"));
     }
 
     #[test]

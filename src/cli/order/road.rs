@@ -4,15 +4,14 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::args::{self, RoadArgs};
-use super::super::settings::{self, Given, LoaderSettings, RegistrySettings, annotations};
+use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
 use super::super::{Failure, home};
-use super::certificates::certificates;
-use super::frontend;
-use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile, no_cache};
+use super::image;
+use super::run_options::run_options;
+use super::{LoaderOrder, RoadOrder, Task, context, dockerfile};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
-use crate::graph::Contexts;
 use crate::road::{DockerfileAt, Materials};
 
 pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
@@ -41,27 +40,15 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
         Some(meant) => Failure { hints: vec![meant], ..missing },
         None => missing,
     })?;
-    let LoaderSettings { description, context: folder, target, build_args, labels, platform, timeout } =
+    let LoaderSettings { description, context: folder, recipe, timeout } =
         settings::loader(args, path, args.dockerfiles.len(), given)?;
-    frontend::check(&build_args)?;
     let directory = context(&folder, given)?;
-    let preserve_modes = args.image.preserve_modes;
+    let preserve_modes = args.image.recipe.preserve_modes;
     let materials = Materials::Folder { directory, dockerfile: DockerfileAt::Read(dockerfile), preserve_modes };
-    let image = ImageOrder {
-        materials,
-        build_args,
-        target,
-        platform,
-        labels,
-        contexts: Contexts::default(),
-        agent: None,
-        preserve_times: args.image.preserve_times,
-        no_cache: no_cache(args.image.no_cache, &args.image.no_cache_filter),
-        annotations: annotations(&args.image.annotation)?,
-    };
+    let image = image::order(materials, &args.image.recipe, recipe, given)?;
+    let run = run_options(&args.image.run, ("--build-secret", &args.image.build_secret), given)?;
     let task = if args.local { local(description)? } else { cloud(description)? };
-    let certificates = certificates(args.image.run_ca_file.as_deref(), given)?;
-    Ok(LoaderOrder { image, task, certificates, timeout })
+    Ok(LoaderOrder { image, task, run, timeout })
 }
 
 fn cloud(description: Description) -> Result<Task, Failure> {

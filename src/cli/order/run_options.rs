@@ -1,4 +1,4 @@
-//! The flags of `build` that are for its RUNs.
+//! The flags that are for RUN.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::Failure;
-use super::super::args::BuildArgs;
+use super::super::args::RunArgs;
 use super::super::settings::Given;
 use super::agents::agents;
 use super::certificates::certificates;
@@ -19,13 +19,18 @@ use crate::secret::Secret;
 /// As large as BuildKit lets one be.
 const SECRET_LIMIT: u64 = 500 << 10;
 
-pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptions, Failure> {
+/// `secrets` are those of the flag that is named: `--secret`, which on the road is the task's.
+pub(super) fn run_options(
+    args: &RunArgs,
+    (flag, texts): (&str, &[String]),
+    given: Given<'_>,
+) -> Result<RunOptions, Failure> {
     let network = network(args.network.as_deref())?;
     let mut allowed = allowed(&args.allow)?;
     // Whoever gives every RUN the host's network allows it, as in buildx.
     allowed.host_network |= network == Network::Host;
     Ok(RunOptions {
-        secrets: secrets(&args.secret, given)?,
+        secrets: secrets(flag, texts, given)?,
         agents: agents(&args.ssh, given)?,
         certificates: certificates(args.run_ca_file.as_deref(), given)?,
         hosts: args.add_host.iter().map(|text| host(text)).collect::<Result<_, _>>()?,
@@ -38,21 +43,21 @@ pub(super) fn run_options(args: &BuildArgs, given: Given<'_>) -> Result<RunOptio
     })
 }
 
-fn secrets(given_secrets: &[String], given: Given<'_>) -> Result<BTreeMap<String, Arc<Secret>>, Failure> {
+fn secrets(flag: &str, texts: &[String], given: Given<'_>) -> Result<BTreeMap<String, Arc<Secret>>, Failure> {
     let mut secrets = BTreeMap::new();
-    for text in given_secrets {
-        let (id, secret) = secret(text, given)?;
+    for text in texts {
+        let (id, secret) = secret(flag, text, given)?;
         if secrets.insert(id.clone(), Arc::new(secret)).is_some() {
-            return Err(Failure::usage(format!("--secret: {id} is given twice")));
+            return Err(Failure::usage(format!("{flag}: {id} is given twice")));
         }
     }
     Ok(secrets)
 }
 
 /// What is wrong is never shown: it may be the secret itself.
-fn secret(text: &str, given: Given<'_>) -> Result<(String, Secret), Failure> {
+fn secret(flag: &str, text: &str, given: Given<'_>) -> Result<(String, Secret), Failure> {
     let usage =
-        |what: &str| Failure::usage(format!("--secret: {what}")).hint("write id=ID,src=FILE or id=ID,env=VARIABLE");
+        |what: &str| Failure::usage(format!("{flag}: {what}")).hint("write id=ID,src=FILE or id=ID,env=VARIABLE");
     let (mut id, mut file, mut variable, mut kind) = (None, None, None, None);
     for field in text.split(',') {
         match field.split_once('=') {
@@ -81,7 +86,7 @@ fn secret(text: &str, given: Given<'_>) -> Result<(String, Secret), Failure> {
         return Ok((id.to_owned(), Secret::new(value)));
     }
     let path = given.cwd.join(Path::new(file.unwrap_or(id)));
-    let failed = |why: String| Failure::usage(format!("--secret: {id} cannot be read from {}: {why}", path.display()));
+    let failed = |why: String| Failure::usage(format!("{flag}: {id} cannot be read from {}: {why}", path.display()));
     // Of its full size at once: a buffer that grows leaves copies behind.
     let mut bytes = Vec::with_capacity(SECRET_LIMIT as usize + 1);
     let read = File::open(&path).and_then(|file| file.take(SECRET_LIMIT + 1).read_to_end(&mut bytes));
@@ -179,7 +184,7 @@ mod tests {
         std::fs::write(folder.path().join("file"), "from a file").expect("written");
         std::fs::write(folder.path().join("large"), vec![b'x'; 512_001]).expect("written");
         let env = Environment::of(&[("VARIABLE", "from a variable")]);
-        let (id, secret) = secret(text, Given { env: &env, file: None, cwd: folder.path() })?;
+        let (id, secret) = secret("--secret", text, Given { env: &env, file: None, cwd: folder.path() })?;
         Ok((id, secret.expose_str().expect("text").to_owned()))
     }
 

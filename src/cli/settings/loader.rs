@@ -6,19 +6,15 @@ use std::time::Duration;
 use super::super::args::RoadArgs;
 use super::super::locus_toml::{Defaults, LoaderTable, LocusToml, Text};
 use super::super::{duration, name};
-use super::{Failure, Given, pairs, secrets};
+use super::{Failure, Given, RecipeSettings, pairs, secrets};
 use crate::deploy::Description;
-use crate::image::Platform;
 
 /// One loader with everything merged.
 #[derive(Clone, Debug)]
 pub struct LoaderSettings {
     pub description: Description,
     pub context: PathBuf,
-    pub target: Option<String>,
-    pub build_args: std::collections::BTreeMap<String, String>,
-    pub labels: std::collections::BTreeMap<String, String>,
-    pub platform: Platform,
+    pub recipe: RecipeSettings,
     pub timeout: Option<Duration>,
 }
 
@@ -93,13 +89,16 @@ pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -
         }
         _ => None,
     };
+    let recipe = &args.image.recipe;
     Ok(LoaderSettings {
         description,
         context,
-        target: args.image.target.clone().map_or_else(|| said.text(said.table.target.as_ref()), |t| Ok(Some(t)))?,
-        build_args: pairs::build_args(&args.image.build_arg, &said.table.build_args, given)?,
-        labels: pairs::labels(&args.image.label, &said.table.labels, given)?,
-        platform: super::platform(&args.image.platform, said.first(None, |all| all.platform.as_ref())?)?,
+        recipe: RecipeSettings {
+            target: recipe.target.clone().map_or_else(|| said.text(said.table.target.as_ref()), |t| Ok(Some(t)))?,
+            build_args: pairs::build_args(&recipe.build_arg, &said.table.build_args, given)?,
+            labels: pairs::labels(&recipe.label, &said.table.labels, given)?,
+            platform: super::platform(&recipe.platform, said.first(None, |all| all.platform.as_ref())?)?,
+        },
         timeout,
     })
 }
@@ -264,7 +263,7 @@ dockerfile = 'twice.Dockerfile'
         assert_eq!(described.repository.as_deref(), Some("of_env"));
         assert_eq!((described.cpu, described.cluster, described.assign_public_ip), (None, None, None));
         assert_eq!(settings.context, PathBuf::from("."));
-        assert_eq!(settings.platform.to_string(), "linux/amd64");
+        assert_eq!(settings.recipe.platform.to_string(), "linux/amd64");
     }
 
     #[test]

@@ -5,9 +5,10 @@ mod loader;
 mod pairs;
 mod secrets;
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{CloudArgs, RegistryArgs};
+use super::args::{CloudArgs, RecipeArgs, RegistryArgs};
 use super::locus_toml::LocusToml;
 use super::{Environment, Failure};
 use crate::aws::CloudOptions;
@@ -15,7 +16,7 @@ use crate::image::{Platform, Reference};
 use crate::registry::{Endpoints, PrivateHosts};
 
 pub use loader::{LoaderSettings, loader};
-pub use pairs::{annotations, build_args, labels};
+pub use pairs::annotations;
 
 /// What the settings are merged from, besides the flags.
 #[derive(Clone, Copy)]
@@ -24,6 +25,15 @@ pub struct Given<'a> {
     pub file: Option<&'a LocusToml>,
     /// The current folder; absolute.
     pub cwd: &'a Path,
+}
+
+/// What of a Dockerfile is built, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RecipeSettings {
+    pub target: Option<String>,
+    pub build_args: BTreeMap<String, String>,
+    pub labels: BTreeMap<String, String>,
+    pub platform: Platform,
 }
 
 /// How registries are reached.
@@ -72,6 +82,17 @@ pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySetting
     }
     let cloud = cloud(&CloudArgs::default(), given)?;
     Ok(RegistrySettings { endpoints, allow_private, ca_file: args.ca_file.clone().or(ca_file), cloud })
+}
+
+/// For `build`, which no table of locus.toml describes.
+pub fn recipe(args: &RecipeArgs, given: Given<'_>) -> Result<RecipeSettings, Failure> {
+    let table = BTreeMap::new();
+    Ok(RecipeSettings {
+        target: args.target.clone(),
+        build_args: pairs::build_args(&args.build_arg, &table, given)?,
+        labels: pairs::labels(&args.label, &table, given)?,
+        platform: platform(&args.platform, None)?,
+    })
 }
 
 pub fn session(args: &CloudArgs, given: Given<'_>) -> Result<Session, Failure> {

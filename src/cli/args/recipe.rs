@@ -1,0 +1,43 @@
+//! The flags of `build` and of the road that say what is built.
+
+use clap::Args;
+
+#[derive(Clone, Debug, Default, Args)]
+pub struct RecipeArgs {
+    /// Set a build argument; without a value, the environment's
+    #[arg(long, value_name = "KEY[=VALUE]")]
+    pub build_arg: Vec<String>,
+    /// Build up to this stage
+    #[arg(long, value_name = "STAGE")]
+    pub target: Option<String>,
+    /// What the image runs on [default: linux/amd64, whatever this machine is]
+    #[arg(long, value_name = "OS/ARCH")]
+    pub platform: Vec<String>,
+    /// Set a label of the image
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub label: Vec<String>,
+    /// Use DIR, docker-image://IMAGE, oci-layout://PATH[:TAG|@DIGEST], a git repository or a URL in the place of a stage,
+    /// an image or a --from
+    #[arg(long, value_name = "NAME=ORIGIN")]
+    pub build_context: Vec<String>,
+    /// Keep the modes of the context's files [default: group and others lose the write bit, so that a checkout under
+    /// umask 002 gives the same image as one under 022]
+    #[arg(long)]
+    pub preserve_modes: bool,
+    /// Annotate the image's manifest
+    #[arg(long, value_name = "KEY=VALUE")]
+    pub annotation: Vec<String>,
+    /// Keep the times of what COPY and ADD bring, up to SOURCE_DATE_EPOCH [default: SOURCE_DATE_EPOCH, else
+    /// 1980-01-01T00:00:01Z, so that another checkout gives the same image]
+    #[arg(long)]
+    pub preserve_times: bool,
+    /// Take nothing from the build cache
+    #[arg(long)]
+    pub no_cache: bool,
+    /// Take nothing from the build cache in these stages
+    #[arg(long, value_name = "STAGE")]
+    pub no_cache_filter: Vec<String>,
+    /// Accepted: bases are always looked up anew
+    #[arg(long)]
+    pub pull: bool,
+}

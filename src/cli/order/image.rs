@@ -1,0 +1,56 @@
+//! What is built, as `build` and the road both are told it.
+
+use super::super::Failure;
+use super::super::args::RecipeArgs;
+use super::super::settings::{Given, RecipeSettings, annotations};
+use super::{ImageOrder, frontend};
+use crate::build::NoCache;
+use crate::graph::Contexts;
+use crate::road::Materials;
+
+pub(super) fn order(
+    materials: Materials,
+    args: &RecipeArgs,
+    settings: RecipeSettings,
+    given: Given<'_>,
+) -> Result<ImageOrder, Failure> {
+    let RecipeSettings { target, build_args, labels, platform } = settings;
+    frontend::check(&build_args)?;
+    Ok(ImageOrder {
+        materials,
+        build_args,
+        target,
+        platform,
+        labels,
+        contexts: contexts(&args.build_context, given)?,
+        agent: None,
+        preserve_times: args.preserve_times,
+        no_cache: no_cache(args.no_cache, &args.no_cache_filter),
+        annotations: annotations(&args.annotation)?,
+    })
+}
+
+/// Paths are those of the current folder.
+fn contexts(texts: &[String], given: Given<'_>) -> Result<Contexts, Failure> {
+    let mut contexts = Contexts::default();
+    for text in texts {
+        contexts.add(text).map_err(|error| Failure::usage(format!("--build-context: {error}")))?;
+    }
+    for path in contexts.paths() {
+        *path = given.cwd.join(&path);
+        if let Err(error) = path.metadata() {
+            return Err(Failure::usage(format!("--build-context: {} cannot be read: {error}", path.display())));
+        }
+    }
+    Ok(contexts)
+}
+
+/// All, or what some stages do; buildx takes several names with commas between them.
+fn no_cache(all: bool, filters: &[String]) -> NoCache {
+    let stages = filters.iter().flat_map(|filter| filter.split(',')).map(str::trim).filter(|name| !name.is_empty());
+    match (all, filters) {
+        (true, _) => NoCache::All,
+        (false, []) => NoCache::None,
+        (false, _) => NoCache::Stages(stages.map(str::to_owned).collect()),
+    }
+}
