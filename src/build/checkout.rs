@@ -133,7 +133,7 @@ mod tests {
     use crate::layer::Content;
 
     fn context(directory: &Path) -> Folder {
-        Folder { directory: directory.to_owned(), dockerfile: None, preserve_modes: false }
+        Folder::named(directory.to_owned(), false)
     }
 
     /// What a build sees of a context.

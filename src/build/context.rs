@@ -101,6 +101,11 @@ impl Context {
 }
 
 impl Folder {
+    /// A named context's.
+    pub fn named(directory: PathBuf, preserve_modes: bool) -> Self {
+        Self { directory, dockerfile: None, preserve_modes }
+    }
+
     /// Walks the directory. What is ignored is not there; a directory is there when something in it is.
     pub(super) fn list(&self) -> Result<Listing, BuildError> {
         let modes = if self.preserve_modes { Modes::Kept } else { Modes::OwnersAlone };

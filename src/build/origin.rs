@@ -91,7 +91,7 @@ impl<S: Source> Workshop<S> {
     ) -> Result<Listing, BuildError> {
         match origin {
             Origin::Folder(directory) => {
-                let folder = Folder { directory: directory.clone(), dockerfile: None, preserve_modes };
+                let folder = Folder::named(directory.clone(), preserve_modes);
                 blocking(move || folder.list()).await
             }
             Origin::Url(url) => {

@@ -69,6 +69,14 @@ impl Contexts {
         exact.or_else(|| self.0.get(&(reference, None)))
     }
 
+    /// The folders, in the order of their names.
+    pub fn folders(&mut self) -> impl Iterator<Item = &mut PathBuf> {
+        self.0.values_mut().filter_map(|origin| match origin {
+            Origin::Folder(path) => Some(path),
+            _ => None,
+        })
+    }
+
     /// The folders and layouts, so that their paths can be made whole.
     pub fn paths(&mut self) -> impl Iterator<Item = &mut PathBuf> {
         self.0.values_mut().filter_map(|origin| match origin {

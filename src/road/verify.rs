@@ -65,6 +65,11 @@ impl Elsewhere {
         self.0.join("another checkout/of the/context")
     }
 
+    /// The folders of named contexts, in the order of their names.
+    pub fn named(&self, number: usize) -> PathBuf {
+        self.0.join(format!("another checkout/of the/context {number}"))
+    }
+
     pub fn dockerfile(&self) -> PathBuf {
         self.0.join("Dockerfile")
     }
@@ -134,13 +139,17 @@ fn noticing_a_run(events: &Events) -> (Events, Arc<AtomicBool>) {
     (events, ran)
 }
 
-/// The context, the Dockerfile, and the `.dockerignore` that stands beside it.
+/// The context and the named ones, the Dockerfile, and the `.dockerignore` that stands beside it.
 fn check_out(recipe: &Recipe, to: &Elsewhere) -> Result<(), RoadError> {
     let context = to.context();
     let parent = context.parent().unwrap_or(&to.0);
     fs::create_dir_all(parent).map_err(VerifyError::Ready)?;
     let folder = folder(recipe)?;
     folder.check_out_again(&context, recipe.epochs.preserve)?;
+    for (number, named) in recipe.options.contexts.clone().folders().enumerate() {
+        let named = Folder::named(named.clone(), folder.preserve_modes);
+        named.check_out_again(&to.named(number), recipe.epochs.preserve)?;
+    }
     fs::write(to.dockerfile(), &recipe.text).map_err(VerifyError::Ready)?;
     let beside = |dockerfile: &Path| {
         let mut name = dockerfile.as_os_str().to_owned();

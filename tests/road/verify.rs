@@ -7,14 +7,16 @@ fn left_over(place: &Place) -> usize {
     std::fs::read_dir(place.store().join("work")).expect("the folder is ours").count()
 }
 
-const COPY_ONLY: &str = "FROM busybox\nWORKDIR /app\nCOPY --chown=33:33 . .\nCOPY --from=busybox /etc /etc2\n";
+const COPY_ONLY: &str =
+    "FROM busybox\nWORKDIR /app\nCOPY --chown=33:33 . .\nCOPY --from=busybox /etc /etc2\nCOPY --from=lib . /lib\n";
 
 #[test]
 fn a_copy_only_image_is_the_same_twice() {
     let place = Place::new();
     place.write("loaders/x.Dockerfile", COPY_ONLY).write("a/b.txt", "b").write_mode("run.sh", "#!/bin/sh\n", 0o755);
     place.link("a/link", "b.txt").write("loaders/x.Dockerfile.dockerignore", "*.log\n").write("x.log", "left out");
-    let ran = place.run("verify loaders/x.Dockerfile");
+    place.write("libs/one.txt", "1").write("libs/.dockerignore", "*.md").write("libs/README.md", "left out");
+    let ran = place.run("verify --build-context lib=libs loaders/x.Dockerfile");
     let answer = ran.ok();
     assert!(answer.starts_with("same   sha256:"), "{ran}");
     for varied in ["another path", "umask 0002", "LC_ALL=tr_TR.UTF-8", "TZ=Pacific/Chatham"] {

@@ -433,6 +433,20 @@ mod tests {
     }
 
     #[test]
+    fn the_second_build_of_verify_reads_another_checkout_of_every_context() {
+        let here = Here::new();
+        let again = here.folder.path().join("again");
+        fs::create_dir_all(again.join("another checkout/of the/context")).expect("made");
+        fs::write(again.join("Dockerfile"), "FROM scratch\n").expect("written");
+        let line =
+            format!("verify --again {} --build-context b=. --build-context a=loaders Dockerfile", again.display());
+        let mut image = here.build(&line).expect("the second build").image;
+        let folders: Vec<_> = image.contexts.folders().map(|path| path.clone()).collect();
+        assert_eq!(folders, ["context 0", "context 1"].map(|name| again.join("another checkout/of the").join(name)));
+        assert!(matches!(image.materials, Materials::Folder { directory, .. } if directory.starts_with(&again)));
+    }
+
+    #[test]
     fn what_fargate_needs_is_asked_for_by_variable_flag_and_key() {
         let mut here = Here::new();
         here.vars = vec![("HOME", "/h"), ("SECURITYGROUP", "sg-1")];

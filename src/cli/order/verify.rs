@@ -21,8 +21,13 @@ pub(super) fn command(args: &VerifyArgs, registry: RegistrySettings, given: Give
     let build = build::order(&BuildArgs { file: Some(dockerfile), context, ..args.build.clone() }, registry, given)?;
     Ok(match &args.again {
         Some(folder) => {
-            let outputs = vec![Output::Folder { flavor: Flavor::Oci, dest: Elsewhere(folder.clone()).layout() }];
-            Command::Build(Box::new(super::BuildOrder { outputs, ..build }))
+            let elsewhere = Elsewhere(folder.clone());
+            let outputs = vec![Output::Folder { flavor: Flavor::Oci, dest: elsewhere.layout() }];
+            let mut order = super::BuildOrder { outputs, ..build };
+            for (number, path) in order.image.contexts.folders().enumerate() {
+                *path = elsewhere.named(number);
+            }
+            Command::Build(Box::new(order))
         }
         None => Command::Verify(Box::new(VerifyOrder { build, again: again()? })),
     })
