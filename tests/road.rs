@@ -30,6 +30,8 @@ mod rungs;
 mod said;
 #[path = "road/stack.rs"]
 mod stack;
+#[path = "road/upkeep.rs"]
+mod upkeep;
 #[path = "road/verify.rs"]
 mod verify;
 #[path = "road/words.rs"]

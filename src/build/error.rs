@@ -146,6 +146,18 @@ impl BuildError {
         }
     }
 
+    /// Whether something that the store kept may be at fault, where it was damaged: not what people wrote, and not what
+    /// their commands did.
+    pub fn may_be_damage(&self) -> bool {
+        match &*self.problem {
+            Problem::Store(StoreError::Full { .. }) => false,
+            Problem::Store(_) | Problem::DiffId { .. } | Problem::Inside { .. } | Problem::Accounts { .. } => true,
+            Problem::Base(_) | Problem::BaseLayer(_) | Problem::Layout { .. } => true,
+            Problem::View(_) | Problem::Path(_) | Problem::Pack(_) | Problem::Write(_) | Problem::Tar(_) => true,
+            _ => false,
+        }
+    }
+
     /// Says what to do, before what a deeper place has said.
     pub(super) fn first_hint(mut self, hint: Option<String>) -> Self {
         self.hint = match (hint, self.hint) {

@@ -18,12 +18,13 @@ use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
 use super::trust::Added;
+use super::upkeep::{MEASURE, measure};
 
 pub(super) const UNPACK: &str = "unpack";
 pub(super) const DIFF: &str = "diff";
 
 /// The jobs that `main` must offer to the sandbox.
-pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff)];
+pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff), (MEASURE, measure)];
 
 /// Layers to unpack over one another, the lowest first.
 #[derive(Debug, Serialize, Deserialize)]

@@ -28,6 +28,7 @@ mod run;
 mod snapshot;
 mod stage;
 mod trust;
+mod upkeep;
 mod workshop;
 
 pub use agent::{Agent, AgentError, Key};

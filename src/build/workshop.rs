@@ -1,7 +1,7 @@
 //! What every step works with: the store, the places where images come from, the sandbox, and what is known of the
 //! layers so far.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -37,6 +37,8 @@ pub struct Workshop<S> {
     pub threads: usize,
     sandbox: OnceLock<Sandbox>,
     views: Mutex<HashMap<Digest, Arc<View>>>,
+    /// The tars whose bytes are known to be those of their digests.
+    whole_tars: Mutex<HashSet<Digest>>,
     /// Files such as /etc/passwd, which every RUN asks for.
     small_files: Mutex<HashMap<InTar, Vec<u8>>>,
 }
@@ -53,6 +55,7 @@ impl<S: Source> Workshop<S> {
             threads,
             sandbox: OnceLock::new(),
             views: Mutex::default(),
+            whole_tars: Mutex::default(),
             small_files: Mutex::default(),
         }
     }
@@ -182,11 +185,18 @@ impl<S: Source> Workshop<S> {
     /// The uncompressed tar of a layer, for reading single files out of it.
     pub(super) async fn tars(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
         for layer in &snapshot.layers {
-            if !self.store.tar_path(&layer.diff_id).exists() {
+            let known = || self.whole_tars.lock().unwrap_or_else(PoisonError::into_inner);
+            if known().contains(&layer.diff_id) {
+                continue;
+            }
+            let (store, diff_id) = (self.store.clone(), layer.diff_id);
+            // Files are read out of the middle, where nothing tells bytes that were changed from others.
+            if !blocking(move || Ok(store.has_whole_tar(&diff_id)?)).await? {
                 self.fetch(layer).await?;
                 let (store, layer) = (self.store.clone(), layer.clone());
                 blocking(move || keep_tar(&store, &layer)).await?;
             }
+            known().insert(layer.diff_id);
         }
         Ok(())
     }
@@ -276,7 +286,9 @@ impl<S: Source> Workshop<S> {
             })
             .await?;
         }
-        Ok(chains.iter().rev().map(|chain| Store::layer_name(chain, owners)).collect())
+        let names: Vec<String> = chains.iter().rev().map(|chain| Store::layer_name(chain, owners)).collect();
+        names.iter().for_each(|name| self.store.layer_used(name));
+        Ok(names)
     }
 
     /// Unpacks one layer by itself, to be found at `place`; unless something is there.

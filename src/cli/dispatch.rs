@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::order::{
-    BuildOrder, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task,
-    VerifyOrder,
+    BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, PushOrder,
+    RoadOrder, ServeOrder, Task, VerifyOrder,
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, itself, runtime};
+use super::{Failure, check, diff, itself, runtime, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -57,6 +57,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
         Command::Verify(order) => runtime::run(|interrupt| verify(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
+        Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
 }
@@ -233,6 +234,20 @@ async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool
     let options = house(home, registry, events, interrupt);
     let differences = road::diff(images, &platform, &options).await;
     differences.map(|differences| diff::answer(&differences)).map_err(|error| failure(error, "", ""))
+}
+
+fn cache(order: CacheOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let CacheOrder { task, home } = order;
+    let options = house(home, RegistrySettings::default(), events, interrupt);
+    let done = match task {
+        CacheTask::Tell { verify, each } => {
+            road::usage(verify, &options).map(|usage| upkeep::usage(&usage, each, &options.home))
+        }
+        CacheTask::Prune { prune, dry_run } => {
+            road::prune(prune, dry_run, &options).map(|gone| upkeep::pruned(&gone, prune, dry_run))
+        }
+    };
+    done.map_err(|error| failure(error, "", ""))
 }
 
 async fn serve(order: ServeOrder, events: &Events, mut interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

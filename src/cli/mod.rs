@@ -25,6 +25,7 @@ mod place;
 mod runtime;
 mod screen;
 mod settings;
+mod upkeep;
 mod words;
 
 use std::io::IsTerminal;
@@ -42,7 +43,7 @@ pub use place::Place;
 pub use screen::{Paint, Progress, Screen};
 pub use settings::{RegistrySettings, Session};
 
-use args::{Cli, NotParsed, Sub};
+use args::{CacheCommand, Cli, NotParsed, Sub};
 
 /// The whole program: what was typed, done; the exit code says how it went.
 pub fn main() -> ExitCode {
@@ -95,6 +96,10 @@ fn said(cli: &Cli) -> (Progress, bool) {
         Some(Sub::Verify(args)) => &args.build.screen,
         Some(Sub::Diff(args)) => &args.screen,
         Some(Sub::Serve(args)) => &args.screen,
+        Some(Sub::Cache(args)) => match &args.command {
+            CacheCommand::Du(args) => &args.screen,
+            CacheCommand::Prune(args) => &args.screen,
+        },
         Some(Sub::Completions(_) | Sub::Version) => return (Progress::Quiet, false),
     };
     (args.progress, args.json)

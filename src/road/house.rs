@@ -3,19 +3,20 @@
 use std::future::Future;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::{Duration, SystemTime};
 
 use tokio::sync::watch;
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::{self, Built, Plan, Sink, Workshop};
-use crate::event::Events;
+use crate::event::{Event, Events};
 use crate::graph::Graph;
 use crate::image::{Descriptor, Reference};
 use crate::registry::{
     Credential, CredentialError, CredentialSource, EcrLogin, Endpoints, Options, PrivateHosts, Registry,
 };
 use crate::sandbox::Stopper;
-use crate::store::Store;
+use crate::store::{Lock, Store, StoreError};
 
 use super::{Recipe, RoadError};
 
@@ -41,12 +42,31 @@ pub struct House {
     pub workshop: Arc<Workshop<Registry>>,
     stopper: Stopper,
     interrupt: watch::Receiver<bool>,
+    /// Nobody prunes the store meanwhile.
+    _in_use: Option<Lock>,
 }
 
 impl House {
     /// Opens the store; a login is for exactly the registry that it is given with.
     pub fn open(options: &HouseOptions, login: Option<(String, CredentialSource)>) -> Result<Self, RoadError> {
         let store = Store::open(&options.home)?;
+        let in_use = lock(|| store.try_use(), "another process, which prunes the store", options)?;
+        Self::of_store(store, Some(in_use), options, login)
+    }
+
+    /// Opens the store when nobody uses it; until the lock is dropped, nobody else does.
+    pub fn alone(options: &HouseOptions) -> Result<(Self, Lock), RoadError> {
+        let store = Store::open(&options.home)?;
+        let alone = lock(|| store.try_alone(), "other processes, which use the store", options)?;
+        Ok((Self::of_store(store, None, options, None)?, alone))
+    }
+
+    fn of_store(
+        store: Store,
+        in_use: Option<Lock>,
+        options: &HouseOptions,
+        login: Option<(String, CredentialSource)>,
+    ) -> Result<Self, RoadError> {
         let mut registry = Options::new(store.clone(), options.events.clone());
         registry.endpoints = options.endpoints.clone();
         registry.allow_private = options.allow_private.clone();
@@ -58,7 +78,8 @@ impl House {
         let registry = Registry::new(registry)?;
         let stopper = Stopper::new();
         let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
-        Ok(Self { store, registry, workshop: Arc::new(workshop), stopper, interrupt: options.interrupt.clone() })
+        let (workshop, interrupt) = (Arc::new(workshop), options.interrupt.clone());
+        Ok(Self { store, registry, workshop, stopper, interrupt, _in_use: in_use })
     }
 
     /// Does something that is no harm to leave half done.
@@ -78,6 +99,28 @@ impl House {
     /// Builds, until it is done or interrupted; then what runs is ended, and the store is one that the next build can
     /// use.
     pub(super) async fn build(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
+        let began = SystemTime::now();
+        match self.build_once(recipe, graph.clone(), sink).await {
+            Err(RoadError::Build(error)) if error.may_be_damage() && self.mended(began)? => {
+                self.build_once(recipe, graph, sink).await
+            }
+            built => built,
+        }
+    }
+
+    /// Removes what the build used and is not what it is called; whether there was something.
+    fn mended(&self, began: SystemTime) -> Result<bool, RoadError> {
+        // Some file systems are late by a tick.
+        let damaged = self.store.damaged(began.checked_sub(Duration::from_secs(1)))?;
+        for (_, path) in &damaged {
+            self.store.forget(path)?;
+            let message = format!("the store was damaged: {} is made or fetched again", path.display());
+            self.workshop.events.emit(Event::Warning { message, hint: None });
+        }
+        Ok(!damaged.is_empty())
+    }
+
+    async fn build_once(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
         let plan = Plan {
             graph,
             context: recipe.context.clone(),
@@ -95,9 +138,31 @@ impl House {
         }
         self.stopper.stop();
         // A running step sees the end of its sandbox and clears up; what waits for the network is dropped.
-        let clearing = tokio::time::timeout(std::time::Duration::from_secs(5), building).await;
+        let clearing = tokio::time::timeout(Duration::from_secs(5), building).await;
         drop(clearing);
         Err(RoadError::Interrupted)
+    }
+}
+
+/// Asks for a lock until there is one, or the user wants it to end.
+fn lock(
+    ask: impl Fn() -> Result<Option<Lock>, StoreError>,
+    who: &str,
+    options: &HouseOptions,
+) -> Result<Lock, RoadError> {
+    const PAUSE: Duration = Duration::from_millis(50);
+    if let Some(lock) = ask()? {
+        return Ok(lock);
+    }
+    options.events.emit(Event::Note(format!("waiting for {who}")));
+    loop {
+        if *options.interrupt.borrow() {
+            return Err(RoadError::Interrupted);
+        }
+        std::thread::sleep(PAUSE);
+        if let Some(lock) = ask()? {
+            return Ok(lock);
+        }
     }
 }
 

@@ -11,6 +11,7 @@ mod house;
 mod local;
 mod materials;
 mod output;
+mod upkeep;
 mod verify;
 
 pub use build::{Recipe, build, push_layout, recipe_graph};
@@ -21,6 +22,7 @@ pub use house::{House, HouseOptions};
 pub use local::ship_locally;
 pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
+pub use upkeep::{Usage, prune, usage};
 pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
 use crate::aws::{Cloud, CloudOptions};

@@ -13,9 +13,12 @@ impl Store {
         self.root().join("blobs/sha256").join(digest.hex())
     }
 
-    /// The blob's size in bytes, if it is here.
+    /// The blob's size in bytes, if it is here; who asks uses it.
     pub fn blob_size(&self, digest: &Digest) -> Option<u64> {
-        fs::symlink_metadata(self.blob_path(digest)).ok().filter(|meta| meta.is_file()).map(|meta| meta.len())
+        let path = self.blob_path(digest);
+        let meta = fs::symlink_metadata(&path).ok().filter(fs::Metadata::is_file)?;
+        self.used(&path);
+        Some(meta.len())
     }
 
     /// Opens a blob; the reader fails at the end when the bytes are not those of the digest.

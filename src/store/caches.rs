@@ -41,7 +41,8 @@ impl Store {
         let path = self.caches_path().join(name.hex()).join(instance.to_string());
         fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(StoreError::io("make", &path))?;
         let lock_path = path.join("lock");
-        let lock = Lock::try_hold(&lock_path, hold == Hold::Exclusive).map_err(StoreError::io("lock", lock_path))?;
+        let lock = Lock::try_hold(&lock_path, hold == Hold::Exclusive).map_err(StoreError::io("lock", &lock_path))?;
+        self.used(&lock_path);
         Ok(lock.map(|lock| CacheFolder { path, _lock: lock }))
     }
 

@@ -166,6 +166,7 @@ impl Store {
     fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
         let mut text = Vec::new();
         File::open(path).ok()?.take(RECORD_LIMIT).read_to_end(&mut text).ok()?;
+        self.used(path);
         serde_json::from_slice(&text).ok()
     }
 

@@ -5,20 +5,25 @@
 //! | `blobs/sha256/HEX` | blobs as they travel: compressed layers, configs, manifests |
 //! | `tars/HEX` | uncompressed layers by diff_id, where something read files out of one |
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
-//! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed |
+//! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed, the time of `layers/ID.used` when one was last used |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
 //! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
+//! | `tmp` | files on their way to their names, and locks; `tmp/in-use.lock` is held by all who build, and alone by who prunes |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
+//!
+//! The time of a file is when it was last used; the longest unused goes first where the store is to be smaller.
 
 mod blobs;
 mod caches;
 mod folder;
+mod kept;
 mod lock;
 mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
 pub use folder::{Store, StoreError, WorkFolder, is_store};
+pub use kept::{Folders, Item, Prune, Shelf, on_disk};
 pub use lock::Lock;
 pub use repositories::Repository;

@@ -26,7 +26,8 @@ impl Store {
     pub fn repository(&self, name: &Digest) -> Result<Repository, StoreError> {
         let path = self.repositories()?.join(name.hex());
         let lock_path = path.with_extension("lock");
-        let lock = Lock::exclusive(&lock_path).map_err(StoreError::io("lock", lock_path))?;
+        let lock = Lock::exclusive(&lock_path).map_err(StoreError::io("lock", &lock_path))?;
+        self.used(&lock_path);
         Ok(Repository { path, _lock: lock })
     }
 

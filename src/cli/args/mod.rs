@@ -1,6 +1,7 @@
 //! What may be typed. Nothing here decides anything: [`super::order`] gives it its meaning.
 
 mod build;
+mod cache;
 mod diff;
 mod later;
 mod recipe;
@@ -15,6 +16,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 pub use build::BuildArgs;
+pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
 pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
@@ -60,6 +62,8 @@ pub enum Sub {
     Verify(Box<VerifyArgs>),
     /// Serve the embedded registry
     Serve(ServeArgs),
+    /// What is kept between builds: how much, and less of it
+    Cache(CacheArgs),
     /// Print the completions for a shell
     Completions(CompletionsArgs),
     /// Print the version

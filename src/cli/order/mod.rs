@@ -15,7 +15,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use super::args::{Cli, PushArgs, ServeArgs, Sub};
+use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
@@ -23,9 +23,10 @@ use crate::build::{Elsewhere, NoCache, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
-use crate::graph::{Contexts, GitSource};
+use crate::graph::{Contexts, GitSource, size_in_bytes};
 use crate::image::{Platform, Reference};
 use crate::road::{Again, DockerfileText, ImageAt, Materials};
+use crate::store::Prune;
 
 /// What a command asks the house to do.
 #[derive(Debug)]
@@ -37,6 +38,7 @@ pub enum Command {
     Verify(Box<VerifyOrder>),
     Diff(DiffOrder),
     Serve(ServeOrder),
+    Cache(CacheOrder),
     Completions(clap_complete::Shell),
     Version,
 }
@@ -164,6 +166,19 @@ pub struct ServeOrder {
     pub data: PathBuf,
 }
 
+/// Something to be done with what is kept between builds.
+#[derive(Debug, PartialEq, Eq)]
+pub struct CacheOrder {
+    pub task: CacheTask,
+    pub home: PathBuf,
+}
+
+#[derive(Debug, PartialEq, Eq)]
+pub enum CacheTask {
+    Tell { verify: bool, each: bool },
+    Prune { prune: Prune, dry_run: bool },
+}
+
 /// Where the command was given.
 #[derive(Clone, Debug)]
 pub struct World {
@@ -189,6 +204,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Diff(args)) => &args.registry,
         Some(Sub::Verify(args)) => &args.build.registry,
         Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
+        Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
         Some(Sub::Version) => return Ok(Command::Version),
     };
@@ -224,6 +240,23 @@ fn serve(args: &ServeArgs, world: &World) -> Result<ServeOrder, Failure> {
         None => home::folder(&world.env)?.join("registry"),
     };
     Ok(ServeOrder { listen: args.listen, data })
+}
+
+fn cache(command: &CacheCommand, world: &World) -> Result<CacheOrder, Failure> {
+    let task = match command {
+        CacheCommand::Du(args) => CacheTask::Tell { verify: args.verify, each: args.verbose },
+        CacheCommand::Prune(PruneArgs { all, older_than, keep_storage, dry_run, screen: _ }) => {
+            let keep_bytes = keep_storage.as_deref().map(keep_bytes).transpose()?;
+            let prune = Prune { all: *all, older_than: *older_than, keep_bytes };
+            CacheTask::Prune { prune, dry_run: *dry_run }
+        }
+    };
+    Ok(CacheOrder { task, home: home::folder(&world.env)? })
+}
+
+fn keep_bytes(text: &str) -> Result<u64, Failure> {
+    size_in_bytes(text)
+        .ok_or_else(|| Failure::usage(format!("--keep-storage: `{text}` is no size")).hint("write e.g. 10GB"))
 }
 
 /// A context that is no folder of this machine. One that is there comes first.
@@ -444,6 +477,22 @@ mod tests {
         let folders: Vec<_> = image.contexts.folders().map(|path| path.clone()).collect();
         assert_eq!(folders, ["context 0", "context 1"].map(|name| again.join("another checkout/of the").join(name)));
         assert!(matches!(image.materials, Materials::Folder { directory, .. } if directory.starts_with(&again)));
+    }
+
+    #[test]
+    fn what_goes_of_the_store_is_said_by_age_and_size() {
+        let task = |line: &str| match Here::new().order(line) {
+            Ok(Command::Cache(order)) => Ok(order.task),
+            Ok(other) => panic!("{line} was taken for {other:?}"),
+            Err(failure) => Err(failure.message),
+        };
+        let prune = Prune { older_than: Some(Duration::from_secs(604_800)), keep_bytes: Some(10 << 30), all: false };
+        assert_eq!(
+            task("cache prune --older-than 7d --keep-storage 10GB --dry-run"),
+            Ok(CacheTask::Prune { prune, dry_run: true })
+        );
+        assert_eq!(task("cache du -v"), Ok(CacheTask::Tell { verify: false, each: true }));
+        assert_eq!(task("cache prune --keep-storage x"), Err("--keep-storage: `x` is no size".into()));
     }
 
     #[test]

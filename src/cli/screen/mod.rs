@@ -12,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
+pub use amount::bytes;
 pub use paint::Paint;
 
 use super::{Done, Environment, Failure};
