@@ -8,12 +8,14 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::SystemTime;
 
 use crate::dockerfile::ignore::Ignore;
 use crate::layer::{Content, Entry, HostFile, Index, Kind, LayerPath, Tree, View};
 use crate::store::is_store;
 
 use super::files::{Files, Found, Identity};
+use super::memory::Stamp;
 use super::{BuildError, Problem};
 
 /// The largest `.dockerignore` that is read, in bytes.
@@ -89,6 +91,14 @@ impl Context {
             // A folder's files have the times of their checkout.
             Self::Folder(_) => None,
             Self::Fetched(fetched) => fetched.date,
+        }
+    }
+
+    /// Where it is on this machine, if it is.
+    pub(super) fn directory(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => Some(&folder.directory),
+            Self::Fetched(_) => None,
         }
     }
 
@@ -181,6 +191,7 @@ struct Walk {
     /// The first name of each file that has several.
     names: HashMap<(u64, u64), Identity>,
     modes: Modes,
+    began: SystemTime,
     listing: Listing,
 }
 
@@ -188,7 +199,8 @@ impl Walk {
     fn through(directory: &Path, ignore: Ignore, modes: Modes) -> Result<Listing, BuildError> {
         let root = File::open(directory).map_err(|source| Problem::Context { path: directory.to_owned(), source })?;
         let root = Arc::new(OwnedFd::from(root));
-        let mut walk = Self { ignore, root, names: HashMap::new(), modes, listing: Listing::default() };
+        let mut walk =
+            Self { ignore, root, names: HashMap::new(), modes, began: SystemTime::now(), listing: Listing::default() };
         walk.directory(directory, &LayerPath::root(), false)?;
         Ok(walk.listing)
     }
@@ -200,15 +212,14 @@ impl Walk {
         for item in fs::read_dir(on_host).map_err(failed)? {
             let item = item.map_err(failed)?;
             let child = path.join(item.file_name().as_bytes())?;
-            let meta =
-                fs::symlink_metadata(item.path()).map_err(|source| Problem::Context { path: item.path(), source })?;
+            let meta = item.metadata().map_err(|source| Problem::Context { path: item.path(), source })?;
             let name = String::from_utf8_lossy(child.as_bytes());
             let ignored = if self.ignore.is_empty() { ignored } else { self.ignore.ignored(&name) };
             if meta.is_dir() {
                 if ignored && self.ignore.may_skip_dir(&name) || is_store(&item.path()) {
                     continue;
                 }
-                let entry = Found { entry: self.base(&item.path(), &meta, Kind::Directory)?, identity: None };
+                let entry = Found::alone(self.base(&item.path(), &meta, Kind::Directory)?);
                 if self.directory(&item.path(), &child, ignored)? || !ignored {
                     self.listing.entries.insert(child, entry);
                     any = true;
@@ -244,7 +255,8 @@ impl Walk {
             let next = Identity::Host(self.names.len());
             *self.names.entry((meta.dev(), meta.ino())).or_insert(next)
         });
-        Ok(Some(Found { entry: self.base(on_host, meta, kind)?, identity }))
+        let stamp = if meta.is_file() { Stamp::settled(meta, self.began) } else { None };
+        Ok(Some(Found { entry: self.base(on_host, meta, kind)?, identity, stamp }))
     }
 
     /// Owned by root.
@@ -263,9 +275,16 @@ impl Walk {
 pub(super) fn xattrs(on_host: &Path) -> io::Result<BTreeMap<String, Vec<u8>>> {
     use rustix::fs::{lgetxattr, llistxattr};
     use rustix::io::Errno;
-    let mut names = vec![0; 64 << 10];
-    let length = match llistxattr(on_host, &mut names) {
+    // Hardly any file has one; what holds all that Linux lets there be is 64 KiB, which take longer to clear than to fill.
+    let (mut few, mut many) = ([0; 1024], Vec::new());
+    let mut names = &mut few[..];
+    let length = match llistxattr(on_host, &mut *names) {
         Ok(length) => length,
+        Err(Errno::RANGE) => {
+            many.resize(64 << 10, 0);
+            names = &mut many;
+            llistxattr(on_host, &mut *names)?
+        }
         // A file system without them.
         Err(Errno::NOTSUP | Errno::NOSYS | Errno::PERM) => 0,
         Err(error) => return Err(error.into()),
@@ -347,7 +366,7 @@ impl Listing {
 impl Files for Listing {
     fn entry(&self, path: &LayerPath) -> Option<Found> {
         if path.is_root() {
-            return Some(Found { entry: Entry::directory(0o755), identity: None });
+            return Some(Found::alone(Entry::directory(0o755)));
         }
         self.entries.get(path).cloned()
     }

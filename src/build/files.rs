@@ -2,6 +2,7 @@
 
 use crate::layer::{At, Content, Entry, InTar, Kind, LayerPath, Stopped, View, resolve};
 
+use super::memory::Stamp;
 use super::{BuildError, Problem};
 
 /// A file system that files are copied out of.
@@ -18,6 +19,15 @@ pub(super) trait Files {
 pub(super) struct Found {
     pub entry: Entry<Content>,
     pub identity: Option<Identity>,
+    /// The state of a file of the context, where its content may be known by it.
+    pub stamp: Option<Stamp>,
+}
+
+impl Found {
+    /// Something that has one name.
+    pub(super) fn alone(entry: Entry<Content>) -> Self {
+        Self { entry, identity: None, stamp: None }
+    }
 }
 
 /// Tells names of one file from names of several.
@@ -30,7 +40,7 @@ pub(super) enum Identity {
 impl Files for View {
     fn entry(&self, path: &LayerPath) -> Option<Found> {
         if path.is_root() {
-            return Some(Found { entry: Entry::directory(0o755), identity: None });
+            return Some(Found::alone(Entry::directory(0o755)));
         }
         self.lookup(path).map(found)
     }
@@ -45,7 +55,7 @@ fn found(node: &Entry<InTar>) -> Found {
         Kind::File { content, .. } => Some(Identity::Layer(*content)),
         _ => None,
     };
-    Found { entry: node.clone().map(Content::InTar), identity }
+    Found { identity, ..Found::alone(node.clone().map(Content::InTar)) }
 }
 
 /// Follows a path, links included, without leaving the root. What does not exist is taken as it is written, and so is

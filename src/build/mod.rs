@@ -16,6 +16,7 @@ mod error;
 mod files;
 mod git;
 mod inside;
+mod memory;
 mod mounts;
 mod moved;
 mod options;

@@ -68,7 +68,7 @@ impl<S: Source> Workshop<S> {
         let root = File::open(folder).map_err(|e| inside("opening the store", e))?;
         let file = HostFile { root: Arc::new(OwnedFd::from(root)), path: LayerPath::parse(digest.hex().as_bytes())? };
         let kind = Kind::File { size, content: Content::Host(file) };
-        Ok(Found { entry: Entry::new(kind, DOWNLOAD_MODE), identity: None })
+        Ok(Found::alone(Entry::new(kind, DOWNLOAD_MODE)))
     }
 
     /// A context of one file: what a URL gave.

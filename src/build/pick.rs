@@ -13,6 +13,7 @@ use crate::layer::{Content, Entry, InTar, Index, Kind, LayerPath};
 
 use super::context::Listing;
 use super::files::{Files, Found, Identity, follow};
+use super::memory::Memory;
 use super::{BuildError, Problem};
 
 /// The files of one source, not yet placed.
@@ -47,7 +48,7 @@ pub(super) fn pick(copy: &Copy, files: &impl Files, arrived: &Arrived, place: &s
             Source::Inline { name, bytes } => {
                 let bytes: Arc<[u8]> = bytes.as_slice().into();
                 let kind = Kind::File { size: bytes.len() as u64, content: Content::Bytes(bytes) };
-                picked.push(Picked::file(name, Found { entry: Entry::new(kind, 0o644), identity: None }));
+                picked.push(Picked::file(name, Found::alone(Entry::new(kind, 0o644))));
             }
             Source::Url { url, name, checksum: _ } => {
                 let found = arrived.files.get(url).ok_or(Problem::Worker)?;
@@ -211,7 +212,7 @@ pub(super) enum Known {
 }
 
 /// The digest of all that was picked: names, kinds, modes, owners and bytes, but no times, for layers carry none.
-pub(super) fn digest(picked: &[Picked], known: Known, open: &Open<'_>) -> Result<Digest, BuildError> {
+pub(super) fn digest(picked: &[Picked], known: Known, memory: &Memory, open: &Open<'_>) -> Result<Digest, BuildError> {
     let mut key = Hasher::default();
     for Picked { name, root, below, archive: _ } in picked {
         key.field(name);
@@ -220,7 +221,7 @@ pub(super) fn digest(picked: &[Picked], known: Known, open: &Open<'_>) -> Result
             [(&LayerPath::root(), root)].into_iter().map(|(path, found)| (path.clone(), found)).collect::<Vec<_>>();
         for (path, found) in all.iter().map(|(path, found)| (path, *found)).chain(below.iter().map(|(p, f)| (p, f))) {
             key.field(path.as_bytes());
-            entry_digest(&mut key, found, known, open, path)?;
+            entry_digest(&mut key, found, (known, memory), open, path)?;
         }
     }
     Ok(key.finish())
@@ -229,11 +230,11 @@ pub(super) fn digest(picked: &[Picked], known: Known, open: &Open<'_>) -> Result
 fn entry_digest(
     key: &mut Hasher,
     found: &Found,
-    known: Known,
+    (known, memory): (Known, &Memory),
     open: &Open<'_>,
     path: &LayerPath,
 ) -> Result<(), BuildError> {
-    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity } = found;
+    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity, stamp } = found;
     key.field(&mode.to_le_bytes());
     key.field(&uid.to_le_bytes());
     key.field(&gid.to_le_bytes());
@@ -245,6 +246,7 @@ fn entry_digest(
         Some(Identity::Host(number)) => key.field(&(*number as u64).to_le_bytes()),
         Some(Identity::Layer(_)) | None => key.field(b"-"),
     }
+    let failed = |source| Problem::Write(crate::layer::WriteError::Content { path: path.clone(), source });
     match kind {
         Kind::Directory => key.field(b"directory"),
         Kind::File { size, content } => {
@@ -255,9 +257,8 @@ fn entry_digest(
                     key.field(diff_id.as_bytes());
                     key.field(&offset.to_le_bytes());
                 }
-                Content::Bytes(_) | Content::Host(_) | Content::InTar(_) => {
-                    let failed =
-                        |source| Problem::Write(crate::layer::WriteError::Content { path: path.clone(), source });
+                Content::Host(file) => key.field(memory.digest(file, *stamp).map_err(failed)?.as_bytes()),
+                Content::Bytes(_) | Content::InTar(_) => {
                     // Behind a file in a tar come others.
                     let bytes = open(content).map_err(failed)?.take(*size);
                     key.field(digest_of(bytes).map_err(failed)?.as_bytes());
@@ -285,7 +286,7 @@ fn entry_digest(
     Ok(())
 }
 
-fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
+pub(super) fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
     let mut buffer = vec![0; 128 << 10];
     loop {

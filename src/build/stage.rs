@@ -21,6 +21,7 @@ use super::archive::{keep_archive, open_archives};
 use super::context::Listing;
 use super::copy::place;
 use super::draft::{Draft, Parents};
+use super::memory::Memory;
 use super::mounts::Sources;
 use super::pick::{Known, Picked, digest, pick};
 use super::run::RunOrder;
@@ -83,7 +84,9 @@ where
     let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
     let epochs = dated(&mut graph, plan, &access, &workshop).await?;
     let images = bases(&mut graph, &workshop).await?;
+    let memory = Arc::new(Memory::of(&workshop.store, plan.context.directory()));
     let run = Run {
+        memory: Arc::clone(&memory),
         spine: spine(&graph),
         anew: anew(&graph, &plan.no_cache)?,
         stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
@@ -100,8 +103,13 @@ where
         steps: Mutex::default(),
         over: AtomicBool::new(false),
     };
-    run.all().await?;
-    run.finish()
+    let built = match run.all().await {
+        Ok(()) => run.finish(),
+        Err(error) => Err(error),
+    };
+    // What was read is remembered, whatever became of it.
+    memory.keep(built.is_ok())?;
+    built
 }
 
 /// Finds the date that the build was asked to take from somewhere.
@@ -221,6 +229,8 @@ pub(super) struct Run<'a, S, K> {
     images: Images,
     /// The context and the named ones that are no images, once something needed them.
     listings: Once<Option<Origin>, Arc<Listing>>,
+    /// What is known of the files of the context.
+    memory: Arc<Memory>,
     /// The steps of this build, so that what two stages have in common is done once.
     steps: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
     /// A stage has failed: nothing is begun any more.
@@ -449,14 +459,14 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         };
         let arrived = self.workshop.arrive(copy, &self.access).await?;
         let of_context = (copy.from == CopyFrom::Context).then(|| self.context.clone());
-        let (store, copy) = (self.workshop.store.clone(), copy.clone());
+        let (store, copy, memory) = (self.workshop.store.clone(), copy.clone(), Arc::clone(&self.memory));
         let picked = blocking(move || {
             let (picked, snapshot) = match from {
                 From::Context(listing) => (pick(&copy, &*listing, &arrived, "the context")?, None),
                 From::Layers { view, snapshot, place } => (pick(&copy, &*view, &arrived, &place)?, Some(snapshot)),
             };
             let known = if snapshot.is_some() { Known::ByPlace } else { Known::ByContent };
-            let digest = digest(&picked, known, &|content| open(&store, content))?;
+            let digest = digest(&picked, known, &memory, &|content| open(&store, content))?;
             Ok(Files { picked, digest, snapshot })
         })
         .await;

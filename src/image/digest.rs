@@ -36,6 +36,11 @@ impl Digest {
         self.hex()[..12].to_owned()
     }
 
+    /// A digest that somebody else has computed.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }

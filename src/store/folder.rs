@@ -55,7 +55,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).map_err(StoreError::io("find", root))?;
         let store = Self { root };
-        for folder in ["blobs/sha256", "tars", "trees", "layers", "steps", "work", "tmp"] {
+        for folder in ["blobs/sha256", "tars", "trees", "layers", "steps", "hashes", "work", "tmp"] {
             let path = store.root.join(folder);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(StoreError::io("make", &path))?;
         }

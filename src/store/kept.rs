@@ -24,6 +24,8 @@ pub enum Shelf {
     Trees,
     /// What steps gave.
     Steps,
+    /// The digests of contexts' files.
+    Hashes,
     /// Repositories that files came from.
     Repositories,
     /// What RUN keeps in `--mount=type=cache`.
@@ -62,12 +64,13 @@ pub trait Folders {
 }
 
 impl Shelf {
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Blobs,
         Self::Tars,
         Self::Layers,
         Self::Trees,
         Self::Steps,
+        Self::Hashes,
         Self::Repositories,
         Self::Caches,
         Self::Leftovers,
@@ -121,8 +124,13 @@ impl Store {
     /// Everything that is kept. Leftovers are told only where nobody uses the store: `alone`.
     pub fn items(&self, folders: &impl Folders, alone: bool) -> Result<Vec<Item>, StoreError> {
         let mut items = Vec::new();
-        let files =
-            [("blobs/sha256", Shelf::Blobs), ("tars", Shelf::Tars), ("trees", Shelf::Trees), ("steps", Shelf::Steps)];
+        let files = [
+            ("blobs/sha256", Shelf::Blobs),
+            ("tars", Shelf::Tars),
+            ("trees", Shelf::Trees),
+            ("steps", Shelf::Steps),
+            ("hashes", Shelf::Hashes),
+        ];
         for (folder, shelf) in files {
             for (path, meta) in entries(&self.root().join(folder))? {
                 items.push(Item { shelf, path, bytes: on_disk(&meta), used: modified(&meta) });

@@ -7,6 +7,7 @@
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
 //! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed, the time of `layers/ID.used` when one was last used |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
+//! | `hashes/HEX` | the digests of a context's files, by the state that they were in |
 //! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
 //! | `tmp` | files on their way to their names, and locks; `tmp/in-use.lock` is held by all who build, and alone by who prunes |
@@ -17,6 +18,7 @@
 mod blobs;
 mod caches;
 mod folder;
+mod hashes;
 mod kept;
 mod lock;
 mod repositories;
@@ -24,6 +26,7 @@ mod repositories;
 pub use blobs::{BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
 pub use folder::{Store, StoreError, WorkFolder, is_store};
+pub use hashes::Hashes;
 pub use kept::{Folders, Item, Prune, Shelf, on_disk};
 pub use lock::Lock;
 pub use repositories::Repository;

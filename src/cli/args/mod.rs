@@ -227,7 +227,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["plan", "deploy", "run", "logs", "doctor", "init", "cache"] {
+        for name in ["plan", "deploy", "run", "logs", "doctor", "init"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }
