@@ -1,13 +1,18 @@
 //! Elastic Container Registry: the repository, and the credential to push with.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ecr::Client;
-use aws_sdk_ecr::types::{self as sdk, ImageTagMutability, Tag};
+use aws_sdk_ecr::types::{self as sdk, ImageTagMutability, LayerAvailability, Tag};
 
 use super::{AwsError, Caller, Kind};
+use crate::image::Digest;
 use crate::secret::Secret;
+
+/// How many layers `BatchCheckLayerAvailability` may be asked about at a time.
+const BATCH: usize = 100;
 
 #[derive(Clone, Debug)]
 pub struct Ecr {
@@ -21,15 +26,6 @@ pub struct Repository {
     pub arn: String,
     /// The account that it is in.
     pub account: String,
-}
-
-/// What a registry is pushed to with, good for twelve hours.
-#[derive(Debug)]
-pub struct RegistryLogin {
-    /// The registry's host, without a scheme.
-    pub host: String,
-    /// Base64 of `AWS:<password>`: what follows `Authorization: Basic`, as it came.
-    pub basic: Secret,
 }
 
 impl Ecr {
@@ -67,8 +63,9 @@ impl Ecr {
         self.read(CALL, made)
     }
 
-    /// Ask just before it is used: a long build may outlive it, and it touches no disk.
-    pub async fn login(&self) -> Result<RegistryLogin, AwsError> {
+    /// What a registry is pushed to with: base64 of `AWS:<password>`, which follows `Authorization: Basic` as it came.
+    /// Good for twelve hours. Ask just before it is used: a long build may outlive it, and it touches no disk.
+    pub async fn login(&self) -> Result<Secret, AwsError> {
         const CALL: &str = "ecr:GetAuthorizationToken";
         let answer = self
             .client
@@ -78,9 +75,35 @@ impl Ecr {
             .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
         let data = answer.authorization_data().first().ok_or_else(|| self.garbled(CALL, "authorizationData"))?;
         let token = data.authorization_token().ok_or_else(|| self.garbled(CALL, "authorizationToken"))?;
-        let endpoint = data.proxy_endpoint().ok_or_else(|| self.garbled(CALL, "proxyEndpoint"))?;
-        let host = endpoint.split_once("://").map_or(endpoint, |(_, host)| host).trim_end_matches('/');
-        Ok(RegistryLogin { host: host.to_owned(), basic: Secret::new(token) })
+        Ok(Secret::new(token))
+    }
+
+    /// Which of these layers a repository of this account has.
+    pub async fn layers_there(
+        &self,
+        account: &str,
+        repository: &str,
+        layers: &[Digest],
+    ) -> Result<BTreeSet<Digest>, AwsError> {
+        const CALL: &str = "ecr:BatchCheckLayerAvailability";
+        let mut there = BTreeSet::new();
+        for some in layers.chunks(BATCH) {
+            let answer = self
+                .client
+                .batch_check_layer_availability()
+                .registry_id(account)
+                .repository_name(repository)
+                .set_layer_digests(Some(some.iter().map(Digest::to_string).collect()))
+                .send()
+                .await
+                .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+            let available = answer
+                .layers()
+                .iter()
+                .filter(|layer| layer.layer_availability() == Some(&LayerAvailability::Available));
+            there.extend(available.filter_map(|layer| layer.layer_digest()?.parse::<Digest>().ok()));
+        }
+        Ok(there)
     }
 
     fn read(&self, call: &'static str, found: &sdk::Repository) -> Result<Repository, AwsError> {
@@ -94,5 +117,28 @@ impl Ecr {
 
     fn garbled(&self, call: &'static str, what: &str) -> AwsError {
         AwsError::garbled(call, Some(self.who.clone()), what)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::aws::testing::{ask, says};
+
+    #[tokio::test]
+    async fn only_layers_that_are_available_are_there() {
+        let layers = [b"1", b"2", b"3"].map(|text| Digest::of(text));
+        let [one, two, three] = layers;
+        let answer = format!(
+            r#"{{"layers":[{{"layerDigest":"{one}","layerAvailability":"AVAILABLE","layerSize":1}},
+            {{"layerDigest":"{two}","layerAvailability":"UNAVAILABLE"}},{{"layerAvailability":"AVAILABLE"}}],
+            "failures":[{{"layerDigest":"{three}","failureCode":"MissingLayerDigest"}}]}}"#
+        );
+        let who = Arc::new(Caller::parse("arn:aws:iam::123456789012:user/ann", "123456789012").unwrap());
+        let question = async |config| Ecr::new(&config, &who).layers_there("210987654321", "team/a", &layers).await;
+        let (there, asked) = ask(&says("200 OK", &answer), question).await;
+        assert_eq!(there.unwrap(), BTreeSet::from([one]));
+        assert!(asked.contains("BatchCheckLayerAvailability") && asked.contains(r#""registryId":"210987654321""#));
+        assert!(layers.iter().all(|layer| asked.contains(&layer.to_string())), "{asked}");
     }
 }

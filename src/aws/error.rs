@@ -86,6 +86,18 @@ impl AwsError {
         Self { call, who, code: None, message: format!("the answer has no {what}"), kind: Kind::Garbled }
     }
 
+    /// A call that was made without the SDK's client for its service.
+    pub(super) fn by_hand(call: &'static str, kind: Kind, message: String) -> Self {
+        Self { call, who: None, code: None, message: message.chars().take(LONGEST).collect(), kind }
+    }
+
+    /// The same, refused in AWS's own words.
+    pub(super) fn refused(call: &'static str, code: &str, message: &str) -> Self {
+        // The protocol lets a namespace stand before the name: `com.amazonaws…#AccessDeniedException`.
+        let code: String = code.rsplit('#').next().unwrap_or_default().chars().take(200).collect();
+        Self { code: Some(code.clone()), ..Self::by_hand(call, kind_of(&code, message), message.to_owned()) }
+    }
+
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         Some(match self.kind {

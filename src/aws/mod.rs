@@ -2,6 +2,7 @@
 //! is done when it is not there, is `deploy`'s to say.
 
 mod ecr;
+mod ecr_public;
 mod ecs;
 mod error;
 mod iam;
@@ -10,8 +11,11 @@ mod secrets;
 mod session;
 mod sts;
 mod task_definition;
+#[cfg(test)]
+mod testing;
 
-pub use ecr::{Ecr, RegistryLogin, Repository};
+pub use ecr::{Ecr, Repository};
+pub use ecr_public::public_login;
 pub use ecs::{Cluster, Container, Ecs, EcsFailure, Revision, RunRequest, Started, Task};
 pub use error::{AwsError, Kind};
 pub use iam::{Iam, Role};

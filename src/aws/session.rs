@@ -6,12 +6,15 @@ use std::sync::{Arc, OnceLock};
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_sdk_sts::config::SharedAsyncSleep;
 use aws_smithy_http_client::{
     Connector,
     proxy::ProxyConfig,
     tls::{Provider, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::http::{SharedHttpClient, SharedHttpConnector, http_client_fn};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
+};
 
 use super::{AwsError, Caller, Ecr, Ecs, Iam, Logs, Secrets, sts};
 
@@ -82,13 +85,11 @@ impl ConnectError {
 impl Cloud {
     /// Finds region and credentials, and asks AWS who we are.
     pub async fn connect(options: &CloudOptions) -> Result<Self, ConnectError> {
-        let profile = Profile::choose(options, variable, &ProfileFiles::of_this_user())?;
-        let config = load(options, &profile).await;
+        let (config, profile) = settle(options).await?;
         let region = config.region().map(|region| region.as_ref().to_owned()).ok_or(ConnectError::NoRegion)?;
         if !is_region(&region) {
             return Err(ConnectError::BadRegion(region.chars().take(100).collect()));
         }
-        let profile = profile.name;
         let caller = sts::caller(&aws_sdk_sts::Client::new(&config))
             .await
             .map_err(|error| ConnectError::Identity { error, profile: profile.clone() })?;
@@ -112,17 +113,28 @@ impl Cloud {
     /// An account that a test plays, on loopback.
     #[cfg(test)]
     pub(crate) fn played_at(endpoint: &str) -> Self {
-        let keys = aws_sdk_sts::config::Credentials::new("AKIDPLAYED", "played", None, None, "test");
-        let config = SdkConfig::builder()
-            .behavior_version(BehaviorVersion::latest())
-            .http_client(http_client())
-            .region(Region::from_static("eu-west-1"))
-            .endpoint_url(endpoint)
-            .credentials_provider(aws_sdk_sts::config::SharedCredentialsProvider::new(keys))
-            .build();
         let caller = Caller::parse("arn:aws:iam::123456789012:user/ann", "123456789012").expect("it is written here");
-        Self::over(&config, caller, "eu-west-1".to_owned(), None)
+        Self::over(&played(endpoint), caller, "eu-west-1".to_owned(), None)
     }
+}
+
+/// What a test calls an account on loopback with.
+#[cfg(test)]
+pub(super) fn played(endpoint: &str) -> SdkConfig {
+    let keys = aws_sdk_sts::config::Credentials::new("AKIDPLAYED", "played", None, None, "test");
+    SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
+        .http_client(http_client())
+        .region(Region::from_static("eu-west-1"))
+        .endpoint_url(endpoint)
+        .credentials_provider(aws_sdk_sts::config::SharedCredentialsProvider::new(keys))
+        .build()
+}
+
+/// What the user's options, environment and files come to; and the profile, where one was named.
+pub(super) async fn settle(options: &CloudOptions) -> Result<(SdkConfig, Option<String>), ConnectError> {
+    let profile = Profile::choose(options, variable, &ProfileFiles::of_this_user())?;
+    Ok((load(options, &profile).await, profile.name))
 }
 
 async fn load(options: &CloudOptions, profile: &Profile) -> SdkConfig {
@@ -153,16 +165,18 @@ async fn load(options: &CloudOptions, profile: &Profile) -> SdkConfig {
 fn http_client() -> SharedHttpClient {
     let one = OnceLock::new();
     http_client_fn(move |settings, components| {
-        one.get_or_init(|| {
-            let mut connector = Connector::builder()
-                .connector_settings(settings.clone())
-                .proxy_config(ProxyConfig::from_env())
-                .tls_provider(Provider::Rustls(CryptoMode::Ring));
-            connector.set_sleep_impl(components.sleep_impl());
-            SharedHttpConnector::new(connector.build())
-        })
-        .clone()
+        one.get_or_init(|| connector(settings.clone(), components.sleep_impl())).clone()
     })
+}
+
+/// One request after the other, over connections of its own.
+pub(super) fn connector(settings: HttpConnectorSettings, sleep: Option<SharedAsyncSleep>) -> SharedHttpConnector {
+    let mut connector = Connector::builder()
+        .connector_settings(settings)
+        .proxy_config(ProxyConfig::from_env())
+        .tls_provider(Provider::Rustls(CryptoMode::Ring));
+    connector.set_sleep_impl(sleep);
+    SharedHttpConnector::new(connector.build())
 }
 
 /// The profile, and whether a flag named it.
@@ -251,7 +265,7 @@ impl ProfileFiles {
 }
 
 /// An empty variable is none.
-fn variable(name: &str) -> Option<String> {
+pub(super) fn variable(name: &str) -> Option<String> {
     std::env::var(name).ok().filter(|value| !value.is_empty())
 }
 

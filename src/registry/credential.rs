@@ -14,7 +14,7 @@ use docker_credential::{CredentialRetrievalError, DockerCredential};
 use futures_util::future::BoxFuture;
 use reqwest::header::HeaderValue;
 
-use super::ecr::EcrHost;
+use super::ecr::{ECR_PUBLIC, EcrHost};
 use crate::secret::Secret;
 
 /// What is shown to a registry or its token server.
@@ -43,6 +43,7 @@ pub type EcrLogin = Arc<dyn Fn(EcrHost) -> BoxFuture<'static, Result<Credential,
 pub struct Credentials {
     sources: BTreeMap<String, CredentialSource>,
     ecr: Option<EcrLogin>,
+    ecr_public: Option<CredentialSource>,
     docker_config: Option<PathBuf>,
 }
 
@@ -88,6 +89,12 @@ impl Credentials {
         self
     }
 
+    /// Asks AWS for ECR Public, which answers strangers too, fewer times a second.
+    pub fn with_ecr_public(mut self, login: CredentialSource) -> Self {
+        self.ecr_public = Some(login);
+        self
+    }
+
     /// The credential for exactly this registry. `None`: it is asked as anybody would.
     pub(super) async fn of(&self, registry: &str) -> Result<Option<Credential>, CredentialError> {
         if let Some(source) = self.sources.get(registry) {
@@ -102,6 +109,11 @@ impl Credentials {
                     _ => Err(error),
                 },
             };
+        }
+        if let Some(login) = self.ecr_public.as_ref().filter(|_| registry == ECR_PUBLIC)
+            && let Ok(found) = login().await
+        {
+            return Ok(Some(found));
         }
         self.of_docker_login(registry).await
     }
@@ -121,6 +133,7 @@ impl fmt::Debug for Credentials {
         f.debug_struct("Credentials")
             .field("sources", &self.sources.keys())
             .field("ecr", &self.ecr.is_some())
+            .field("ecr_public", &self.ecr_public.is_some())
             .field("docker_config", &self.docker_config)
             .finish()
     }
@@ -269,6 +282,28 @@ mod tests {
         let error = shown(Credentials::none().with_ecr(none), HOST).await.unwrap_err();
         assert!(error.ends_with("no keys for eu-west-1"), "{error}");
         assert_eq!(shown(docker().with_ecr(keys), &format!("{HOST}.evil.com")).await, Ok(None));
+    }
+
+    #[tokio::test]
+    async fn ecr_public_is_asked_with_keys_or_a_login_or_as_anybody_would() {
+        fn keys(found: bool) -> CredentialSource {
+            let none = || CredentialError::Source { registry: ECR_PUBLIC.to_owned(), why: "no keys".to_owned() };
+            let found = move || found.then(|| Credential::EncodedBasic(Secret::new("QVdTOnQ="))).ok_or_else(none);
+            Arc::new(move || Box::pin(std::future::ready(found())))
+        }
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), format!(r#"{{"auths":{{"{ECR_PUBLIC}":{{"auth":"dTpw"}}}}}}"#)).unwrap();
+        let docker = || Credentials::of_docker_config(file.path());
+        let shown = async |credentials: Credentials, host: &str| {
+            let found = credentials.of(host).await.unwrap();
+            found.map(|found| found.basic().unwrap().to_str().unwrap().to_owned())
+        };
+        assert_eq!(shown(docker().with_ecr_public(keys(true)), ECR_PUBLIC).await.as_deref(), Some("Basic QVdTOnQ="));
+        assert_eq!(shown(docker().with_ecr_public(keys(false)), ECR_PUBLIC).await.as_deref(), Some("Basic dTpw"));
+        assert_eq!(shown(Credentials::none().with_ecr_public(keys(false)), ECR_PUBLIC).await, None);
+        for other in ["public.ecr.aws.evil.com", "public.ecr.aws:443", "PUBLIC.ecr.aws", "ecr.aws"] {
+            assert_eq!(shown(docker().with_ecr_public(keys(true)), other).await, None, "{other}");
+        }
     }
 
     #[tokio::test]

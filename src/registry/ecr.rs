@@ -3,6 +3,9 @@
 use std::fmt;
 use std::str::FromStr;
 
+/// The one host of ECR Public.
+pub const ECR_PUBLIC: &str = "public.ecr.aws";
+
 /// `ACCOUNT.dkr.ecr.REGION.amazonaws.com`, with `ecr-fips` and `.cn` where AWS has them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EcrHost {

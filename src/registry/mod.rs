@@ -4,7 +4,7 @@
 //! |---|---|
 //! | `endpoint`, `ecr` | which URL a registry is reached at, and which hosts are ECR's |
 //! | `credential`, `challenge`, `realm`, `auth` | who we are, what the registry asks, whom we tell, and what we answer |
-//! | `http`, `reach`, `retry`, `exchange` | one connection, where it may lead, one pause, one question until it is answered |
+//! | `http`, `reach`, `retry`, `date`, `exchange` | one connection, where it may lead, one pause, one question until it is answered |
 //! | `pull`, `arrival`, `download` | images in, blobs in, files of the network in |
 //! | `push`, `upload`, `outgoing` | images out, blobs out, the bytes of one |
 //! | `error`, `said` | what a user is told, and what of a registry's words |
@@ -15,6 +15,7 @@ mod auth;
 mod challenge;
 mod client;
 mod credential;
+mod date;
 mod download;
 mod ecr;
 mod endpoint;
@@ -33,7 +34,7 @@ mod upload;
 
 pub use client::{Options, Registry};
 pub use credential::{Credential, CredentialError, CredentialSource, Credentials, EcrLogin};
-pub use ecr::{EcrHost, NotEcr};
+pub use ecr::{ECR_PUBLIC, EcrHost, NotEcr};
 pub use endpoint::{BadEndpoint, Endpoint, Endpoints};
 pub use error::{ExchangeError, PullError, PushError, SetupError};
 pub use push::{Presence, Pushed, Pusher};

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures_util::StreamExt;
 use futures_util::future::{BoxFuture, try_join, try_join_all};
@@ -26,9 +27,12 @@ const UPLOADS: usize = 6;
 /// How many blobs are asked about at a time.
 const QUESTIONS: usize = 16;
 
+/// How long is waited for a faster way to ask.
+const FASTER: Duration = Duration::from_secs(5);
+
 const NEVER_CLOSED: &str = "the semaphore is never closed";
 
-/// A faster way to ask which blobs a repository has, where there is one; `None` when it cannot say.
+/// A faster way to ask which of these blobs a repository has, where there is one; `None` when it cannot say.
 pub type Presence = Arc<dyn Fn(Vec<Digest>) -> BoxFuture<'static, Option<BTreeSet<Digest>>> + Send + Sync>;
 
 /// One image on its way to one repository. Made within a tokio runtime; layers go out while the build still runs.
@@ -154,10 +158,7 @@ impl Pusher {
             origins.extend(layers().map(|layer| (layer, Origin::Layout(layout.clone()))));
         }
         origins.extend(base.iter().map(|(from, blob)| (blob.digest, Origin::Registry(from.clone()))));
-        let present = match &self.presence {
-            Some(presence) => presence(blobs.keys().copied().collect()).await.unwrap_or_default(),
-            None => BTreeSet::new(),
-        };
+        let present = self.present_among(blobs.keys()).await;
         for (digest, blob) in &blobs {
             self.begin(blob, origins.remove(digest).unwrap_or(Origin::Store), present.contains(digest));
         }
@@ -173,6 +174,16 @@ impl Pusher {
             }
         }
         Ok(sent)
+    }
+
+    /// Those that are there for sure; of the others, each is asked for by itself.
+    async fn present_among(&self, blobs: impl Iterator<Item = &Digest>) -> BTreeSet<Digest> {
+        let unknown: Vec<Digest> = {
+            let under_way = self.under_way();
+            blobs.filter(|digest| !under_way.contains_key(digest)).copied().collect()
+        };
+        let Some(presence) = self.presence.as_ref().filter(|_| !unknown.is_empty()) else { return BTreeSet::new() };
+        tokio::time::timeout(FASTER, presence(unknown)).await.ok().flatten().unwrap_or_default()
     }
 
     /// Starts a blob on its way, unless it is on it.

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::{Duration, Instant};
 
 use reqwest::StatusCode;
-use reqwest::header::{HeaderMap, RETRY_AFTER};
+use reqwest::header::{AsHeaderName, DATE, HeaderMap, RETRY_AFTER};
+
+use super::date::http_date;
 
 /// Exponential back-off with full jitter, so that many clients that failed together do not come back together
 /// (AWS Architecture Blog, "Exponential Backoff And Jitter").
@@ -68,9 +70,20 @@ pub(super) fn is_passing(status: StatusCode) -> bool {
     matches!(status.as_u16(), 408 | 429 | 500 | 502 | 503 | 504)
 }
 
-/// The pause in seconds that the answer asks for. A date is not read: it would need both clocks to be right.
+/// The pause that the answer asks for, in seconds or until a date (RFC 9110, section 10.2.3). A date is taken by the
+/// server's own clock, which its `Date` tells, so that no clock has to be right; a server that tells none asks for none.
 pub(super) fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    headers.get(RETRY_AFTER)?.to_str().ok()?.trim().parse().ok().map(Duration::from_secs)
+    let asked = text(headers, RETRY_AFTER)?;
+    let seconds = match http_date(asked) {
+        // What is past by now may be asked for at once.
+        Some(then) => u64::try_from(then - text(headers, DATE).and_then(http_date)?).unwrap_or(0),
+        None => asked.parse().ok()?,
+    };
+    Some(Duration::from_secs(seconds))
+}
+
+fn text(headers: &HeaderMap, name: impl AsHeaderName) -> Option<&str> {
+    headers.get(name)?.to_str().ok().map(str::trim)
 }
 
 /// A number in [0, 1), from the randomness that the standard library seeds its maps with.
@@ -97,10 +110,25 @@ mod tests {
     }
 
     #[test]
-    fn a_pause_is_seconds_or_our_own() {
-        let asks = |text: &'static str| retry_after(&HeaderMap::from_iter([(RETRY_AFTER, text.parse().unwrap())]));
-        assert_eq!(asks("7"), Some(Duration::from_secs(7)));
-        assert_eq!(asks("Wed, 21 Oct 2015 07:28:00 GMT"), None);
-        assert_eq!(asks("-1"), None);
+    fn a_pause_is_seconds_or_a_date_or_our_own() {
+        const NOW: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+        for (asked, now, wanted) in [
+            ("7", None, Some(7)),
+            (" 7 ", Some(NOW), Some(7)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some(NOW), Some(30)),
+            ("Wed, 21 Oct 2015 07:27:30 GMT", Some(NOW), Some(0)),
+            ("Fri, 31 Dec 9999 23:59:59 GMT", Some(NOW), Some(251_956_888_319)),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", None, None),
+            ("Wed, 21 Oct 2015 07:28:30 GMT", Some("now"), None),
+            ("18446744073709551615", None, Some(u64::MAX)),
+            ("18446744073709551616", None, None),
+            ("-1", None, None),
+            ("1.5", None, None),
+            ("soon", Some(NOW), None),
+        ] {
+            let headers = [(RETRY_AFTER, Some(asked)), (DATE, now)];
+            let headers = headers.into_iter().filter_map(|(name, text)| Some((name, text?.parse().unwrap())));
+            assert_eq!(retry_after(&headers.collect()), wanted.map(Duration::from_secs), "{asked} {now:?}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use crate::dockerfile;
 use crate::event::{Event, Events};
 use crate::graph::{self, Graph};
 use crate::image::{Image, Layout, Platform, Reference};
-use crate::registry::{Pushed, Pusher};
+use crate::registry::Pushed;
 
 use super::house::base_blobs;
 use super::output::{self, Output, Outputs};
@@ -78,7 +78,7 @@ pub async fn build(
     }
     // What one place fetches, the next one needs as well.
     let shared = destinations.len() + places.len() > 2;
-    let pusher = |destination: &Reference| match Pusher::new(&house.registry, destination.clone()) {
+    let pusher = |destination: &Reference| match house.pusher(destination.clone()) {
         pusher if shared => pusher.keeping_base_layers(),
         pusher => pusher,
     };
@@ -112,7 +112,7 @@ pub async fn push_layout(
     let (image, written) = layout.image_as_written(platform)?;
     let house = House::open(options, None)?;
     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
-    let pusher = Pusher::new(&house.registry, destination.clone()).from_layout(layout, written);
+    let pusher = house.pusher(destination.clone()).from_layout(layout, written);
     Ok(pusher.finish(&image, &[], &tags).await?)
 }
 

@@ -12,12 +12,11 @@ use crate::build::{self, Built, Plan, Sink, Workshop};
 use crate::event::{Event, Events};
 use crate::graph::Graph;
 use crate::image::{Descriptor, Reference};
-use crate::registry::{
-    Credential, CredentialError, CredentialSource, EcrLogin, Endpoints, Options, PrivateHosts, Registry,
-};
+use crate::registry::{Endpoints, Options, PrivateHosts, Pusher, Registry};
 use crate::sandbox::Stopper;
 use crate::store::{Lock, Store, StoreError};
 
+use super::amazon::Amazon;
 use super::{Recipe, RoadError};
 
 /// What a house is made of.
@@ -40,6 +39,7 @@ pub struct House {
     pub store: Store,
     pub registry: Registry,
     pub workshop: Arc<Workshop<Registry>>,
+    amazon: Arc<Amazon>,
     stopper: Stopper,
     interrupt: watch::Receiver<bool>,
     /// Nobody prunes the store meanwhile.
@@ -47,11 +47,11 @@ pub struct House {
 }
 
 impl House {
-    /// Opens the store; a login is for exactly the registry that it is given with.
-    pub fn open(options: &HouseOptions, login: Option<(String, CredentialSource)>) -> Result<Self, RoadError> {
+    /// Opens the store. The cloud that the task is for is asked for its registry's tokens too.
+    pub fn open(options: &HouseOptions, cloud: Option<&Cloud>) -> Result<Self, RoadError> {
         let store = Store::open(&options.home)?;
         let in_use = lock(|| store.try_use(), "another process, which prunes the store", options)?;
-        Self::of_store(store, Some(in_use), options, login)
+        Self::of_store(store, Some(in_use), options, cloud)
     }
 
     /// Opens the store when nobody uses it; until the lock is dropped, nobody else does.
@@ -65,21 +65,29 @@ impl House {
         store: Store,
         in_use: Option<Lock>,
         options: &HouseOptions,
-        login: Option<(String, CredentialSource)>,
+        cloud: Option<&Cloud>,
     ) -> Result<Self, RoadError> {
         let mut registry = Options::new(store.clone(), options.events.clone());
         registry.endpoints = options.endpoints.clone();
         registry.allow_private = options.allow_private.clone();
         registry.ca_file = options.ca_file.clone();
-        registry.credentials = registry.credentials.with_ecr(ecr_login(options.cloud.clone()));
-        if let Some((host, source)) = login {
-            registry.credentials = registry.credentials.with_source(&host, source);
-        }
+        let amazon = Amazon::new(options.cloud.clone(), cloud);
+        registry.credentials = registry.credentials.with_ecr(amazon.login()).with_ecr_public(amazon.public_login());
         let registry = Registry::new(registry)?;
         let stopper = Stopper::new();
         let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
         let (workshop, interrupt) = (Arc::new(workshop), options.interrupt.clone());
-        Ok(Self { store, registry, workshop, stopper, interrupt, _in_use: in_use })
+        Ok(Self { store, registry, workshop, amazon, stopper, interrupt, _in_use: in_use })
+    }
+
+    /// An image's way to its repository.
+    pub(super) fn pusher(&self, destination: Reference) -> Pusher {
+        let presence = self.amazon.presence(&destination);
+        let pusher = Pusher::new(&self.registry, destination);
+        match presence {
+            Some(presence) => pusher.with_presence(presence),
+            None => pusher,
+        }
     }
 
     /// Does something that is no harm to leave half done.
@@ -164,19 +172,6 @@ fn lock(
             return Ok(lock);
         }
     }
-}
-
-/// A token of the region that the registry is in, whatever region the task is for.
-fn ecr_login(cloud: CloudOptions) -> EcrLogin {
-    Arc::new(move |host| {
-        let cloud = CloudOptions { region: Some(host.region.clone()), ..cloud.clone() };
-        Box::pin(async move {
-            let failed = |why: String| CredentialError::Source { registry: host.to_string(), why };
-            let cloud = Cloud::connect(&cloud).await.map_err(|error| failed(error.to_string()))?;
-            let login = cloud.ecr.login().await.map_err(|error| failed(error.to_string()))?;
-            Ok(Credential::EncodedBasic(login.basic))
-        })
-    })
 }
 
 /// The layers that come from elsewhere, and where they can be had.

@@ -4,7 +4,7 @@ use crate::build::{self, Root};
 use crate::deploy::{Description, Limits, LocalTask, REPOSITORY, local_secrets, run_local};
 use crate::event::Event;
 use crate::image::Reference;
-use crate::registry::{Pusher, Server};
+use crate::registry::Server;
 
 use super::house::base_blobs;
 use super::{House, HouseOptions, Recipe, RoadError, Shipped, recipe_graph};
@@ -26,7 +26,7 @@ pub async fn ship_locally(
     // As in the cloud: a loader's name may have capitals, a repository's may not.
     let repository = task.repository.as_deref().unwrap_or(REPOSITORY);
     let destination: Reference = format!("{}/{repository}", server.address()).parse()?;
-    let pusher = Some(Pusher::new(&house.registry, destination));
+    let pusher = Some(house.pusher(destination));
     let built = house.build(recipe, graph, &pusher).await?;
     let pushed = match pusher {
         Some(pusher) => pusher.finish(&built.image, &base_blobs(&built), std::slice::from_ref(&task.name)).await?,

@@ -3,6 +3,7 @@
 //! What can go wrong without anything being changed comes first: the text, the plan, the cloud looked at, the base
 //! images, the build. Only an image that exists changes the cloud.
 
+mod amazon;
 mod build;
 mod check;
 mod diff;
@@ -30,7 +31,7 @@ use crate::build::Built;
 use crate::deploy::{self, Limits, Loader, Outcome, Pace};
 use crate::event::Event;
 use crate::image::Reference;
-use crate::registry::{Credential, CredentialError, CredentialSource, Pushed, Pusher, Registry};
+use crate::registry::{Pushed, Pusher};
 
 /// One loader's whole road.
 pub struct Order {
@@ -66,8 +67,8 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
         events.emit(Event::Note(kept));
     }
 
-    let house = House::open(options, Some((ecr_host(&cloud), ecr_login(&cloud))))?;
-    let early = early_pusher(present.repository_uri(), &house.registry).await?;
+    let house = House::open(options, Some(&cloud))?;
+    let early = early_pusher(present.repository_uri(), &house).await?;
     let built = house.build(&recipe, graph, &early).await?;
 
     // What is made stays made: the next run finds it there.
@@ -86,11 +87,11 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
 
 /// Where the repository is there already, whether we may push to it is asked before the build, and layers go out
 /// while later steps still run.
-async fn early_pusher(repository: Option<&str>, registry: &Registry) -> Result<Option<Pusher>, RoadError> {
+async fn early_pusher(repository: Option<&str>, house: &House) -> Result<Option<Pusher>, RoadError> {
     let Some(uri) = repository else { return Ok(None) };
     let destination: Reference = uri.parse()?;
-    registry.may_push(&destination).await?;
-    Ok(Some(Pusher::new(registry, destination)))
+    house.registry.may_push(&destination).await?;
+    Ok(Some(house.pusher(destination)))
 }
 
 async fn push(
@@ -100,7 +101,7 @@ async fn push(
     loader: &Loader,
     house: &House,
 ) -> Result<Pushed, RoadError> {
-    let pusher = early.unwrap_or_else(|| Pusher::new(&house.registry, destination.clone()));
+    let pusher = early.unwrap_or_else(|| house.pusher(destination.clone()));
     let name = loader.name();
     let mut tags = vec![name.to_owned(), format!("{name}.{}", built.image.digest().short())];
     tags.extend(loader.tags().iter().cloned());
@@ -128,25 +129,4 @@ fn check_account(cloud: &Cloud, believed: Option<&str>) -> Result<(), RoadError>
         }),
         _ => Ok(()),
     }
-}
-
-/// The registry of this account and region.
-fn ecr_host(cloud: &Cloud) -> String {
-    let ending = if cloud.caller.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" };
-    format!("{}.dkr.ecr.{}.{ending}", cloud.caller.account, cloud.region)
-}
-
-/// Asked just before it is needed, and again when it is no longer taken; it touches no disk.
-fn ecr_login(cloud: &Cloud) -> CredentialSource {
-    let cloud = cloud.clone();
-    let host = ecr_host(&cloud);
-    std::sync::Arc::new(move || {
-        let (cloud, host) = (cloud.clone(), host.clone());
-        Box::pin(async move {
-            let login = cloud.ecr.login().await;
-            login
-                .map(|login| Credential::EncodedBasic(login.basic))
-                .map_err(|e| CredentialError::Source { registry: host, why: e.to_string() })
-        })
-    })
 }

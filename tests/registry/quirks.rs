@@ -4,9 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use locus_push::build::Sink;
 use locus_push::event::Event;
 use locus_push::image::{Digest, Platform, Reference};
-use locus_push::registry::{ExchangeError, PullError, PushError, Pusher, Registry};
+use locus_push::registry::{ExchangeError, Presence, PullError, PushError, Pusher, Registry};
 
 use crate::place::{Place, credential, endpoints, reference, words};
 use crate::scripted::{Asked, Says, Scripted, hangs_up, says};
@@ -39,11 +40,14 @@ async fn a_registry_that_is_busy_is_asked_again_when_it_says() {
 
 #[tokio::test]
 async fn a_registry_that_asks_for_an_hour_is_not_waited_for() {
-    let server = Scripted::start(|_| says(429).with("Retry-After", 3600)).await;
-    let error = Place::new().client().resolve(&reference(server.address, "a")).await.unwrap_err();
-    let shown = words(&error, error.hint());
-    assert!(shown.contains("asks to wait 3600 s") && shown.contains("--registry-endpoint"), "{shown}");
-    assert_eq!(server.lines().len(), 1);
+    const NOW: &str = "Wed, 21 Oct 2015 07:28:00 GMT";
+    for asked in ["3600", "Wed, 21 Oct 2015 08:28:00 GMT"] {
+        let server = Scripted::start(move |_| says(429).with("Retry-After", asked).with("Date", NOW)).await;
+        let error = Place::new().client().resolve(&reference(server.address, "a")).await.unwrap_err();
+        let shown = words(&error, error.hint());
+        assert!(shown.contains("asks to wait 3600 s") && shown.contains("--registry-endpoint"), "{shown}");
+        assert_eq!(server.lines().len(), 1);
+    }
 }
 
 #[tokio::test]
@@ -217,6 +221,21 @@ async fn who_can_say_what_is_there_at_once_is_asked_instead() {
     assert_eq!(all.len(), 3);
     let digest = image.digest();
     assert_eq!(server.lines(), [format!("HEAD /v2/a/manifests/{digest}"), format!("PUT /v2/a/manifests/{digest}")]);
+}
+
+#[tokio::test]
+async fn who_cannot_say_what_is_there_at_once_is_not_missed() {
+    let server = Scripted::start(takes_all).await;
+    let here = Place::new();
+    let image = here.image(&["1", "2"]);
+    let cannot: Presence = Arc::new(|_| Box::pin(std::future::ready(None)));
+    let pusher = Pusher::new(&here.client(), reference(server.address, "a")).with_presence(cannot);
+    assert_eq!(pusher.finish(&image, &[], &[]).await.unwrap().uploaded, 3);
+    // One that is known to be under way is not asked about.
+    let rest: Presence = Arc::new(|asked| Box::pin(std::future::ready(Some(asked.into_iter().collect()))));
+    let pusher = Pusher::new(&here.client(), reference(server.address, "a")).with_presence(rest);
+    pusher.layer(&image.manifest.layers[0]);
+    assert_eq!(pusher.finish(&image, &[], &[]).await.unwrap().uploaded, 1);
 }
 
 #[tokio::test]

@@ -46,7 +46,7 @@ impl NodeHome {
 
 /// Calls that change something.
 fn changes(calls: &[String]) -> Vec<&str> {
-    let reads = ["Get", "Describe", "List"];
+    let reads = ["BatchCheck", "Get", "Describe", "List"];
     let changing = |call: &&str| !reads.iter().any(|read| call.starts_with(read));
     let mut changes: Vec<&str> = calls.iter().map(String::as_str).filter(changing).collect();
     changes.sort_unstable();
