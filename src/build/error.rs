@@ -76,9 +76,9 @@ pub enum Problem {
     },
     #[error("cannot unpack {path}: {why}")]
     Unpack { path: String, why: String },
-    #[error("no user `{0}` in the image's /etc/passwd")]
+    #[error("no user `{}` in the image's /etc/passwd", .0.escape_debug())]
     NoSuchUser(String),
-    #[error("no group `{0}` in the image's /etc/group")]
+    #[error("no group `{}` in the image's /etc/group", .0.escape_debug())]
     NoSuchGroup(String),
     #[error("the image's {file} cannot be read: {why}")]
     Accounts { file: &'static str, why: &'static str },

@@ -31,7 +31,7 @@ impl Accounts {
         let (name, group) = split(text);
         let name = if name.is_empty() { "0" } else { name };
         let known = self.user(name);
-        let number = name.parse::<u32>().ok();
+        let number = id(name);
         let (uid, gid, home) = match (known, number) {
             (Some(user), _) => (user.uid, user.gid, user.home),
             (None, Some(uid)) => (uid, 0, if uid == 0 { "/root".to_owned() } else { "/".to_owned() }),
@@ -47,10 +47,10 @@ impl Accounts {
     /// Who `--chown=user[:group]` is. A bare number is user and group both; a name brings its own group.
     pub(super) fn owner(&self, text: &str) -> Result<(u32, u32), BuildError> {
         let (name, group) = split(text);
-        let (uid, gid) = match name.parse::<u32>() {
-            Ok(number) => (number, number),
-            Err(_) if name.is_empty() => (0, 0),
-            Err(_) => {
+        let (uid, gid) = match id(name) {
+            Some(number) => (number, number),
+            None if name.is_empty() => (0, 0),
+            None => {
                 let user = self.by_name(name).ok_or_else(|| Problem::NoSuchUser(name.to_owned()))?;
                 (user.uid, user.gid)
             }
@@ -60,7 +60,7 @@ impl Accounts {
 
     /// By name; a number may also be a uid.
     fn user(&self, name: &str) -> Option<User> {
-        let number = name.parse::<u32>().ok();
+        let number = id(name);
         self.by_name(name).or_else(|| self.users().find(|(_, user)| Some(user.uid) == number).map(|(_, user)| user))
     }
 
@@ -72,12 +72,12 @@ impl Accounts {
         lines(&self.passwd).filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             let [name, _, uid, gid, _, home, ..] = fields[..] else { return None };
-            Some((name, User { uid: uid.parse().ok()?, gid: gid.parse().ok()?, home: home.to_owned() }))
+            Some((name, User { uid: id(uid)?, gid: id(gid)?, home: home.to_owned() }))
         })
     }
 
     fn group(&self, name: &str) -> Result<u32, BuildError> {
-        if let Ok(number) = name.parse() {
+        if let Some(number) = id(name) {
             return Ok(number);
         }
         let found = self.groups().find(|(known, ..)| *known == name).map(|(_, gid, _)| gid);
@@ -98,9 +98,16 @@ impl Accounts {
         lines(&self.group).filter_map(|line| {
             let fields: Vec<&str> = line.split(':').collect();
             let [name, _, gid, members, ..] = fields[..] else { return None };
-            Some((name, gid.parse().ok()?, members))
+            Some((name, id(gid)?, members))
         })
     }
+}
+
+/// A user's or group's number. The largest is none: to the kernel it means that nothing is asked for (chown(2)), so
+/// that files for it would stay root's.
+fn id(text: &str) -> Option<u32> {
+    let digits = text.bytes().all(|b| b.is_ascii_digit());
+    text.parse().ok().filter(|id| digits && *id != u32::MAX)
 }
 
 fn split(text: &str) -> (&str, Option<&str>) {
@@ -163,5 +170,10 @@ mod tests {
         let error = |text: &str| accounts().person(text).unwrap_err().to_string();
         assert_eq!(error("nobody"), "no user `nobody` in the image's /etc/passwd");
         assert_eq!(error("node:wheel"), "no group `wheel` in the image's /etc/group");
+        for number in ["-1", "+5", "4294967295", "4294967296", "1e3", "0x0"] {
+            assert_eq!(error(number), format!("no user `{number}` in the image's /etc/passwd"));
+            assert!(error(&format!("0:{number}")).starts_with("no group"), "{number}");
+            assert!(accounts().owner(number).is_err() && accounts().owner(&format!(":{number}")).is_err(), "{number}");
+        }
     }
 }

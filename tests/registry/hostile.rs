@@ -333,6 +333,37 @@ async fn f5_a_config_of_a_million_labels_is_not_read() {
     assert_eq!(server.lines().len(), 1);
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn f5_a_base_whose_user_is_nonsense_is_refused_by_name() {
+    let context = tempfile::tempdir().unwrap();
+    let cases = [
+        "../../x",
+        "-1",
+        "4294967295",
+        "99999999999",
+        "root\n0",
+        "0:-1",
+        ":4294967296",
+        "a b",
+        "\u{1b}[2J",
+        "0x0",
+        "\0",
+    ];
+    for user in cases {
+        let (there, here) = (Place::new(), Place::new());
+        let server = there.serve().await;
+        let mut base = there.image(&["x"]);
+        base.config.config.user = user.to_owned();
+        let base = Image::new(base.config, base.manifest.layers, Default::default());
+        let at = reference(server.address(), "base");
+        Pusher::new(&there.client(), at).finish(&base, &[], &["latest".into()]).await.unwrap();
+        let text = format!("FROM {}/base\nWORKDIR /w\n", server.address());
+        let error = here.build(&here.client(), context.path(), &text, &None::<Pusher>).await.unwrap_err().to_string();
+        assert!(error.contains("in the image's /etc/"), "{user:?}: {error}");
+        assert!(!error.chars().any(char::is_control), "{error:?}");
+    }
+}
+
 /// Indexes within indexes, the image at the bottom, from a registry that has them all.
 async fn nested(depth: usize, platform: Option<serde_json::Value>) -> Result<Digest, PullError> {
     let config = config_of(&[]);

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
@@ -45,6 +46,25 @@ fn a_tar_for_docker_and_one_of_oci_are_one_image_and_podman_loads_both() {
         let config = said_by("skopeo", &["inspect", "--config", "--raw", &format!("{kind}-archive:{tar}")]);
         assert_eq!(serde_json::from_str::<Value>(&config).expect("JSON"), image.config, "{kind}");
     }
+}
+
+#[test]
+fn umoci_unpacks_the_layout_that_we_write() {
+    let place = place();
+    place.run("build -t a:v1 -o type=oci,dest=layout,tar=false .").ok();
+    let [layout, bundle] = ["layout", "bundle"].map(|name| place.path(name).display().to_string());
+    // Made by an ordinary user, too, which owns all that it unpacks.
+    said_by("umoci", &["unpack", "--rootless", "--image", &format!("{layout}:v1"), &bundle]);
+    let made = Path::new(&bundle).join("rootfs/made");
+    let meta = |name: &str| fs::symlink_metadata(made.join(name)).expect("it is there");
+    assert_eq!(fs::read_to_string(made.join("b")).expect("it is text"), "a\n");
+    assert_eq!((meta("a").ino(), meta("d").mode() & 0o7777), (meta("b").ino(), 0o700));
+    assert_eq!(fs::read_link(made.join("l")).expect("a link"), Path::new("/etc/passwd"));
+    let listed = said_by("umoci", &["stat", "--json", "--image", &format!("{layout}:v1")]);
+    let listed: Value = serde_json::from_str(&listed).expect("JSON");
+    let history = listed["history"].as_array().expect("a list");
+    let told = history.iter().filter(|line| line["empty_layer"] != true).count();
+    assert_eq!(told, Image::of_folder(Path::new(&layout)).layers.len(), "{listed}");
 }
 
 #[test]

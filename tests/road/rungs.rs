@@ -7,6 +7,7 @@ use std::path::Path;
 
 use crate::image::{Entry, Image};
 use crate::place::Place;
+use crate::programs::said_by;
 
 /// Files that are of the moment or of chance: keys, logs, caches, and Python's compiled files, which hold the
 /// time of their source.
@@ -56,6 +57,33 @@ fn agree(name: &str) -> Image {
 
 mod sandbox {
     use super::*;
+
+    #[test]
+    fn f5_what_a_base_has_preloaded_is_for_its_own_programs_alone() {
+        let place = Place::new();
+        // Whoever loads it leaves a file: a program of ours that took the image's environment on would.
+        let (library, mark) = (place.beside("evil.so"), place.beside("mark"));
+        let source = "#include <fcntl.h>\n__attribute__((constructor)) static void mark(void) { creat(MARK, 0644); }\n";
+        place.write("evil.c", source);
+        let define = format!("-DMARK=\"{}\"", mark.display());
+        let [source, library] = [place.path("evil.c"), library].map(|path| path.display().to_string());
+        said_by("cc", &["-shared", "-fPIC", &define, "-o", &library, &source]);
+        place.write(
+            "Dockerfile",
+            format!(
+                "FROM busybox AS base\nENV LD_PRELOAD={library} LD_AUDIT={library}\n\
+                 FROM base\nRUN echo \"$LD_PRELOAD\" > /said\nCOPY evil.c /\n"
+            ),
+        );
+        let (layout, output) = place.layout();
+        place.run_args(&["build", "-o", &output, "."]).ok();
+        let image = Image::of_folder(&layout);
+        assert_eq!(image.files(0)["/said"].content, format!("{library}\n").as_bytes());
+        assert!(!mark.exists());
+        // It does leave one.
+        let cat = std::process::Command::new("cat").arg("/dev/null").env("LD_PRELOAD", &library).status();
+        assert!(cat.expect("it is everywhere").success() && mark.exists());
+    }
 
     #[test]
     fn links_attributes_special_bits_and_whiteouts_are_the_same() {
