@@ -117,7 +117,7 @@ impl build::Source for Nowhere {
         Err(nothing())
     }
 
-    async fn fetch(&self, _: &Reference, _: &Descriptor) -> Result<(), FetchError> {
+    async fn fetch(&self, _: &Reference, _: &Descriptor, _: Option<build::Tap>) -> Result<(), FetchError> {
         Err(nothing())
     }
 

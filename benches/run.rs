@@ -112,7 +112,7 @@ impl build::Source for Base {
         Ok(BaseImage { reference: reference.clone(), digest: self.0.digest(), image: self.0.clone() })
     }
 
-    async fn fetch(&self, _: &Reference, blob: &Descriptor) -> Result<(), FetchError> {
+    async fn fetch(&self, _: &Reference, blob: &Descriptor, _: Option<build::Tap>) -> Result<(), FetchError> {
         unreachable!("{} is in the store", blob.digest)
     }
 

@@ -28,7 +28,9 @@ mod root;
 mod run;
 mod snapshot;
 mod stage;
+mod tapped;
 mod trust;
+mod unpacked;
 mod upkeep;
 mod workshop;
 
@@ -40,7 +42,7 @@ pub use error::{BuildError, Problem};
 pub use git::{GitAccess, GitError};
 pub use inside::JOBS;
 pub use options::{Allowed, RunOptions};
-pub use place::{BaseImage, Download, FetchError, Sink, Source};
+pub use place::{BaseImage, Download, FetchError, Sink, Source, Tap};
 pub use root::{Root, flattened, root};
 pub use snapshot::{Layer, Snapshot};
 pub use stage::{Built, NoCache, Plan, build};

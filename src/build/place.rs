@@ -3,6 +3,8 @@
 use std::error::Error;
 use std::future::Future;
 
+use bytes::Bytes;
+
 use crate::image::{Descriptor, Digest, Image, Platform, Reference};
 
 /// An image that a build stands on.
@@ -15,6 +17,10 @@ pub struct BaseImage {
     pub image: Image,
 }
 
+/// Takes the bytes of a blob as they come, in their order and before anybody has verified them; perhaps not all of
+/// them, and none where the blob was here already. Its other end may be gone, which is no reason to stop.
+pub type Tap = tokio::sync::mpsc::Sender<Bytes>;
+
 /// Where base images come from.
 pub trait Source: Send + Sync {
     /// The image for a platform: its manifest and config, no layers.
@@ -24,8 +30,14 @@ pub trait Source: Send + Sync {
         platform: &Platform,
     ) -> impl Future<Output = Result<BaseImage, FetchError>> + Send;
 
-    /// Sees to it that a blob of an image is in the store, verified.
-    fn fetch(&self, from: &Reference, blob: &Descriptor) -> impl Future<Output = Result<(), FetchError>> + Send;
+    /// Sees to it that a blob of an image is in the store, verified. The bytes go to the tap as they come, where they
+    /// do come.
+    fn fetch(
+        &self,
+        from: &Reference,
+        blob: &Descriptor,
+        tap: Option<Tap>,
+    ) -> impl Future<Output = Result<(), FetchError>> + Send;
 
     /// Sees to it that the file at an http or https URL is in the store, as a blob.
     fn download(&self, url: &str) -> impl Future<Output = Result<Download, FetchError>> + Send;

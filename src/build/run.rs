@@ -53,6 +53,8 @@ impl<S: Source> Workshop<S> {
         below: &Snapshot,
         epoch: i64,
     ) -> Result<Layer, BuildError> {
+        // Before anything waits for all of the layers: those that are here are unpacked while others come.
+        self.unpacked(below).await?;
         let person = self.accounts(below).await?.person(&order.run.user)?;
         let trust = match &order.options.certificates {
             Some(certificates) => Some(self.trust(certificates, below, crate::layer::Epoch(epoch)).await?),

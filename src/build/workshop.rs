@@ -5,7 +5,6 @@ use std::collections::{HashMap, HashSet};
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
-use std::path::Path;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use futures_util::stream::{self, StreamExt, TryStreamExt};
@@ -13,17 +12,16 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::event::{Event, Events};
 use crate::image::{Compression, Digest, Hasher};
 use crate::layer::{Content, InTar, Index, LayerPath, Limits, Packing, View, decompress, index};
-use crate::owners::Owners;
 use crate::sandbox::{self, Launcher, Sandbox, Stopper};
 use crate::store::Store;
 
-use super::inside::{UNPACK, UnpackBlob, UnpackLayer, UnpackOrder};
 use super::owner::Accounts;
 use super::snapshot::{Layer, Snapshot, chains};
+use super::tapped::Tapped;
 use super::{BuildError, Problem, Source};
 
 /// How many layers are fetched and read at a time.
-const AT_A_TIME: usize = 4;
+pub(super) const AT_A_TIME: usize = 4;
 
 /// The tools of a build; shared by all of its steps.
 pub struct Workshop<S> {
@@ -107,7 +105,7 @@ impl<S: Source> Workshop<S> {
             return Ok(());
         }
         match &layer.from {
-            Some(from) => Ok(self.source.fetch(from, &layer.blob).await.map_err(Problem::BaseLayer)?),
+            Some(from) => Ok(self.source.fetch(from, &layer.blob, None).await.map_err(Problem::BaseLayer)?),
             // Ours, and gone: the step's record was believed a moment ago.
             None => {
                 let path = self.store.blob_path(&layer.blob.digest);
@@ -132,16 +130,35 @@ impl<S: Source> Workshop<S> {
 
     /// Sees to it that the paths of every layer are on record; what is missing is fetched and read once.
     pub(super) async fn index_all(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
-        let known = |layer: &Layer| self.store.tree_path(&layer.diff_id).exists();
-        let work = async |layer: &Layer| {
-            if !known(layer) {
-                self.fetch(layer).await?;
-                let (store, layer) = (self.store.clone(), layer.clone());
-                blocking(move || index_blob(&store, &layer)).await?;
+        self.each(&snapshot.layers, |layer| self.put_on_record(layer)).await
+    }
+
+    /// Sees to it that the paths of a layer are on record. One that has to be fetched is read while it comes.
+    pub(super) async fn put_on_record(&self, layer: &Layer) -> Result<(), BuildError> {
+        let known = || self.store.tree_path(&layer.diff_id).exists();
+        if known() {
+            return Ok(());
+        }
+        let (store, wanted) = (self.store.clone(), layer.clone());
+        if let (Some(from), None) = (&layer.from, store.blob_size(&layer.blob.digest)) {
+            let (tap, bytes) = Tapped::new();
+            let compression = compression(layer)?;
+            let reading = tokio::task::spawn_blocking(move || index(decompress(bytes, compression, Limits::default())));
+            self.source.fetch(from, &layer.blob, Some(tap)).await.map_err(Problem::BaseLayer)?;
+            // The blob is verified by now; and so is what was read of it, if it has the layer's diff_id.
+            if let Ok(Ok(found)) = reading.await
+                && found.diff_id == layer.diff_id
+            {
+                return Ok(store.keep_tree(&layer.diff_id, &found)?);
             }
-            Ok(())
-        };
-        self.each(&snapshot.layers, work).await
+            // Another step fetched it, or it came in two halves, or it is not what it should be: which is told by the
+            // blob itself.
+            if known() {
+                return Ok(());
+            }
+        }
+        self.fetch(layer).await?;
+        blocking(move || index_blob(&store, &wanted)).await.map(drop)
     }
 
     /// What the stack of layers shows. Its trees must be on record: [`Workshop::index_all`].
@@ -259,61 +276,6 @@ impl<S: Source> Workshop<S> {
         Ok(bytes)
     }
 
-    /// Unpacks what is not unpacked yet; gives the names below the store's folder of layers, the topmost first.
-    pub(super) async fn unpacked(&self, snapshot: &Snapshot) -> Result<Vec<String>, BuildError> {
-        // First of all: it forgets layers that are not to be believed.
-        let sandbox = self.sandbox()?.clone();
-        self.index_all(snapshot).await?;
-        let chains = chains(&snapshot.layers);
-        let owners = self.sandbox()?.rung().owners();
-        let ready = |chain: &Digest| self.store.layer_path(chain, owners).exists();
-        if !chains.iter().all(ready) {
-            for (layer, chain) in snapshot.layers.iter().zip(&chains) {
-                if !ready(chain) {
-                    self.fetch(layer).await?;
-                }
-            }
-            let stopper = self.stopper.clone();
-            let store = self.store.clone();
-            let layers = snapshot.layers.clone();
-            blocking(move || {
-                // One process at a time unpacks; another may have done it meanwhile.
-                let _lock = store.lock("unpack")?;
-                let order = unpack_order(&store, &layers, owners)?;
-                let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
-                let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
-                Ok(job.wait().map_err(|e| Problem::Inside { doing: "unpacking a layer", why: e.to_string() })?)
-            })
-            .await?;
-        }
-        let names: Vec<String> = chains.iter().rev().map(|chain| Store::layer_name(chain, owners)).collect();
-        names.iter().for_each(|name| self.store.layer_used(name));
-        Ok(names)
-    }
-
-    /// Unpacks one layer by itself, to be found at `place`; unless something is there.
-    pub(super) async fn unpack_into(&self, layer: &Layer, place: &Path) -> Result<(), BuildError> {
-        let blob = UnpackBlob {
-            path: self.store.blob_path(&layer.blob.digest),
-            digest: layer.blob.digest,
-            compression: compression(layer)?.into(),
-        };
-        let (sandbox, stopper, store) = (self.sandbox()?.clone(), self.stopper.clone(), self.store.clone());
-        let (tree, directory) = (self.store.tree_path(&layer.diff_id), place.to_owned());
-        blocking(move || {
-            let _lock = store.lock("unpack")?;
-            if directory.exists() {
-                return Ok(());
-            }
-            let owners = sandbox.rung().owners();
-            let order = UnpackOrder { owners, layers: vec![UnpackLayer { tree, directory, blob: Some(blob) }] };
-            let payload = serde_json::to_vec(&order).map_err(|e| inside("unpacking", io::Error::other(e)))?;
-            let job = sandbox.job_until(&stopper, UNPACK, &payload)?;
-            Ok(job.wait().map_err(|e| Problem::Inside { doing: "filling a mount", why: e.to_string() })?)
-        })
-        .await
-    }
-
     /// Opens what a file's content stands for.
     pub(super) fn open(&self, content: &Content) -> io::Result<Box<dyn Read>> {
         open(&self.store, content)
@@ -344,23 +306,7 @@ pub(super) fn inside(doing: &'static str, error: io::Error) -> BuildError {
     Problem::Inside { doing, why: error.to_string() }.into()
 }
 
-fn unpack_order(store: &Store, layers: &[Layer], owners: Owners) -> Result<UnpackOrder, BuildError> {
-    let each = layers.iter().zip(chains(layers)).map(|(layer, chain)| {
-        let directory = store.layer_path(&chain, owners);
-        let blob = match directory.exists() {
-            true => None,
-            false => Some(UnpackBlob {
-                path: store.blob_path(&layer.blob.digest),
-                digest: layer.blob.digest,
-                compression: compression(layer)?.into(),
-            }),
-        };
-        Ok(UnpackLayer { tree: store.tree_path(&layer.diff_id), directory, blob })
-    });
-    Ok(UnpackOrder { owners, layers: each.collect::<Result<_, BuildError>>()? })
-}
-
-fn compression(layer: &Layer) -> Result<Compression, BuildError> {
+pub(super) fn compression(layer: &Layer) -> Result<Compression, BuildError> {
     Ok(layer.blob.media_type.layer_compression().ok_or_else(|| Problem::LayerType {
         blob: layer.blob.digest.to_string(),
         media_type: layer.blob.media_type.to_string(),
@@ -408,4 +354,89 @@ fn keep_tar(store: &Store, layer: &Layer) -> Result<(), BuildError> {
 /// A path that we wrote ourselves.
 pub(super) fn layer_path(text: &str) -> Result<LayerPath, BuildError> {
     Ok(LayerPath::parse(text.as_bytes())?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::build::{BaseImage, Download, FetchError, Tap};
+    use crate::image::{Descriptor, MediaType, Platform, Reference};
+
+    /// A registry that gives a layer's bytes to whoever reads them while they come, waits until they were read, and
+    /// only then says that it is done.
+    struct Slow {
+        store: Store,
+        tapped: Vec<u8>,
+        kept: Option<Vec<u8>>,
+    }
+
+    impl Source for Slow {
+        async fn image(&self, _: &Reference, _: &Platform) -> Result<BaseImage, FetchError> {
+            unreachable!("only layers are asked for")
+        }
+
+        async fn fetch(&self, _: &Reference, _: &Descriptor, tap: Option<Tap>) -> Result<(), FetchError> {
+            let Some(tap) = tap else { return Ok(()) };
+            for piece in self.tapped.chunks(100) {
+                // Whoever found out that it is no tar reads no further.
+                let _ = tap.send(Bytes::copy_from_slice(piece)).await;
+            }
+            let read = async {
+                while tap.capacity() < tap.max_capacity() && !tap.is_closed() {
+                    tokio::time::sleep(Duration::from_millis(1)).await;
+                }
+            };
+            tokio::time::timeout(Duration::from_secs(20), read).await.expect("it is read while it comes");
+            if let Some(blob) = &self.kept {
+                self.store.keep_blob(blob).unwrap();
+            }
+            Ok(())
+        }
+
+        async fn download(&self, _: &str) -> Result<Download, FetchError> {
+            unreachable!("only layers are asked for")
+        }
+    }
+
+    fn tar(text: &str) -> Vec<u8> {
+        let mut tar = tar::Builder::new(Vec::new());
+        let mut header = tar::Header::new_ustar();
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, "file", text.as_bytes()).unwrap();
+        tar.into_inner().unwrap()
+    }
+
+    /// Whether the layer of that tar is on record, when so much came by the tap and that is in the store.
+    async fn on_record(tapped: &[u8], kept: Option<&[u8]>) -> Result<bool, BuildError> {
+        let layer = tar("right");
+        let home = tempfile::tempdir().unwrap();
+        let store = Store::open(home.path()).unwrap();
+        let source = Slow { store: store.clone(), tapped: tapped.to_vec(), kept: kept.map(<[u8]>::to_vec) };
+        let workshop = Workshop::new(store.clone(), source, Events::silent(), Stopper::new());
+        let digest = Digest::of(&layer);
+        let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), digest, layer.len() as u64);
+        let layer = Layer { diff_id: digest, blob, from: Some("r.test/a".parse().unwrap()) };
+        workshop.put_on_record(&layer).await?;
+        Ok(store.tree::<Index>(&digest).is_some_and(|index| index.diff_id == digest))
+    }
+
+    #[tokio::test]
+    async fn a_layer_is_read_while_it_comes() {
+        let right = tar("right");
+        // Were it read from the store, it would not be found.
+        assert!(on_record(&right, None).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn what_did_not_come_whole_or_right_is_read_from_the_store() {
+        let right = tar("right");
+        for tapped in [&right[..700], &tar("other"), b"no tar at all".repeat(500).as_slice(), b""] {
+            assert!(on_record(tapped, Some(&right)).await.unwrap());
+            assert!(on_record(tapped, None).await.is_err());
+        }
+    }
 }

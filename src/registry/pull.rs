@@ -11,7 +11,7 @@ use super::client::Registry;
 use super::endpoint::Endpoint;
 use super::error::PullError;
 use super::exchange::{Answer, Question};
-use crate::build::{BaseImage, Download, FetchError, Source};
+use crate::build::{BaseImage, Download, FetchError, Source, Tap};
 use crate::event::{BlobOutcome, Direction, Event};
 use crate::image::{Descriptor, Digest, Document, Image, ImageConfig, Manifest, MediaType, Platform, Reference};
 use crate::store::StoreError;
@@ -39,8 +39,8 @@ impl Source for Registry {
         Ok(self.pull_image(reference, platform).await?)
     }
 
-    async fn fetch(&self, from: &Reference, blob: &Descriptor) -> Result<(), FetchError> {
-        Ok(self.pull_blob(from, blob).await?)
+    async fn fetch(&self, from: &Reference, blob: &Descriptor, tap: Option<Tap>) -> Result<(), FetchError> {
+        Ok(self.bring_in(from, blob, tap).await?)
     }
 
     async fn download(&self, url: &str) -> Result<Download, FetchError> {
@@ -165,6 +165,10 @@ impl Registry {
 
     /// Sees to it that a blob is in the store, verified.
     pub async fn pull_blob(&self, from: &Reference, blob: &Descriptor) -> Result<(), PullError> {
+        self.bring_in(from, blob, None).await
+    }
+
+    async fn bring_in(&self, from: &Reference, blob: &Descriptor, mut tap: Option<Tap>) -> Result<(), PullError> {
         let _alone = self.alone_with(&blob.digest).await;
         let done = |outcome| {
             let (digest, bytes) = (blob.digest, blob.size);
@@ -181,7 +185,8 @@ impl Registry {
         }
         let mut attempt = 1;
         loop {
-            match self.take_in(from, blob).await {
+            // What began with wrong bytes is not begun again at the tap.
+            match self.take_in(from, blob, tap.take()).await {
                 // A bit that turned on the way; one that turns each time is somebody's doing.
                 Err(PullError::DigestMismatch { .. }) if attempt < LOOKS => attempt += 1,
                 result => break result?,
@@ -200,13 +205,18 @@ impl Registry {
         lock.lock_owned().await
     }
 
-    /// Brings a blob into the store.
-    async fn take_in(&self, from: &Reference, blob: &Descriptor) -> Result<(), PullError> {
+    /// Brings a blob into the store, once.
+    async fn take_in(&self, from: &Reference, blob: &Descriptor, tap: Option<Tap>) -> Result<(), PullError> {
         let mut arrival = Arrival::new(self, from, blob).telling();
         let mut writer = self.0.options.store.blob_writer()?;
         while let Some(piece) = arrival.piece().await? {
             writer.write_all(&piece).map_err(|error| self.unwritten(&blob.digest, error))?;
+            if let Some(tap) = &tap {
+                // Whoever has read enough of it does not keep the rest from coming.
+                let _ = tap.send(piece).await;
+            }
         }
+        drop(tap);
         let wanted = blob.digest;
         // Committing waits for the disk.
         let kept = tokio::task::spawn_blocking(move || writer.commit(Some(&wanted))).await;

@@ -32,7 +32,7 @@ async fn an_image_comes_back_as_it_went() {
     let base = client.pull_image(&destination.tagged("v1").unwrap(), &Platform::linux_amd64()).await.unwrap();
     assert_eq!((base.digest, &base.image), (image.digest(), &image));
     for layer in &image.manifest.layers {
-        client.fetch(&destination, layer).await.unwrap();
+        client.fetch(&destination, layer, None).await.unwrap();
         let sent = here.store.read_blob(&layer.digest, layer.size).unwrap();
         assert_eq!(elsewhere.store.read_blob(&layer.digest, layer.size).unwrap(), sent);
     }

@@ -1,8 +1,11 @@
 //! What other people made, and how it ends with the test: docker-registry to push to, skopeo and podman to read with.
 
+use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
+use std::thread;
 
 use serde_json::Value;
 
@@ -42,6 +45,51 @@ impl Drop for DockerRegistry {
         let _ = self.process.kill();
         let _ = self.process.wait();
     }
+}
+
+/// A registry in front of another one, which holds one answer back.
+pub struct Front {
+    pub address: SocketAddr,
+}
+
+impl Front {
+    /// Whatever is asked for by a path with `held` in it is passed on only when `is_time`. It ends with the tests.
+    pub fn start(behind: SocketAddr, held: String, is_time: impl Fn() -> bool + Send + Sync + 'static) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+        let address = listener.local_addr().expect("it is bound");
+        let rule = Arc::new((held, is_time));
+        thread::spawn(move || {
+            for client in listener.incoming().flatten() {
+                let rule = rule.clone();
+                thread::spawn(move || {
+                    let (held, is_time) = &*rule;
+                    // Whoever hangs up has no further wishes.
+                    let _ = pass_on(client, behind, |asked| {
+                        if asked.contains(held.as_str()) {
+                            eventually("the time to pass it on", is_time);
+                        }
+                    });
+                });
+            }
+        });
+        Self { address }
+    }
+}
+
+/// One question without a body and its answer, after which both connections end.
+fn pass_on(mut client: TcpStream, behind: SocketAddr, before: impl FnOnce(&str)) -> io::Result<()> {
+    let (mut asked, mut buffer) = (String::new(), [0; 4096]);
+    while !asked.ends_with("\r\n\r\n") {
+        match client.read(&mut buffer)? {
+            0 => return Ok(()),
+            read => asked += &String::from_utf8_lossy(&buffer[..read]),
+        }
+    }
+    before(&asked);
+    let mut registry = TcpStream::connect(behind)?;
+    let closing = asked.replacen("\r\n", "\r\nConnection: close\r\n", 1);
+    registry.write_all(closing.as_bytes())?;
+    io::copy(&mut registry, &mut client).map(drop)
 }
 
 /// podman with a storage of its own, which ends with the test.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use crate::image::{Entry, Image};
 use crate::place::Place;
-use crate::programs::said_by;
+use crate::programs::{DockerRegistry, Front, said_by};
 
 /// Files that are of the moment or of chance: keys, logs, caches, and Python's compiled files, which hold the
 /// time of their source.
@@ -83,6 +83,26 @@ mod sandbox {
         // It does leave one.
         let cat = std::process::Command::new("cat").arg("/dev/null").env("LD_PRELOAD", &library).status();
         assert!(cat.expect("it is everywhere").success() && mark.exists());
+    }
+
+    #[test]
+    fn lower_layers_are_unpacked_while_upper_ones_still_come() {
+        let (maker, place) = (Place::new(), Place::new());
+        let registry = DockerRegistry::start(&maker.beside("."));
+        maker.write("Dockerfile", "FROM busybox\nCOPY Dockerfile /upper\n");
+        let name = format!("{}/base", registry.address);
+        maker.run(&format!("build -t {name} --push -o type=oci,dest=layout,tar=false .")).ok();
+        let image = Image::of_folder(&maker.path("layout"));
+        let upper = image.manifest["layers"][1]["digest"].as_str().expect("the second layer").to_owned();
+        // The upper layer is given when the lower one is unpacked, and not before.
+        let layers = place.store().join("layers");
+        let lower = image.layers[0].diff_id.trim_start_matches("sha256:")[..24].to_owned();
+        let front = Front::start(registry.address, upper, move || layers.join(&lower).is_dir());
+        place.write("Dockerfile", format!("FROM {}/base\nRUN cat /upper > /read\n", front.address));
+        let (layout, output) = place.layout();
+        place.run_args(&["build", "-o", &output, "."]).ok();
+        let files = Image::of_folder(&layout).files(0);
+        assert_eq!(files["/read"].content, files["/upper"].content);
     }
 
     #[test]
