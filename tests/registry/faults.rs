@@ -9,6 +9,8 @@ use locus_push::build::{Built, Source};
 use locus_push::image::{Descriptor, Digest, Image, MediaType, Reference};
 use locus_push::registry::{ExchangeError, PullError, PushError, Pushed, Pusher, Registry, Retries};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
 use crate::misbehaving::{Fault, Misbehaving};
 use crate::place::{Place, credential, endpoints, reference};
 use crate::quirks::takes_all;
@@ -267,6 +269,38 @@ async fn an_upload_that_failed_in_passing_is_sent_again() {
     ] {
         second_try(first).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_upload_whose_bytes_nobody_takes_is_given_up() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    // Reads a question's head, and nothing of a body.
+    let serving = tokio::spawn(async move {
+        let mut open = Vec::new();
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut head = [0; 8];
+            stream.read_exact(&mut head).await.unwrap();
+            let answer: &[u8] = match &head[..4] {
+                b"POST" => b"HTTP/1.1 202 Accepted\r\nLocation: /u\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+                b"PUT " => b"",
+                _ => b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n",
+            };
+            stream.write_all(answer).await.unwrap();
+            open.push(stream);
+        }
+    });
+    let here = Place::new();
+    // More than the buffers of two sockets hold.
+    let (layer, _) = here.layer_of("file", &"x".repeat(24 << 20), MediaType::OCI_LAYER);
+    let mut image = here.image(&[]);
+    image.manifest.layers.push(layer);
+    let mut options = here.options();
+    options.retries = Retries { attempts: 2, silence: Duration::from_millis(100), ..options.retries };
+    let pusher = Pusher::new(&Registry::new(options).unwrap(), reference(address, "a"));
+    let error = pusher.finish(&image, &[], &[]).await.unwrap_err();
+    assert!(matches!(error, PushError::Exchange { source: ExchangeError::Stalled { .. }, .. }), "{error}");
+    serving.abort();
 }
 
 #[tokio::test]
