@@ -29,10 +29,10 @@ const ENDPOINT: &str = "https://api.ecr-public.us-east-1.amazonaws.com";
 /// The longest answer that is read, in bytes; real ones are below 8 KiB.
 const ANSWER_LIMIT: usize = 64 << 10;
 
-const CONNECT: Duration = Duration::from_secs(5);
+const CONNECT: Duration = Duration::from_secs(3);
 
 /// For credentials and answer together: whoever is waiting can do without, if more slowly served.
-const PATIENCE: Duration = Duration::from_secs(10);
+const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -2,26 +2,28 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::sync::Mutex;
 
 use crate::aws::{Cloud, CloudOptions, ConnectError, public_login};
 use crate::image::Reference;
 use crate::registry::{Credential, CredentialError, CredentialSource, ECR_PUBLIC, EcrHost, EcrLogin, Presence};
-use crate::secret::Secret;
 
 /// AWS, region by region, as one identity.
 pub(super) struct Amazon {
     options: CloudOptions,
     /// Held while one is made, so that many questions make it once.
     regions: Mutex<BTreeMap<String, Cloud>>,
+    /// Whether ECR Public did not get to know us: to find that there are no keys may take seconds, and does so once.
+    stranger: AtomicBool,
 }
 
 impl Amazon {
     /// `cloud` is one that is connected to already.
     pub(super) fn new(options: CloudOptions, cloud: Option<&Cloud>) -> Arc<Self> {
         let regions = cloud.map(|cloud| (cloud.region.clone(), cloud.clone())).into_iter().collect();
-        Arc::new(Self { options, regions: Mutex::new(regions) })
+        Arc::new(Self { options, regions: Mutex::new(regions), stranger: AtomicBool::new(false) })
     }
 
     /// Asked just before it is needed, and again when it is no longer taken; it touches no disk.
@@ -41,7 +43,11 @@ impl Amazon {
         Arc::new(move || {
             let amazon = amazon.clone();
             Box::pin(async move {
-                let login: Result<Secret, ConnectError> = public_login(&amazon.options).await;
+                if amazon.stranger.load(Ordering::Relaxed) {
+                    return Err(failed(ECR_PUBLIC, "AWS did not know us before"));
+                }
+                let login = public_login(&amazon.options).await;
+                amazon.stranger.store(login.is_err(), Ordering::Relaxed);
                 login.map(Credential::EncodedBasic).map_err(|error| failed(ECR_PUBLIC, error))
             })
         })
