@@ -26,9 +26,9 @@
 //! | [`road`] | the order in which the rooms are walked | do a room's work |
 //! | [`cli`] | arguments in, words and bars out; the only room that prints | do the work |
 //!
-//! Four small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
-//! words for), [`secret`] (a value that cannot be seen), [`lines`] (what a command writes, line by line) and [`owners`]
-//! (whose a file is, where it cannot belong to them). The test `tests/rooms.rs` holds the table.
+//! Five small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
+//! words for), [`secret`] (a value that cannot be seen), [`lines`] (what a command writes, line by line), [`owners`]
+//! (whose a file is, where it cannot belong to them) and [`elf`] (for which CPU a program is). The test `tests/rooms.rs` holds the table.
 //!
 //! # Invariants
 //!
@@ -51,6 +51,7 @@ pub mod build;
 pub mod cli;
 pub mod deploy;
 pub mod dockerfile;
+pub mod elf;
 pub mod event;
 pub mod graph;
 pub mod image;

@@ -12,6 +12,7 @@ use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, ResolveFlags, open, opena
 use super::super::error::RunError;
 use super::super::wire::Command;
 use super::supervise::Parent;
+use crate::elf::{self, Machine};
 
 /// Where the shell of an image without a PATH looks.
 const DEFAULT_PATH: &[u8] = b"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -68,7 +69,7 @@ fn enter(cwd: &[u8]) -> Result<(), RunError> {
     }
 }
 
-fn explain(program: &CStr, error: Errno, uid: u32) -> RunError {
+pub(super) fn explain(program: &CStr, error: Errno, uid: u32) -> RunError {
     let name = text(program);
     match error {
         Errno::ENOENT | Errno::ENOTDIR => match statat(CWD, program, AtFlags::empty()) {
@@ -96,51 +97,16 @@ fn beginning(program: &CStr) -> Vec<u8> {
 
 fn interpreter(program: &CStr) -> String {
     let bytes = beginning(program);
-    shebang(&bytes).or_else(|| loader(&bytes)).unwrap_or_else(|| "its interpreter".into())
-}
-
-/// The program of a `#!` line.
-fn shebang(bytes: &[u8]) -> Option<String> {
-    let line = bytes.strip_prefix(b"#!")?.split(|byte| *byte == b'\n').next()?;
-    let line = String::from_utf8_lossy(&line[..line.len().min(255)]).into_owned();
-    // A script from Windows names an interpreter whose name ends in a carriage return.
-    Some(line.trim_matches([' ', '\t']).split([' ', '\t']).next()?.replace('\r', "\\r"))
-}
-
-/// The loader that a 64-bit little-endian ELF file asks for: its PT_INTERP (elf(5)).
-fn loader(bytes: &[u8]) -> Option<String> {
-    const PT_INTERP: u64 = 3;
-    let number = |at: usize, size: usize| -> Option<u64> {
-        let field = bytes.get(at..at.checked_add(size)?)?;
-        Some(field.iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
-    };
-    if bytes.get(..6)? != b"\x7fELF\x02\x01" {
-        return None;
-    }
-    let (table, size, count) = (number(32, 8)? as usize, number(54, 2)? as usize, number(56, 2)? as usize);
-    let entry = (0..count).map_while(|index| table.checked_add(index * size));
-    let entry = entry.take_while(|at| *at < bytes.len()).find(|at| number(*at, 4) == Some(PT_INTERP))?;
-    let (offset, length) = (number(entry.checked_add(8)?, 8)? as usize, number(entry.checked_add(32)?, 8)? as usize);
-    let name = bytes.get(offset..offset.checked_add(length)?)?.split(|byte| *byte == 0).next()?;
-    Some(String::from_utf8_lossy(name).into_owned())
+    elf::shebang(&bytes).or_else(|| elf::loader(&bytes)).unwrap_or_else(|| "its interpreter".into())
 }
 
 /// What a file is that the kernel does not know how to start.
 fn format_of(bytes: &[u8]) -> String {
     let here = std::env::consts::ARCH;
+    if let Some(machine) = Machine::of(bytes) {
+        return format!("it is {machine} program, and this machine is {here}");
+    }
     match bytes {
-        [0x7f, b'E', b'L', b'F', ..] => {
-            let machine = bytes.get(18..20).map_or(0, |field| u16::from_le_bytes([field[0], field[1]]));
-            let machine = match machine {
-                3 => "a 32-bit x86".to_owned(),
-                40 => "a 32-bit arm".to_owned(),
-                62 => "an x86_64".to_owned(),
-                183 => "an aarch64".to_owned(),
-                243 => "a riscv".to_owned(),
-                other => format!("a machine {other}"),
-            };
-            format!("it is {machine} program, and this machine is {here}")
-        }
         [b'#', b'!', ..] => "its #! line names something that is no program".into(),
         [] => "it is empty or cannot be read".into(),
         _ => "it is neither an ELF program nor a script with a #! line".into(),
@@ -154,26 +120,6 @@ fn text(name: &CStr) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_interpreter_of_a_script_is_named_with_its_carriage_return() {
-        assert_eq!(shebang(b"#!/bin/bash\r\necho").as_deref(), Some("/bin/bash\\r"));
-        assert_eq!(shebang(b"#! /usr/bin/env node\n").as_deref(), Some("/usr/bin/env"));
-        assert_eq!(shebang(b"\x7fELF"), None);
-    }
-
-    #[test]
-    fn the_loader_of_a_dynamic_program_is_found_and_a_hostile_header_is_survived() {
-        let ourselves = std::fs::read("/proc/self/exe").expect("we can read ourselves");
-        let head = &ourselves[..4096.min(ourselves.len())];
-        assert!(loader(head).is_none_or(|name| name.starts_with('/')));
-        for cut in 0..head.len() {
-            loader(&head[..cut]);
-        }
-        let mut hostile = head.to_vec();
-        hostile[32..64].fill(0xff);
-        assert_eq!(loader(&hostile), None);
-    }
 
     #[test]
     fn a_foreign_program_is_told_by_its_machine() {
