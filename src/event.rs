@@ -32,6 +32,8 @@ pub enum Event {
     Base { reference: String, digest: Digest },
     /// Which rung of the sandbox's ladder RUN stands on, and why.
     Rung { name: &'static str, why: String },
+    /// The RUNs on these lines are for another CPU, and who runs them.
+    Emulated { platform: String, by: String, lines: Vec<usize> },
     /// A step begins. `number` counts from 1 to `of`.
     Step { stage: String, number: usize, of: usize, text: String },
     /// The step's result was in the build cache.

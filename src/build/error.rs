@@ -7,7 +7,7 @@ use crate::dockerfile::ignore::IgnoreError;
 use crate::graph::PlanError;
 use crate::image::{Digest, LayoutError};
 use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteError};
-use crate::sandbox::{Exit, NoRung, RunError};
+use crate::sandbox::{Exit, NoEmulation, NoRung, RunError};
 use crate::store::StoreError;
 
 use super::{AgentError, FetchError, GitError};
@@ -110,6 +110,8 @@ pub enum Problem {
     Insecure,
     #[error("RUN cannot be executed here: {0}")]
     NoRung(#[from] NoRung),
+    #[error(transparent)]
+    NoEmulation(#[from] NoEmulation),
     #[error("RUN failed: {0}")]
     Run(#[from] RunError),
     #[error("RUN failed with {}", exit_words(*.0))]
@@ -198,6 +200,7 @@ impl<P: Into<Problem>> From<P> for BuildError {
             ),
             Problem::Insecure => (None, Some("--allow security.insecure allows it".to_owned())),
             Problem::Git(error) => (None, error.hint()),
+            Problem::NoEmulation(error) => (None, error.hint()),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())

@@ -11,6 +11,7 @@ mod context;
 mod copy;
 mod draft;
 mod elsewhere;
+mod emulation;
 mod epoch;
 mod error;
 mod files;

@@ -9,7 +9,7 @@ use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
 use crate::sandbox::{
-    self, Exit, Job, JobHandle, Layers, Mounted, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
+    self, Emulator, Exit, Job, JobHandle, Layers, Mounted, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
 };
 use crate::secret::Secret;
 use crate::store::{Store, WorkFolder};
@@ -32,6 +32,8 @@ pub(super) struct RunOrder<'a> {
     pub options: &'a RunOptions,
     pub network: sandbox::Network,
     pub insecure: bool,
+    /// For the programs of another CPU.
+    pub emulator: Option<Emulator>,
     /// What people call the stage.
     pub stage: String,
 }
@@ -85,7 +87,7 @@ impl<S: Source> Workshop<S> {
         diff: Vec<u8>,
     ) -> Result<JobHandle, BuildError> {
         let Ground { person, lower, folder } = ground;
-        let RunOrder { run, options, network, insecure, stage } = order;
+        let RunOrder { run, options, network, insecure, emulator, stage } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
@@ -108,6 +110,7 @@ impl<S: Source> Workshop<S> {
         step.shm_size = options.shm_size;
         step.limits.clone_from(&options.limits);
         step.cgroup_parent.clone_from(&options.cgroup_parent);
+        step.emulator = emulator;
         let (sandbox, stopper, events) = (self.sandbox()?.clone(), self.stopper.clone(), self.events.clone());
         let ran = blocking(move || {
             let mut moved = Moved::default();
@@ -237,6 +240,7 @@ fn step(run: &Run, person: &Person, layers: Layers) -> Step {
         shm_size: None,
         limits: Vec::new(),
         cgroup_parent: None,
+        emulator: None,
     }
 }
 

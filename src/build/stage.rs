@@ -21,6 +21,7 @@ use super::archive::{keep_archive, open_archives};
 use super::context::Listing;
 use super::copy::place;
 use super::draft::{Draft, Parents};
+use super::emulation;
 use super::memory::Memory;
 use super::mounts::Sources;
 use super::pick::{Known, Picked, digest, pick};
@@ -85,6 +86,7 @@ where
     let epochs = dated(&mut graph, plan, &access, &workshop).await?;
     let images = bases(&mut graph, &workshop).await?;
     let memory = Arc::new(Memory::of(&workshop.store, plan.context.directory()));
+    emulation::tell(&graph, &workshop)?;
     let run = Run {
         memory: Arc::clone(&memory),
         spine: spine(&graph),
@@ -406,7 +408,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let (network, insecure) = (self.options.network_of(run)?, self.options.security_of(run)?);
                 self.tell_devices(run);
                 let ready = self.mounts(run, sources).await?;
-                let order = RunOrder { run, options: self.options, network, insecure, stage: self.shown(stage) };
+                let emulator = self.workshop.emulation(self.graph.platform(stage))?.emulator();
+                let stage = self.shown(stage);
+                let order = RunOrder { run, options: self.options, network, insecure, emulator, stage };
                 self.workshop.run(order, ready, below, epoch).await
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,

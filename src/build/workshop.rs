@@ -1,7 +1,7 @@
 //! What every step works with: the store, the places where images come from, the sandbox, and what is known of the
 //! layers so far.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::File;
 use std::future::Future;
 use std::io::{self, BufReader, Read, Seek, SeekFrom, Write};
@@ -12,6 +12,8 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::event::{Event, Events};
 use crate::image::{Compression, Digest, Hasher};
 use crate::layer::{Content, InTar, Index, LayerPath, Limits, Packing, View, decompress, index};
+use crate::owners::Owners;
+use crate::sandbox::{self, Emulation, Launcher, Sandbox, Stopper};
 use crate::sandbox::{self, Launcher, Sandbox, Stopper};
 use crate::store::Store;
 
@@ -34,6 +36,8 @@ pub struct Workshop<S> {
     /// How many threads compress.
     pub threads: usize,
     sandbox: OnceLock<Sandbox>,
+    /// Who runs the programs of an architecture.
+    pub(super) emulations: Mutex<BTreeMap<String, Emulation>>,
     views: Mutex<HashMap<Digest, Arc<View>>>,
     /// The tars whose bytes are known to be those of their digests.
     whole_tars: Mutex<HashSet<Digest>>,
@@ -52,6 +56,7 @@ impl<S: Source> Workshop<S> {
             packing: Packing::default(),
             threads,
             sandbox: OnceLock::new(),
+            emulations: Mutex::default(),
             views: Mutex::default(),
             whole_tars: Mutex::default(),
             small_files: Mutex::default(),

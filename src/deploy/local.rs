@@ -11,7 +11,9 @@ use super::{DeployError, Limits};
 use crate::event::{Event, Events};
 use crate::image::ContainerConfig;
 use crate::lines::Lines;
-use crate::sandbox::{self, Exit, Ids, Layers, RunError, Sandbox, Step, Stopper, host_resolv_conf, hosts_file};
+use crate::sandbox::{
+    self, Emulator, Exit, Ids, Layers, RunError, Sandbox, Step, Stopper, host_resolv_conf, hosts_file,
+};
 use crate::secret::Secret;
 
 /// A container to run here.
@@ -26,6 +28,8 @@ pub struct LocalTask {
     pub secrets: Vec<(String, Secret)>,
     pub user: Ids,
     pub home: String,
+    /// For the programs of another CPU.
+    pub emulator: Option<Emulator>,
 }
 
 /// The secrets' values, which no Secrets Manager is asked for here.
@@ -73,7 +77,7 @@ pub async fn run_local(
 }
 
 fn step(task: LocalTask) -> Step {
-    let LocalTask { name, layers, config, environment, secrets, user, home } = task;
+    let LocalTask { name, layers, config, environment, secrets, user, home, emulator } = task;
     let argv = config.entrypoint.into_iter().flatten().chain(config.cmd.into_iter().flatten());
     let image = config.env.iter().map(|pair| pair.split_once('=').unwrap_or((pair, "")));
     let mut env: Vec<(OsString, OsString)> = Vec::new();
@@ -100,6 +104,7 @@ fn step(task: LocalTask) -> Step {
         shm_size: None,
         limits: Vec::new(),
         cgroup_parent: None,
+        emulator,
     }
 }
 
@@ -170,6 +175,7 @@ mod tests {
             secrets: vec![("DB".into(), Secret::new("s"))],
             user: Ids::default(),
             home: "/root".into(),
+            emulator: None,
         });
         let env: Vec<String> =
             step.env.iter().map(|(k, v)| format!("{}={}", k.to_string_lossy(), v.to_string_lossy())).collect();

@@ -188,6 +188,16 @@ impl Graph {
         nearest(&image.familiar(), self.stages.iter().filter_map(|stage| stage.name.as_deref()))
     }
 
+    /// What a stage's programs are for: that of the image at the bottom of it, whatever its own FROM stands under
+    /// (BuildKit, dockerfile2llb/convert.go: a stage on a stage takes over its platform).
+    pub fn platform(&self, stage: &Stage) -> &Platform {
+        let mut stage = &self.stages[stage.number];
+        while let Base::Stage(below) = stage.base {
+            stage = &self.stages[below];
+        }
+        &stage.platform
+    }
+
     /// How many stages the file has.
     pub fn stages(&self) -> usize {
         self.stages.len()
@@ -213,6 +223,11 @@ impl Stage {
     /// The name that people know the stage by.
     pub fn label(&self) -> String {
         self.name.clone().unwrap_or_else(|| format!("stage-{}", self.number))
+    }
+
+    /// Where its RUNs stand, those of triggers at FROM.
+    pub fn runs(&self) -> impl Iterator<Item = Span> {
+        self.instructions.iter().filter(|one| matches!(one.kind, Kind::Run(_))).map(|one| one.span)
     }
 }
 

@@ -20,6 +20,8 @@ pub async fn ship_locally(
     let secrets = local_secrets(&task.secrets)?;
 
     let house = House::open(options, None)?;
+    // The task is to run here, whatever the build needs.
+    let emulator = house.workshop.emulation(&recipe.options.platform)?.emulator();
     let data = house.store.root().join("registry");
     let server =
         Server::start(house.store.clone(), &data, ([127, 0, 0, 1], 0).into()).await.map_err(RoadError::Serve)?;
@@ -36,7 +38,7 @@ pub async fn ship_locally(
     let Root { layers, config, user, home, folder } = build::root(&built, &house.workshop).await?;
     let sandbox = house.workshop.sandbox()?.clone();
     let environment = task.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();
-    let task = LocalTask { name: task.name.clone(), layers, config, environment, secrets, user, home };
+    let task = LocalTask { name: task.name.clone(), layers, config, environment, secrets, user, home, emulator };
     let outcome = run_local(sandbox.clone(), task, limits, &options.events).await;
     let removed = tokio::task::spawn_blocking(move || sandbox.remove(folder.path())).await;
     if !matches!(removed, Ok(Ok(()))) {

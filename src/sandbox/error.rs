@@ -40,6 +40,8 @@ pub enum RunError {
         "`{program}` makes system calls of another machine type (a 32-bit program?), which cannot be answered where there is only one id"
     )]
     ForeignCalls { program: String },
+    #[error("registering the emulator: {}", words(*errno))]
+    Registration { errno: i32 },
     #[error("the control group `{parent}` cannot hold the command: {why}")]
     Cgroup { parent: String, why: String },
     #[error("setting the limit {name}: {}", words(*errno))]

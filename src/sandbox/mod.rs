@@ -14,6 +14,7 @@
 //! When our end of the socket closes, for whatever reason, the helper kills the tree: nothing outlives us.
 
 mod cgroup;
+mod emulation;
 mod error;
 mod idmap;
 mod inside;
@@ -27,6 +28,7 @@ mod wire;
 
 use std::sync::Arc;
 
+pub use emulation::{Emulation, Emulator, NoEmulation};
 pub use error::{NoRung, RunError};
 pub use inside::{JobFn, enter_if_asked};
 pub use job::{JobError, JobHandle};

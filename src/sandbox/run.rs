@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, poll};
 use rustix::io::Errno;
 use zeroize::Zeroizing;
 
+use super::Emulator;
 use super::cgroup::Group;
 use super::error::RunError;
 use super::job::JobHandle;
@@ -175,7 +176,7 @@ fn command(
     environment: usize,
 ) -> Result<Command, RunError> {
     let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
-    let Step { insecure, mounts, shm_size, limits, cgroup_parent: _, .. } = step;
+    let Step { insecure, mounts, shm_size, limits, cgroup_parent: _, emulator, .. } = step;
     if argv.is_empty() {
         return Err(RunError::NoCommand);
     }
@@ -198,6 +199,7 @@ fn command(
         mounts: mounts.iter().map(|each| mount(each, copied)).collect::<Result<_, _>>()?,
         shm_size: *shm_size,
         limits: limits.clone(),
+        registration: emulator.as_ref().map(Emulator::registration),
         user_namespace,
         environment,
     })

@@ -3,6 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use super::Emulator;
 use crate::secret::Secret;
 
 /// One command in a root of its own.
@@ -34,6 +35,8 @@ pub struct Step {
     pub limits: Vec<Limit>,
     /// The control group below which the command gets one of its own: a path from the top of the hierarchy.
     pub cgroup_parent: Option<PathBuf>,
+    /// What runs its programs, where the CPU cannot ([`Sandbox::emulation`](super::Sandbox::emulation)).
+    pub emulator: Option<Emulator>,
 }
 
 /// Something that the command finds at `target`, and that is no part of what it changes. Where the root has nothing

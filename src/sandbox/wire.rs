@@ -37,6 +37,8 @@ pub(super) struct Order {
 pub(super) enum Task {
     /// Try what a step needs, in this empty folder.
     Probe { dir: Vec<u8>, copied: bool, owners: Owners },
+    /// Start a program in an empty root, with this line of `binfmt_misc` or with what the host has.
+    TryProgram { program: Vec<u8>, registration: Option<Vec<u8>> },
     /// Run a command. A second frame holds its environment (`NAME=value`, each ended by a NUL) and then the contents
     /// of the files that it has mounted: all that may be secret.
     Run(Box<Command>),
@@ -61,6 +63,8 @@ pub(super) struct Command {
     pub mounts: Vec<Mount>,
     pub shm_size: Option<u64>,
     pub limits: Vec<Limit>,
+    /// The line of `binfmt_misc` that has its programs emulated.
+    pub registration: Option<Vec<u8>>,
     /// Whether it lives in a user namespace of its own.
     pub user_namespace: bool,
     /// How much of the second frame is the environment.

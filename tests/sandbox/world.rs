@@ -116,6 +116,7 @@ impl World {
             shm_size: None,
             limits: Vec::new(),
             cgroup_parent: None,
+            emulator: None,
         }
     }
 

@@ -75,6 +75,7 @@ impl Face for Bars {
             Event::Read { .. }
             | Event::Base { .. }
             | Event::Rung { .. }
+            | Event::Emulated { .. }
             | Event::Cached { .. }
             | Event::Output { .. }
             | Event::Built { .. }

@@ -45,6 +45,9 @@ fn fact(event: &Event) -> Value {
             json!({"event": "base", "reference": reference, "digest": digest.to_string()})
         }
         Event::Rung { name, why } => json!({"event": "sandbox", "name": name, "why": why}),
+        Event::Emulated { platform, by, lines } => {
+            json!({"event": "emulated", "platform": platform, "by": by, "lines": lines})
+        }
         Event::Step { stage, number, of, text } => {
             json!({"event": "step", "stage": stage, "number": number, "of": of, "text": text})
         }

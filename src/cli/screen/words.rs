@@ -20,6 +20,12 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::Base { reference, digest } => says("Base", format!("{} is {digest}", escape::text(reference))),
         Event::Rung { name, why } => says("Sandbox", format!("{name}: {}", escape::text(why))),
+        Event::Emulated { platform, by, lines } => {
+            let numbers: Vec<_> = lines.iter().map(usize::to_string).collect();
+            let plural = if lines.len() == 1 { "line" } else { "lines" };
+            let text = format!("{plural} {} for {platform} by {}", numbers.join(", "), escape::text(by));
+            says("Emulating", text)
+        }
         Event::Step { stage, number, of, text } => says("Building", step(stage, *number, *of, text)),
         Event::Cached { stage, number, of, text } => says("Cached", step(stage, *number, *of, text)),
         Event::Output { stage, line } => Some(quoted(stage, line)),
@@ -143,6 +149,10 @@ mod tests {
         check(
             Event::Rung { name: "namespaces", why: "user namespaces are allowed".into() },
             "   Sandbox namespaces: user namespaces are allowed",
+        );
+        check(
+            Event::Emulated { platform: "linux/arm64".into(), by: "/usr/bin/qemu".into(), lines: vec![3, 5] },
+            " Emulating lines 3, 5 for linux/arm64 by /usr/bin/qemu",
         );
         let text = "RUN apt-get update && apt-get install -y gdal-bin".to_owned();
         check(

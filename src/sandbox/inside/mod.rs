@@ -3,6 +3,7 @@
 //! The helper watches from outside the command's pid namespace. It forks, which it may: it has one thread.
 
 mod confine;
+mod emulation;
 mod exec;
 mod mounts;
 mod overlay;
@@ -85,6 +86,9 @@ fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
         match (task, after) {
             (Task::Probe { dir, copied, owners }, _) => {
                 probe::probe(wire::path(&dir), copied, owners).map(|()| Reply::Done)
+            }
+            (Task::TryProgram { program, registration }, _) => {
+                emulation::try_program(&socket, &program, registration.as_deref())
             }
             (Task::Run(command), None) => run::run(&socket, &command, &more),
             (Task::Run(command), Some((name, payload, output))) => match run::run(&socket, &command, &more)? {

@@ -13,7 +13,7 @@ use super::ownership::Door;
 use super::stand::Root;
 use super::stubs::Stubs;
 use super::supervise::{Parent, Sees, fork};
-use super::{confine, exec, ownership, probe, release_outputs, root, unshare, volumes};
+use super::{confine, emulation, exec, ownership, probe, release_outputs, root, unshare, volumes};
 use crate::owners::Owners;
 
 /// `more` is the environment and the contents of files.
@@ -25,6 +25,7 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
         Network::None => UnshareFlags::NEWNET,
     })?;
     probe::private_mounts()?;
+    let registered = command.registration.as_deref().map(emulation::register).transpose()?;
     let stand = Root::make(&command.root)?;
     let mut stubs = Stubs::new(stand.mounted(), stand.changed())?;
     let targets = stubs.of_the_system()?;
@@ -56,6 +57,7 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     let ended = forked.watch(socket, supervisor.as_mut())?;
     // It has stood in the command's root.
     drop(supervisor);
+    drop(registered);
     let changes = stand.take_off(&command.root)?;
     made.remove(changes.folder()).map_err(|error| RunError::system("removing the mount stubs", error))?;
     changes.settle(&command.root)?;
