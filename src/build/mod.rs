@@ -29,6 +29,7 @@ mod root;
 mod run;
 mod snapshot;
 mod stage;
+mod start;
 mod tapped;
 mod trust;
 mod unpacked;
@@ -47,6 +48,7 @@ pub use place::{BaseImage, Download, FetchError, Sink, Source, Tap};
 pub use root::{Root, flattened, root};
 pub use snapshot::{Layer, Snapshot};
 pub use stage::{Built, NoCache, Plan, build};
+pub use start::{OpenHere, Unstartable, check_start, layers_of};
 pub use trust::{BUNDLES, BadCertificates, Certificates};
 pub use workshop::Workshop;
 

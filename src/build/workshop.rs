@@ -12,9 +12,7 @@ use futures_util::stream::{self, StreamExt, TryStreamExt};
 use crate::event::{Event, Events};
 use crate::image::{Compression, Digest, Hasher};
 use crate::layer::{Content, InTar, Index, LayerPath, Limits, Packing, View, decompress, index};
-use crate::owners::Owners;
 use crate::sandbox::{self, Emulation, Launcher, Sandbox, Stopper};
-use crate::sandbox::{self, Launcher, Sandbox, Stopper};
 use crate::store::Store;
 
 use super::owner::Accounts;

@@ -19,6 +19,7 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Violations(verdict) => Failure::new(Kind::Difference, Phase::Dockerfile, verdict),
         RoadError::Plan(error) => plan(&error, shown, text),
         RoadError::Build(error) => build_failed(error, shown, text),
+        RoadError::Unstartable(error) => Failure::new(Kind::Build, Phase::Push, error.to_string()).hint(error.hint()),
         RoadError::Pull(error) => Failure::new(Kind::Cloud, Phase::Pull, error.to_string()).hints(error.hint()),
         RoadError::Push(error) => Failure::push(error.to_string()).hints(error.hint()),
         RoadError::Registry(error) => Failure::configuration(error.to_string()),

@@ -38,4 +38,4 @@ pub use present::{Present, look};
 pub use run::{Limits, run};
 pub use secret_spec::{BadSecret, SecretSource, SecretSpec, UnreadableSecret, ValueFrom};
 pub use size::{BadSize, EphemeralStorage, Size};
-pub use task_definition::register;
+pub use task_definition::{cpu_architecture, register};

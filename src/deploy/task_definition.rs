@@ -53,6 +53,15 @@ pub async fn register(
     Ok(made)
 }
 
+/// Fargate's word for the CPU that an image is for: the task's `runtimePlatform` is the image's own.
+pub fn cpu_architecture(platform: &Platform) -> Result<&'static str, DeployError> {
+    match (platform.os.as_str(), platform.architecture.as_str()) {
+        ("linux", "amd64") => Ok("X86_64"),
+        ("linux", "arm64") => Ok("ARM64"),
+        _ => Err(DeployError::Platform(platform.clone())),
+    }
+}
+
 /// The task definition that a loader wants.
 pub(super) fn render(
     loader: &Loader,
@@ -61,11 +70,7 @@ pub(super) fn render(
     image: &Digest,
     platform: &Platform,
 ) -> Result<TaskDefinition, DeployError> {
-    let architecture = match (platform.os.as_str(), platform.architecture.as_str()) {
-        ("linux", "amd64") => "X86_64",
-        ("linux", "arm64") => "ARM64",
-        _ => return Err(DeployError::Platform(platform.clone())),
-    };
+    let architecture = cpu_architecture(platform)?;
     let mut environment = loader.environment.clone();
     // The loaders of the page read it; a user's own value, plain or secret, wins.
     if !ground.secrets.contains_key("AWSREGION") {

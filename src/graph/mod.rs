@@ -31,6 +31,6 @@ pub use error::{PlanError, Problem};
 pub use git::{BadGit, GitSource, Remote, Scheme, is_commit};
 pub use mount::{BindMount, CacheMount, Mount, SecretMount, Sharing, SshMount, size_in_bytes};
 pub use plan::{Base, Graph, Options, Stage, plan};
-pub use scope::{Ground, StagePlan};
+pub use scope::{Ground, PATH, StagePlan};
 pub use source_date::SourceDate;
 pub use step::{Action, Copy, CopyFrom, Network, Run, Script, Source, Step};

@@ -8,7 +8,8 @@ use crate::image::ImageConfig;
 use super::{Action, Base, Graph, PlanError, Problem, Stage, Step};
 
 /// The PATH of an image that has none, as Docker sets it.
-pub(super) const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+/// The search path of an image whose config names none.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// What a stage stands on: its base's config, and the ARGs that a base stage declared.
 #[derive(Clone, Debug, Default)]

@@ -12,7 +12,7 @@ use crate::registry::Pushed;
 
 use super::house::base_blobs;
 use super::output::{self, Output, Outputs};
-use super::{House, HouseOptions, RoadError, check};
+use super::{House, HouseOptions, RoadError, check, start};
 
 /// An image to be built.
 pub struct Recipe {
@@ -84,6 +84,9 @@ pub async fn build(
     };
     let early = destinations.first().map(pusher);
     let built = house.build(recipe, graph, &early).await?;
+    if push {
+        start::check_built(&built, &house).await?;
+    }
     let mut early = early;
     let mut pushed = Vec::new();
     for place in places {
@@ -111,6 +114,7 @@ pub async fn push_layout(
     let layout = Layout::open(layout)?;
     let (image, written) = layout.image_as_written(platform)?;
     let house = House::open(options, None)?;
+    let layout = start::check_layout(layout, &image, &house).await?;
     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
     let pusher = house.pusher(destination.clone()).from_layout(layout, written);
     Ok(pusher.finish(&image, &[], &tags).await?)

@@ -1,7 +1,7 @@
 //! Why the road ended early: each room's own error, for the screen to find words for.
 
 use crate::aws::ConnectError;
-use crate::build::BuildError;
+use crate::build::{BuildError, Unstartable};
 use crate::deploy::DeployError;
 use crate::dockerfile::ParseErrors;
 use crate::dockerfile::lint::BadOptions;
@@ -25,6 +25,8 @@ pub enum RoadError {
     Plan(#[from] PlanError),
     #[error(transparent)]
     Build(#[from] BuildError),
+    #[error(transparent)]
+    Unstartable(#[from] Unstartable),
     #[error(transparent)]
     Pull(#[from] PullError),
     #[error(transparent)]

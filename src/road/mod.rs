@@ -12,6 +12,7 @@ mod house;
 mod local;
 mod materials;
 mod output;
+mod start;
 mod upkeep;
 mod verify;
 
@@ -58,6 +59,7 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
     let Order { recipe, loader, cloud, account, repository_uri, limits } = order;
     let (pace, events) = (Pace::default(), &options.events);
     let graph = recipe_graph(&recipe, events)?;
+    deploy::cpu_architecture(&recipe.options.platform)?;
 
     let cloud = Cloud::connect(&cloud).await?;
     check_account(&cloud, account.as_deref())?;
@@ -70,6 +72,7 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
     let house = House::open(options, Some(&cloud))?;
     let early = early_pusher(present.repository_uri(), &house).await?;
     let built = house.build(&recipe, graph, &early).await?;
+    start::check_built(&built, &house).await?;
 
     // What is made stays made: the next run finds it there.
     let placing = async {
