@@ -209,7 +209,7 @@ fn metadata(image: &Image, names: &str) -> Value {
 async fn push(order: PushOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
     let PushOrder { layout, reference, registry, home } = order;
     let options = house(home, registry, events, interrupt);
-    let pushed = road::push_layout(&layout, &reference, &Platform::linux_amd64(), &options).await;
+    let pushed = road::push_layout(&layout, &reference, &options).await;
     let pushed = pushed.map_err(|error| failure(error, "", ""))?;
     let json = json!({ "image": pushed.reference.to_string(), "already_there": pushed.already_there });
     Ok(Done::new(pushed.reference.to_string(), json))

@@ -105,14 +105,14 @@ pub async fn build(
 }
 
 /// Pushes the image of a layout, a folder or a tar.
-pub async fn push_layout(
-    layout: &Path,
-    destination: &Reference,
-    platform: &Platform,
-    options: &HouseOptions,
-) -> Result<Pushed, RoadError> {
+pub async fn push_layout(layout: &Path, destination: &Reference, options: &HouseOptions) -> Result<Pushed, RoadError> {
     let layout = Layout::open(layout)?;
-    let (image, written) = layout.image_as_written(platform)?;
+    // An only image is meant, whatever it is for.
+    let platform = match &layout.platforms()?[..] {
+        [only] => only.clone(),
+        _ => Platform::linux_amd64(),
+    };
+    let (image, written) = layout.image_as_written(&platform)?;
     let house = House::open(options, None)?;
     let layout = start::check_layout(layout, &image, &house).await?;
     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();

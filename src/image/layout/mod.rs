@@ -70,6 +70,14 @@ impl Layout {
         &self.path
     }
 
+    /// What its images are for, as far as its index says.
+    pub fn platforms(&self) -> Result<Vec<Platform>, LayoutError> {
+        Ok(match self.document(&self.members.small("index.json")?, None)? {
+            Document::Index(index) => index.platforms(),
+            Document::Manifest(_) => Vec::new(),
+        })
+    }
+
     /// The image for a platform: its manifest and config, verified.
     pub fn image(&self, wanted: &Platform) -> Result<Image, LayoutError> {
         self.image_of(&Which::First, wanted).map(|(image, _)| image)
