@@ -14,6 +14,8 @@ mod programs;
 mod build;
 #[path = "road/bytes.rs"]
 mod bytes;
+#[path = "road/cpu.rs"]
+mod cpu;
 #[path = "road/diff.rs"]
 mod diff;
 #[path = "road/everyday.rs"]

@@ -106,9 +106,15 @@ def push_manifest(repository, name, value):
     ask("PUT", f"{REGISTRY}/v2/{repository}/manifests/{name}", text(value), {"Content-Type": value["mediaType"]})
 
 
-def image(repository, layers, tags, **config):
+AMD64 = {"architecture": "amd64", "os": "linux"}
+ARM64 = {"architecture": "arm64", "os": "linux", "variant": "v8"}
+
+
+def image(repository, layers, tags, arm64=None, **config):
     choices = []
-    for platform in {"architecture": "amd64", "os": "linux"}, {"architecture": "arm64", "os": "linux", "variant": "v8"}:
+    for platform, layers in (AMD64, layers), (ARM64, arm64):
+        if layers is None:
+            continue
         settings = text({
             **platform, "created": CREATED, "config": config,
             "rootfs": {"type": "layers", "diff_ids": [diff for diff, _ in layers]},
@@ -125,8 +131,8 @@ def image(repository, layers, tags, **config):
     index = {"schemaVersion": 2, "mediaType": OCI + "index.v1+json", "manifests": choices}
     for tag in tags:
         push_manifest(repository, tag, index)
-    sizes = " + ".join(f"{len(z) / 1e6:.1f} MB" for _, z in layers)
-    print(f"{repository} {digest(text(index))} {sizes}")
+    platforms = " ".join(choice["platform"]["architecture"] for choice in choices)
+    print(f"{repository} {digest(text(index))} {platforms}")
 
 
 def root(name):
@@ -134,8 +140,8 @@ def root(name):
 
 
 debian = layer(root("debian"))
-image("library/busybox", [layer(root("busybox"))], ["latest", "stable", "1", "1.36"], Env=[PATH], Cmd=["sh"])
-image("library/alpine", [layer(root("alpine"))], ["latest", "3", "3.20"], Env=[PATH], Cmd=["/bin/sh"])
+image("library/busybox", [layer(root("busybox"))], ["latest", "stable", "1", "1.36"], [layer(root("busybox-arm64"))], Env=[PATH], Cmd=["sh"])
+image("library/alpine", [layer(root("alpine"))], ["latest", "3", "3.20"], [layer(root("alpine-arm64"))], Env=[PATH], Cmd=["/bin/sh"])
 image("library/debian", [debian], ["latest", "stable", "stable-slim", "12", "12-slim", "bookworm", "bookworm-slim"], Env=[PATH], Cmd=["bash"])
 image("library/node", [debian, layer(root("node"), root("debian"))], ["latest", "lts", "20", "12.21.0"], Env=[PATH, "NODE_VERSION=12.21.0"], Cmd=["node"])
 image("library/python", [debian, layer(root("python"), root("debian"))], ["latest", "3", "3-slim", "3.11"], Env=[PATH, "LANG=C.UTF-8"], Cmd=["python3"])
