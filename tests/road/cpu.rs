@@ -141,8 +141,8 @@ APT::Architecture "arm64"; APT::Architectures "arm64"; Dir::State::status "/stat
 E
 RUN mkdir -p /debs/partial /arm64/usr/bin /arm64/usr/sbin /arm64/usr/lib && : > /status \
  && for folder in bin sbin lib; do ln -s usr/$folder /arm64/$folder; done \
- && apt-get update && apt-get install -y --download-only --no-install-recommends '?essential' apt \
- && for deb in /debs/*.deb; do dpkg-deb --extract $deb /arm64; done \
+ && apt-get update && apt-get install -y --download-only --no-install-recommends '?essential' apt usr-is-merged \
+ && for deb in /debs/*.deb; do dpkg-deb --fsys-tarfile $deb | tar -x --keep-directory-symlink -C /arm64; done \
  && rm -r /debs/partial && mv /debs /arm64/ && cp /etc/apt/sources.list.d/* /arm64/etc/apt/sources.list.d/
 
 FROM scratch
