@@ -40,6 +40,10 @@ pub enum Event {
     Cached { stage: String, number: usize, of: usize, text: String },
     /// A line that a RUN wrote.
     Output { stage: String, line: Vec<u8> },
+    /// What no two RUNs write alike was made still: so many files.
+    Stilled { stage: String, left_out: usize, emptied: usize, rewritten: usize },
+    /// One of those files, and why.
+    StilledFile { stage: String, path: String, how: &'static str, why: String },
     /// The step is done.
     StepDone { stage: String, number: usize, millis: u64 },
     /// Bytes of a blob that went to or came from a registry so far.

@@ -11,12 +11,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::image::{Compression, Digest, HashingWriter};
 use crate::layer::{
-    Index, LayerDirs, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, unpack, write_layer,
+    Epoch, Index, LayerDirs, Limits, OverlayXattrs, Times, View, Whiteouts, decompress, read_upper, settle, unpack,
+    write_layer,
 };
 use crate::owners::Owners;
 use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
+use super::still::{Found, keys, still};
 use super::trust::Added;
 use super::upkeep::{MEASURE, measure};
 
@@ -58,7 +60,7 @@ pub(super) enum Wrap {
     Zstd,
 }
 
-/// What a RUN changed, to be written to stdout as a tar.
+/// What a RUN changed, to be written out as a tar; before it, what was found there: see [`read_found`].
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct DiffOrder {
     pub owners: Owners,
@@ -68,6 +70,8 @@ pub(super) struct DiffOrder {
     pub epoch: i64,
     /// What is no part of it, wherever it was copied.
     pub added: Option<Added>,
+    /// Nothing is made still.
+    pub keep_volatile: bool,
 }
 
 impl From<Compression> for Wrap {
@@ -138,12 +142,30 @@ fn diff(payload: &[u8], out: &mut dyn Write) -> Result<(), String> {
     if let Some(added) = order.added {
         added.take_out(&order.upper, &mut tree).map_err(words)?;
     }
+    let epoch = Epoch(order.epoch);
+    let stilled = if order.keep_volatile { Vec::new() } else { still(&mut tree, &below, epoch).map_err(words)? };
+    settle(&order.upper, &tree, &below, epoch).map_err(words)?;
+    let found = serde_json::to_vec(&Found { stilled, keys: keys(&tree) }).map_err(words)?;
+    out.write_all(&(found.len() as u64).to_le_bytes()).and_then(|()| out.write_all(&found)).map_err(words)?;
     let no_layer = |digest: &Digest| Err(io::Error::other(format!("the layer {digest} is not read here")));
     let mut out = HashingWriter::new(io::BufWriter::with_capacity(256 << 10, out));
-    let times = Times::Constant(crate::layer::Epoch(order.epoch));
-    write_layer(&tree, times, &no_layer, &mut out).map_err(words)?;
+    write_layer(&tree, Times::Constant(epoch), &no_layer, &mut out).map_err(words)?;
     out.flush().map_err(words)?;
     out.finish().0.flush().map_err(words)
+}
+
+/// What [`diff`] says before the tar: JSON behind its length.
+pub(super) fn read_found(job: &mut impl Read) -> io::Result<Found> {
+    const LIMIT: u64 = 1 << 30;
+    let mut length = [0; 8];
+    job.read_exact(&mut length)?;
+    let length = u64::from_le_bytes(length);
+    if length > LIMIT {
+        return Err(io::Error::other("what was made still is too long to tell"));
+    }
+    let mut text = Vec::new();
+    job.take(length).read_to_end(&mut text)?;
+    Ok(serde_json::from_slice(&text)?)
 }
 
 fn read_tree(path: &Path) -> Result<Index, String> {

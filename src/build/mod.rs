@@ -30,6 +30,7 @@ mod run;
 mod snapshot;
 mod stage;
 mod start;
+mod still;
 mod tapped;
 mod trust;
 mod unpacked;

@@ -36,6 +36,8 @@ pub struct RunOptions {
     pub limits: Vec<Limit>,
     /// `--cgroup-parent`.
     pub cgroup_parent: Option<PathBuf>,
+    /// `--keep-volatile`: what no two RUNs write alike is recorded as it is.
+    pub keep_volatile: bool,
 }
 
 /// `--allow`: what a Dockerfile may ask for beyond what every RUN has.
@@ -60,6 +62,7 @@ impl Default for RunOptions {
             shm_size: None,
             limits: Vec::new(),
             cgroup_parent: None,
+            keep_volatile: false,
         }
     }
 }
@@ -101,8 +104,9 @@ impl RunOptions {
     /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what.
     pub(super) fn key(&self, key: &mut Hasher) {
         let Self { secrets: _, agents: _, certificates: _, allowed: _, hostname, hosts, network, .. } = self;
-        let Self { shm_size, limits, cgroup_parent, .. } = self;
+        let Self { shm_size, limits, cgroup_parent, keep_volatile, .. } = self;
         key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
+        key.field(&[u8::from(*keep_volatile)]);
     }
 }
 
@@ -126,5 +130,6 @@ mod tests {
         assert_ne!(key(&plain), key(&RunOptions { hosts, ..RunOptions::default() }));
         assert_ne!(key(&plain), key(&RunOptions { network: Network::None, ..RunOptions::default() }));
         assert_ne!(key(&plain), key(&RunOptions { shm_size: Some(1), ..RunOptions::default() }));
+        assert_ne!(key(&plain), key(&RunOptions { keep_volatile: true, ..RunOptions::default() }));
     }
 }

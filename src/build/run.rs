@@ -14,11 +14,12 @@ use crate::sandbox::{
 use crate::secret::Secret;
 use crate::store::{Store, WorkFolder};
 
-use super::inside::{DIFF, DiffOrder};
+use super::inside::{DIFF, DiffOrder, read_found};
 use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
 use super::snapshot::{Layer, Snapshot, chains};
+use super::still::{Found, How, Stilled};
 use super::trust::{self, Added, Trust};
 use super::workshop::{Workshop, blocking, inside};
 use super::{BuildError, Problem, RunOptions, Source};
@@ -44,6 +45,7 @@ struct Ground<'a> {
     /// The unpacked layers, the topmost first.
     lower: Vec<String>,
     folder: &'a WorkFolder,
+    epoch: i64,
 }
 
 impl<S: Source> Workshop<S> {
@@ -66,10 +68,12 @@ impl<S: Source> Workshop<S> {
         let sandbox = self.sandbox()?.clone();
         let folder = self.store.work_folder()?;
         let (bundle, added) = trust.map(|Trust { bundle, added, .. }| (bundle, added)).unzip();
-        let diff = self.diff_order(&folder, below, epoch, added)?;
-        let ground = Ground { person: &person, lower, folder: &folder };
+        let keep_volatile = order.options.keep_volatile;
+        let diff = self.diff_order(&folder, below, epoch, added, keep_volatile)?;
+        let ground = Ground { person: &person, lower, folder: &folder, epoch };
+        let stage = order.stage.clone();
         let layer = match self.execute(order, ready, bundle, ground, diff).await {
-            Ok(job) => self.keep(job, &folder, below).await,
+            Ok(job) => self.keep(job, &stage, &folder, below).await,
             Err(error) => Err(error),
         };
         let path = folder.path().to_owned();
@@ -86,11 +90,12 @@ impl<S: Source> Workshop<S> {
         ground: Ground<'_>,
         diff: Vec<u8>,
     ) -> Result<JobHandle, BuildError> {
-        let Ground { person, lower, folder } = ground;
+        let Ground { person, lower, folder, epoch } = ground;
         let RunOrder { run, options, network, insecure, emulator, stage } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
+        stand_still(&mut step.env, epoch);
         step.env.retain(|(name, _)| !variables.iter().any(|(secret, _)| name == secret.as_str()));
         step.secret_env = variables.into_iter().map(|(name, value)| (name.into(), value)).collect();
         step.mounts = mounts;
@@ -140,28 +145,37 @@ impl<S: Source> Workshop<S> {
         below: &Snapshot,
         epoch: i64,
         added: Option<Added>,
+        keep_volatile: bool,
     ) -> Result<Vec<u8>, BuildError> {
         let owners = self.sandbox()?.rung().owners();
         let layers = chains(&below.layers).iter().map(|chain| self.store.layer_path(chain, owners)).collect();
-        let order = DiffOrder { owners, upper: folder.path().join(UPPER), layers, epoch, added };
+        let order = DiffOrder { owners, upper: folder.path().join(UPPER), layers, epoch, added, keep_volatile };
         serde_json::to_vec(&order).map_err(|e| inside("reading what RUN changed", e.into()))
     }
 
     /// Packs what the command changed, as `job` reads it, and keeps it unpacked for the next RUN.
-    async fn keep(&self, mut job: JobHandle, folder: &WorkFolder, below: &Snapshot) -> Result<Layer, BuildError> {
+    async fn keep(
+        &self,
+        mut job: JobHandle,
+        stage: &str,
+        folder: &WorkFolder,
+        below: &Snapshot,
+    ) -> Result<Layer, BuildError> {
         let store = self.store.clone();
         let (packing, threads) = (self.packing, self.threads);
-        let packed = blocking(move || {
+        let (found, packed) = blocking(move || {
             let mut blob = store.blob_writer()?;
-            let packed = pack_stream(&mut job, packing, threads, &mut blob);
+            let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, &mut blob)));
             // The job's own words say more than that its output ended early.
             job.wait().map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
+            let (found, packed) = read.map_err(|e| inside("reading what RUN changed", e))?;
             let packed = packed?;
             blob.commit(Some(&packed.blob))?;
             store.keep_tree(&packed.index.diff_id, &packed.index)?;
-            Ok(packed)
+            Ok((found, packed))
         })
         .await?;
+        self.tell(stage, &found);
         let layer = self.layer(&packed);
         let owners = self.sandbox()?.rung().owners();
         let place = self.store.layer_path(&below.with(layer.clone()).chain(), owners);
@@ -170,6 +184,24 @@ impl<S: Source> Workshop<S> {
             let _ = std::fs::rename(folder.path().join(UPPER), &place);
         }
         Ok(layer)
+    }
+
+    fn tell(&self, stage: &str, Found { stilled, keys }: &Found) {
+        for Stilled { path, how, why } in stilled {
+            let (stage, path, how, why) = (stage.to_owned(), path.to_string(), how.verb(), why.clone());
+            self.events.emit(Event::StilledFile { stage, path, how, why });
+        }
+        if !stilled.is_empty() {
+            let [left_out, emptied, rewritten] = [How::LeftOut, How::Emptied, How::Rewritten]
+                .map(|wanted| stilled.iter().filter(|stilled| stilled.how == wanted).count());
+            self.events.emit(Event::Stilled { stage: stage.to_owned(), left_out, emptied, rewritten });
+        }
+        if let Some(first) = keys.first() {
+            let others = if keys.len() > 1 { format!(" (and {} more)", keys.len() - 1) } else { String::new() };
+            let message = format!("the private key {first}{others} is in the image: whoever has the image has the key");
+            let hint = "remove it in the same RUN; `ssh-keygen -A` makes keys when a container starts".to_owned();
+            self.events.emit(Event::Warning { message, hint: Some(hint) });
+        }
     }
 
     /// A packed layer of ours.
@@ -244,6 +276,21 @@ fn step(run: &Run, person: &Person, layers: Layers) -> Step {
     }
 }
 
+/// What makes programs write the same twice; no part of the image's config, and the Dockerfile's own word wins.
+///
+/// The time is the layer's (<https://reproducible-builds.org/specs/source-date-epoch/>), for which the default was chosen:
+/// Zip files, and with them Python's wheels, cannot say a time before 1980. Python's own files then hold a hash in the
+/// place of the time (py_compile), and sets are written in one order (PYTHONHASHSEED).
+fn stand_still(env: &mut Vec<(OsString, OsString)>, epoch: i64) {
+    // No program takes a time before 1970 from there.
+    let date = (epoch >= 0).then(|| ("SOURCE_DATE_EPOCH", epoch.to_string()));
+    for (name, value) in date.into_iter().chain([("PYTHONHASHSEED", "0".to_owned())]) {
+        if !env.iter().any(|(own, _)| own == name) {
+            env.push((name.into(), value.into()));
+        }
+    }
+}
+
 fn failed(exit: Exit, last_lines: Vec<Vec<u8>>) -> BuildError {
     BuildError { last_lines, ..Problem::Exit(exit).into() }
 }
@@ -252,4 +299,24 @@ fn remove(sandbox: &Sandbox, path: &Path) -> Result<(), BuildError> {
     let why =
         |e: crate::sandbox::JobError| Problem::Inside { doing: "removing what RUN worked on", why: e.to_string() };
     Ok(sandbox.remove(path).map_err(why)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_has_the_layers_time_unless_the_dockerfile_names_another() {
+        let stood = |own: &[(&str, &str)], epoch| {
+            let mut env: Vec<(OsString, OsString)> =
+                own.iter().map(|(name, value)| (name.into(), value.into())).collect();
+            stand_still(&mut env, epoch);
+            let pair = |(name, value): &(OsString, OsString)| format!("{}={}", name.display(), value.display());
+            env.iter().map(pair).collect::<Vec<_>>().join(" ")
+        };
+        assert_eq!(stood(&[("A", "1")], 7), "A=1 SOURCE_DATE_EPOCH=7 PYTHONHASHSEED=0");
+        let own = [("PYTHONHASHSEED", "random"), ("SOURCE_DATE_EPOCH", "")];
+        assert_eq!(stood(&own, 7), "PYTHONHASHSEED=random SOURCE_DATE_EPOCH=");
+        assert_eq!(stood(&[], -1), "PYTHONHASHSEED=0");
+    }
 }

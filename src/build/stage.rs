@@ -431,7 +431,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     /// The key of a step, but for the digests of files: everything that its layer is a function of.
     fn key(&self, step: &Step, below: &Snapshot) -> Hasher {
         let mut key = Hasher::default();
-        key.field(b"locus-push step 2");
+        key.field(b"locus-push step 3");
         key.field(env!("CARGO_PKG_VERSION").as_bytes());
         key.field(format!("{:?}", self.workshop.packing).as_bytes());
         key.field(format!("{:?}", self.epochs).as_bytes());

@@ -7,9 +7,7 @@
 //! before they become a layer.
 
 use std::ffi::OsString;
-use std::fs::File;
 use std::io::{self, Read, Write};
-use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -143,9 +141,8 @@ impl Added {
             if *size < self.0.len() as u64 || *size > LIMIT {
                 continue;
             }
-            let file = host.open()?;
             let mut bytes = Vec::new();
-            (&file).take(LIMIT + 1).read_to_end(&mut bytes)?;
+            host.open()?.take(LIMIT + 1).read_to_end(&mut bytes)?;
             let Some(own) = self.without(&bytes) else { continue };
             if find(&own, BEGIN.trim().as_bytes()).is_some() {
                 let why = format!(
@@ -153,9 +150,9 @@ impl Added {
                 );
                 return Err(io::Error::other(why));
             }
-            // By the descriptor: the very file that was read.
-            let open = File::options().write(true).truncate(true).open(format!("/proc/self/fd/{}", file.as_raw_fd()));
-            open?.write_all(&own)?;
+            let mut file = host.edit()?;
+            file.set_len(0)?;
+            file.write_all(&own)?;
             *size = own.len() as u64;
             if own.is_empty() {
                 empty.push(path.clone());
@@ -210,6 +207,7 @@ fn file(bytes: Vec<u8>) -> Kind<Content> {
 
 #[cfg(test)]
 mod tests {
+    use std::fs::File;
     use std::sync::Arc;
 
     use super::*;

@@ -40,10 +40,10 @@ pub use order::{
 };
 pub use output::Output;
 pub use place::Place;
-pub use screen::{Paint, Progress, Screen};
+pub use screen::{Manner, Paint, Progress, Screen};
 pub use settings::{RegistrySettings, Session};
 
-use args::{CacheCommand, Cli, NotParsed, Sub};
+use args::{CacheCommand, Cli, NotParsed, ScreenArgs, Sub};
 
 /// The whole program: what was typed, done; the exit code says how it went.
 pub fn main() -> ExitCode {
@@ -57,8 +57,9 @@ pub fn main() -> ExitCode {
         Err(NotParsed::Clap(error)) => return clap_speaks(&error, json),
         Err(NotParsed::Refused(failure)) => return refused(&failure, json, paint),
     };
-    let (progress, json) = said(&cli);
-    let screen = match Screen::open(progress, json, &env) {
+    let manner = said(&cli);
+    let json = manner.json;
+    let screen = match Screen::open(manner, &env) {
         Ok(screen) => screen,
         Err(failure) => return refused(&failure, json, paint),
     };
@@ -86,23 +87,24 @@ fn run(cli: &Cli, screen: &Screen) -> Result<Done, Failure> {
 }
 
 /// How the command wants to be told.
-fn said(cli: &Cli) -> (Progress, bool) {
-    let args = match &cli.command {
-        None => &cli.road.screen,
-        Some(Sub::Build(args)) if args.quiet => return (Progress::Quiet, args.screen.json),
-        Some(Sub::Build(args)) => &args.screen,
-        Some(Sub::Push(args)) => &args.screen,
-        Some(Sub::Verify(args)) if args.build.quiet => return (Progress::Quiet, args.build.screen.json),
-        Some(Sub::Verify(args)) => &args.build.screen,
-        Some(Sub::Diff(args)) => &args.screen,
-        Some(Sub::Serve(args)) => &args.screen,
+fn said(cli: &Cli) -> Manner {
+    let (quiet, args) = match &cli.command {
+        None => (false, &cli.road.screen),
+        Some(Sub::Build(args)) => (args.quiet, &args.screen),
+        Some(Sub::Push(args)) => (false, &args.screen),
+        Some(Sub::Verify(args)) => (args.build.quiet, &args.build.screen),
+        Some(Sub::Diff(args)) => (false, &args.screen),
+        Some(Sub::Serve(args)) => (false, &args.screen),
         Some(Sub::Cache(args)) => match &args.command {
-            CacheCommand::Du(args) => &args.screen,
-            CacheCommand::Prune(args) => &args.screen,
+            CacheCommand::Du(args) => (false, &args.screen),
+            CacheCommand::Prune(args) => (false, &args.screen),
         },
-        Some(Sub::Completions(_) | Sub::Version) => return (Progress::Quiet, false),
+        Some(Sub::Completions(_) | Sub::Version) => {
+            return Manner { progress: Progress::Quiet, ..Manner::default() };
+        }
     };
-    (args.progress, args.json)
+    let ScreenArgs { progress, json, verbose } = *args;
+    Manner { progress: if quiet { Progress::Quiet } else { progress }, json, verbose }
 }
 
 fn clap_speaks(error: &clap::Error, json: bool) -> ExitCode {

@@ -37,8 +37,16 @@ fn step_by_step(root: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> io::Re
 impl HostFile {
     /// Opens the file, if it is a regular one. A FIFO does not make this wait.
     pub fn open(&self) -> io::Result<File> {
-        let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
-        let file = open(&self.root, &self.path, flags)?;
+        self.open_for(OFlags::RDONLY)
+    }
+
+    /// Opens the file to change it where it is.
+    pub fn edit(&self) -> io::Result<File> {
+        self.open_for(OFlags::RDWR)
+    }
+
+    fn open_for(&self, access: OFlags) -> io::Result<File> {
+        let file = open(&self.root, &self.path, access | OFlags::NONBLOCK | OFlags::NOCTTY)?;
         match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
             FileType::RegularFile => Ok(file.into()),
             _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file")),

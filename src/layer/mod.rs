@@ -23,6 +23,7 @@ mod path;
 mod pax;
 mod read;
 mod resolve;
+mod settle;
 mod sniff;
 #[cfg(test)]
 mod testing;
@@ -43,6 +44,7 @@ pub use pack::{PackError, Packed, pack, pack_stream};
 pub use path::{LayerPath, PathError};
 pub use read::{Entries, Item, TarError};
 pub use resolve::{At, Stopped, resolve};
+pub use settle::settle;
 pub use sniff::ArchiveKind;
 pub use tree::{Content, Entry, HostFile, InTar, Index, Kind, Offset, Tree};
 pub use unpack::{OverlayXattrs, UnpackError, Unpacked, Whiteouts, unpack};

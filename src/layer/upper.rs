@@ -243,11 +243,11 @@ pub(super) fn entry<C>(kind: Kind<C>, stat: &Stat, marks: Marks, owners: Owners)
     Entry { kind, mode: stat.st_mode & 0o7777, uid, gid, mtime: stat.st_mtime, xattrs: marks.xattrs }
 }
 
-fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UpperError + 'a {
+pub(super) fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UpperError + 'a {
     move |source| io_failed(doing, path)(source.into())
 }
 
-fn io_failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(io::Error) -> UpperError + 'a {
+pub(super) fn io_failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(io::Error) -> UpperError + 'a {
     move |source| UpperError::Io { doing, path: path.clone(), source }
 }
 

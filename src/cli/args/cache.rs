@@ -27,9 +27,6 @@ pub struct DuArgs {
     /// Read everything, and name what is damaged. Exit code 1 if something is
     #[arg(long)]
     pub verify: bool,
-    /// Name each thing, when it was last used, and what it takes
-    #[arg(long, short)]
-    pub verbose: bool,
     #[command(flatten)]
     pub screen: ScreenArgs,
 }

@@ -133,6 +133,9 @@ pub struct ScreenArgs {
     /// Give the answer on stdout as JSON; a failure too, with the phase that failed
     #[arg(long)]
     pub json: bool,
+    /// Say more: name each file of a RUN that was made still; of `cache du`, each thing that is kept
+    #[arg(long, short)]
+    pub verbose: bool,
 }
 
 /// Why there are no arguments to act on.

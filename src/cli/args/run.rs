@@ -32,4 +32,8 @@ pub struct RunArgs {
     /// Put each RUN into a control group below this one
     #[arg(long, value_name = "PATH")]
     pub cgroup_parent: Option<PathBuf>,
+    /// Keep what no two RUNs write alike (logs, caches, times in Python's files) [default: it is emptied, left out or
+    /// set to the layer's time]
+    #[arg(long)]
+    pub keep_volatile: bool,
 }

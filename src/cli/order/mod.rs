@@ -244,7 +244,7 @@ fn serve(args: &ServeArgs, world: &World) -> Result<ServeOrder, Failure> {
 
 fn cache(command: &CacheCommand, world: &World) -> Result<CacheOrder, Failure> {
     let task = match command {
-        CacheCommand::Du(args) => CacheTask::Tell { verify: args.verify, each: args.verbose },
+        CacheCommand::Du(args) => CacheTask::Tell { verify: args.verify, each: args.screen.verbose },
         CacheCommand::Prune(PruneArgs { all, older_than, keep_storage, dry_run, screen: _ }) => {
             let keep_bytes = keep_storage.as_deref().map(keep_bytes).transpose()?;
             let prune = Prune { all: *all, older_than: *older_than, keep_bytes };

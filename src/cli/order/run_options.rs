@@ -39,6 +39,7 @@ pub(super) fn run_options(
         shm_size: args.shm_size.as_deref().map(shm_size).transpose()?,
         limits: limits(&args.ulimit)?,
         cgroup_parent: args.cgroup_parent.clone(),
+        keep_volatile: args.keep_volatile,
         ..RunOptions::default()
     })
 }

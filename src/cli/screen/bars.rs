@@ -78,6 +78,8 @@ impl Face for Bars {
             | Event::Emulated { .. }
             | Event::Cached { .. }
             | Event::Output { .. }
+            | Event::Stilled { .. }
+            | Event::StilledFile { .. }
             | Event::Built { .. }
             | Event::Pushed { .. }
             | Event::Wrote { .. }

@@ -55,6 +55,12 @@ fn fact(event: &Event) -> Value {
             json!({"event": "cached", "stage": stage, "number": number, "of": of, "text": text})
         }
         Event::Output { stage, line } => json!({"event": "output", "stage": stage, "line": lossy(line)}),
+        Event::Stilled { stage, left_out, emptied, rewritten } => json!({
+            "event": "stilled", "stage": stage, "left_out": left_out, "emptied": emptied, "rewritten": rewritten,
+        }),
+        Event::StilledFile { stage, path, how, why } => {
+            json!({"event": "stilled_file", "stage": stage, "path": path, "how": how, "why": why})
+        }
         Event::StepDone { stage, number, millis } => {
             json!({"event": "step_done", "stage": stage, "number": number, "millis": millis})
         }

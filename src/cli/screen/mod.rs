@@ -47,27 +47,45 @@ pub struct Screen {
     face: Arc<Mutex<Box<dyn Face>>>,
     paint: Paint,
     json: bool,
+    /// Each file that was made still is told of.
+    detailed: bool,
+}
+
+/// How a command wants to be told.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Manner {
+    pub progress: Progress,
+    /// The form of the answer and of a failure.
+    pub json: bool,
+    pub verbose: bool,
 }
 
 impl Screen {
-    /// The screen that was asked for; `json` is the form of the answer and of a failure.
-    pub fn open(progress: Progress, json: bool, env: &Environment) -> Result<Self, Failure> {
+    /// The screen that was asked for.
+    pub fn open(Manner { progress, json, verbose }: Manner, env: &Environment) -> Result<Self, Failure> {
         let terminal = io::stderr().is_terminal();
         let paint = Paint::wanted(env, terminal);
-        let face: Box<dyn Face> = match settled(progress, terminal, env)? {
+        let settled = settled(progress, terminal, env)?;
+        // A program chooses for itself.
+        let detailed = verbose || settled == Settled::Json;
+        let face: Box<dyn Face> = match settled {
             Settled::Bars => Box::new(bars::Bars::new(paint)),
             Settled::Plain => Box::new(plain::Plain::new(io::stderr(), paint)),
             Settled::Json => Box::new(facts::Facts::new(io::stderr())),
             Settled::Quiet => Box::new(Quiet),
         };
-        Ok(Self { face: Arc::new(Mutex::new(face)), paint, json })
+        Ok(Self { face: Arc::new(Mutex::new(face)), paint, json, detailed })
     }
 
     /// The listener that rooms emit to.
     pub fn events(&self) -> Events {
-        let face = self.face.clone();
+        let (face, detailed) = (self.face.clone(), self.detailed);
         // A panic while a line was written leaves a face that can still write the next.
-        Events::new(move |event| face.lock().unwrap_or_else(PoisonError::into_inner).show(&event))
+        Events::new(move |event| {
+            if detailed || !matches!(event, Event::StilledFile { .. }) {
+                face.lock().unwrap_or_else(PoisonError::into_inner).show(&event);
+            }
+        })
     }
 
     /// Ends the moving picture.

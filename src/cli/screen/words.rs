@@ -29,6 +29,16 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
         Event::Step { stage, number, of, text } => says("Building", step(stage, *number, *of, text)),
         Event::Cached { stage, number, of, text } => says("Cached", step(stage, *number, *of, text)),
         Event::Output { stage, line } => Some(quoted(stage, line)),
+        Event::Stilled { stage: _, left_out, emptied, rewritten } => {
+            let parts = [(*left_out, "left out"), (*emptied, "emptied"), (*rewritten, "rewritten")];
+            let parts: Vec<_> =
+                parts.iter().filter(|(many, _)| *many > 0).map(|(n, how)| format!("{n} {how}")).collect();
+            let files = count(left_out + emptied + rewritten, "file");
+            says("Stilled", format!("{files} that RUN writes otherwise each time: {}", parts.join(", ")))
+        }
+        Event::StilledFile { stage: _, path, how, why } => {
+            says("Stilled", format!("{} {how}: {why}", escape::text(path)))
+        }
         Event::StepDone { stage, number, millis } => {
             let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
             says("Done", format!("[{place}{number}] in {}", amount::time(Duration::from_millis(*millis))))
@@ -134,6 +144,20 @@ mod tests {
     #[track_caller]
     fn check(event: Event, words: &str) {
         assert_eq!(lines(&event, Paint::off()).as_deref(), Some(words));
+    }
+
+    #[test]
+    fn what_was_made_still_is_counted_and_named() {
+        let stage = String::new();
+        check(
+            Event::Stilled { stage: stage.clone(), left_out: 2, emptied: 0, rewritten: 1 },
+            "   Stilled 3 files that RUN writes otherwise each time: 2 left out, 1 rewritten",
+        );
+        let path = "/etc/shadow".to_owned();
+        check(
+            Event::StilledFile { stage, path, how: "rewritten", why: "it holds days".into() },
+            "   Stilled /etc/shadow rewritten: it holds days",
+        );
     }
 
     #[test]
