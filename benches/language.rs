@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -52,6 +52,7 @@ fn walk_and_hash(criterion: &mut Criterion) {
         no_cache: NoCache::None,
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
+        pinning: Pinning::default(),
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let home = folder.path().join("home");

@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -66,6 +66,7 @@ fn plan() -> Plan {
         no_cache: NoCache::All,
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
+        pinning: Pinning::default(),
     }
 }
 

@@ -22,6 +22,8 @@ mod diff;
 mod everyday;
 #[path = "road/local.rs"]
 mod local;
+#[path = "road/lock.rs"]
+mod lock;
 #[path = "road/one_id.rs"]
 mod one_id;
 #[path = "road/outputs.rs"]

@@ -68,6 +68,10 @@ pub enum Problem {
     Git(#[from] GitError),
     #[error("{url} has the digest {got}, not {wanted} as --checksum says")]
     Checksum { url: String, wanted: Digest, got: Digest },
+    #[error("{url} has the digest {got}, not {wanted} as the lock file says")]
+    Moved { url: String, wanted: Digest, got: Digest },
+    #[error("the lock file {lock} needs to be updated but --locked was passed: {what} is not in it")]
+    NotLocked { what: String, lock: String },
     #[error("the context {}: {source}", path.display())]
     Layout {
         path: std::path::PathBuf,
@@ -138,7 +142,7 @@ impl BuildError {
         match &*self.problem {
             Problem::Plan(plan) => plan.word(),
             Problem::NotFound { path, .. } => Some(path.trim_start_matches('/')),
-            Problem::Download { url, .. } | Problem::Checksum { url, .. } => Some(url),
+            Problem::Download { url, .. } | Problem::Checksum { url, .. } | Problem::Moved { url, .. } => Some(url),
             Problem::Unpack { path, .. } => Some(path),
             Problem::NoSuchUser(name) | Problem::NoSuchGroup(name) => Some(name),
             Problem::Pattern(pattern, _) => Some(pattern),
@@ -198,6 +202,10 @@ impl<P: Into<Problem>> From<P> for BuildError {
                         .to_owned(),
                 ),
             ),
+            Problem::Moved { .. } => {
+                (None, Some("`locus-push lock --update DOCKERFILE` takes what is there now".to_owned()))
+            }
+            Problem::NotLocked { .. } => (None, Some("`locus-push lock DOCKERFILE` adds it".to_owned())),
             Problem::Insecure => (None, Some("--allow security.insecure allows it".to_owned())),
             Problem::Git(error) => (None, error.hint()),
             Problem::NoEmulation(error) => (None, error.hint()),

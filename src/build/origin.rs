@@ -46,13 +46,15 @@ impl<S: Source> Workshop<S> {
     }
 
     async fn download(&self, url: &str, checksum: Option<&Digest>) -> Result<Found, BuildError> {
-        let known = checksum.and_then(|digest| Some((*digest, self.store.blob_size(digest)?)));
-        let (digest, size) = match known {
-            Some(known) => known,
-            None => {
-                let Download { digest, size, last_modified: _ } = self.fetch_url(url).await?;
-                (digest, size)
-            }
+        let pinned = match checksum {
+            Some(_) => None,
+            None => self.pinned_url(url)?,
+        };
+        let known = checksum.or(pinned.as_ref()).and_then(|digest| Some((*digest, self.store.blob_size(digest)?)));
+        let (digest, size) = match (known, checksum) {
+            (Some(known), _) => known,
+            (None, Some(_)) => self.at_url(url).await.map(|download| (download.digest, download.size))?,
+            (None, None) => self.fetch_url(url).await.map(|download| (download.digest, download.size))?,
         };
         if let Some(wanted) = checksum.filter(|wanted| **wanted != digest) {
             let url = hidden(url).into_owned();
@@ -76,8 +78,18 @@ impl<S: Source> Workshop<S> {
         Listing::of_file(CONTEXT_FILE, self.blob_file(digest, size)?)
     }
 
-    /// The file at a URL, fetched anew.
+    /// The file at a URL, fetched anew, which must be the one that it is pinned to.
     pub(super) async fn fetch_url(&self, url: &str) -> Result<Download, BuildError> {
+        let pinned = self.pinned_url(url)?;
+        let download = self.at_url(url).await?;
+        if let Some(wanted) = pinned.filter(|pinned| *pinned != download.digest) {
+            return Err(Problem::Moved { url: hidden(url).into_owned(), wanted, got: download.digest }.into());
+        }
+        self.url_found(url, download.digest);
+        Ok(download)
+    }
+
+    async fn at_url(&self, url: &str) -> Result<Download, BuildError> {
         let failed = |source| Problem::Download { url: hidden(url).into_owned(), source };
         Ok(self.source.download(url).await.map_err(failed)?)
     }
@@ -128,7 +140,9 @@ impl<S: Source> Workshop<S> {
         reference: &Reference,
         platform: &Platform,
     ) -> Result<(Snapshot, ImageConfig), BuildError> {
-        let base = self.source.image(reference, platform).await.map_err(Problem::Base)?;
+        let asked = self.pinned_image(reference, platform)?;
+        let base = self.source.image(&asked, platform).await.map_err(Problem::Base)?;
+        self.image_found(reference, platform, base.digest);
         let (manifest, mut config) = (base.image.manifest, base.image.config);
         let offered = config.platform();
         if !offered.serves(platform) {

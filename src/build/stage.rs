@@ -28,7 +28,7 @@ use super::pick::{Known, Picked, digest, pick};
 use super::run::RunOrder;
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
-use super::{BuildError, Context, Download, Epochs, GitAccess, Problem, RunOptions, Sink, Source};
+use super::{BuildError, Context, Download, Epochs, GitAccess, Pinning, Problem, RunOptions, Sink, Source};
 
 /// How long the other stages may take to end after one has failed.
 const CLEARING: Duration = Duration::from_secs(5);
@@ -40,6 +40,7 @@ pub struct Plan {
     pub epochs: Epochs,
     pub no_cache: NoCache,
     pub run: RunOptions,
+    pub pinning: Pinning,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
 }
@@ -81,6 +82,7 @@ where
     S: Source + 'static,
     K: Sink,
 {
+    workshop.pin(plan.pinning.clone());
     let mut graph = plan.graph.clone();
     let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
     let epochs = dated(&mut graph, plan, &access, &workshop).await?;
@@ -115,7 +117,7 @@ where
 }
 
 /// Finds the date that the build was asked to take from somewhere.
-async fn dated<S: Source>(
+pub(super) async fn dated<S: Source>(
     graph: &mut Graph,
     plan: &Plan,
     access: &GitAccess,
@@ -138,7 +140,7 @@ async fn dated<S: Source>(
 
 /// Looks up every base before anything is built: one that does not exist is no news to get after 20 minutes. The
 /// triggers of a base may need further stages, and those further bases.
-async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<Images, BuildError> {
+pub(super) async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<Images, BuildError> {
     let images = Images::default();
     let mut seen = BTreeSet::new();
     loop {
@@ -163,13 +165,13 @@ async fn bases<S: Source>(graph: &mut Graph, workshop: &Workshop<S>) -> Result<I
 
 /// The images from outside, each looked up once a build.
 #[derive(Default)]
-struct Images(Once<(Reference, Platform), (Snapshot, ImageConfig)>);
+pub(super) struct Images(Once<(Reference, Platform), (Snapshot, ImageConfig)>);
 
 /// What is made once a build, by whoever asks first; the others wait for it.
 type Once<K, V> = Mutex<BTreeMap<K, Arc<OnceCell<V>>>>;
 
 impl Images {
-    async fn of<S: Source>(
+    pub async fn of<S: Source>(
         &self,
         reference: &Reference,
         platform: &Platform,

@@ -18,7 +18,7 @@ use crate::store::Store;
 use super::owner::Accounts;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::tapped::Tapped;
-use super::{BuildError, Problem, Source};
+use super::{BuildError, Pinning, Pins, Problem, Source};
 
 /// How many layers are fetched and read at a time.
 pub(super) const AT_A_TIME: usize = 4;
@@ -41,6 +41,10 @@ pub struct Workshop<S> {
     whole_tars: Mutex<HashSet<Digest>>,
     /// Files such as /etc/passwd, which every RUN asks for.
     small_files: Mutex<HashMap<InTar, Vec<u8>>>,
+    /// What names from outside are held to.
+    pub(super) pinning: Mutex<Pinning>,
+    /// What they have meant so far.
+    pub(super) found: Mutex<Pins>,
 }
 
 impl<S: Source> Workshop<S> {
@@ -58,6 +62,8 @@ impl<S: Source> Workshop<S> {
             views: Mutex::default(),
             whole_tars: Mutex::default(),
             small_files: Mutex::default(),
+            pinning: Mutex::default(),
+            found: Mutex::default(),
         }
     }
 

@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use tokio::sync::watch;
 
 use super::order::{
-    BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, PushOrder,
-    RoadOrder, ServeOrder, Task, VerifyOrder,
+    BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, LockOrder,
+    PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, itself, runtime, upkeep};
+use super::{Failure, check, diff, itself, lock, runtime, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -56,6 +56,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
         Command::Verify(order) => runtime::run(|interrupt| verify(*order, source_date, events, interrupt)),
+        Command::Lock(order) => runtime::run(|interrupt| lock(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
@@ -229,6 +230,19 @@ async fn verify(
     verified.map(|verified| diff::verified(&verified)).map_err(|error| failure(error, &recipe.shown, &recipe.text))
 }
 
+async fn lock(
+    order: LockOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let LockOrder { image, at, run, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let recipe = recipe(image, run, source_date, &options).await?;
+    let pins = road::lock(&recipe, &options).await;
+    lock::kept(at, pins.map_err(|error| failure(error, &recipe.shown, &recipe.text))?)
+}
+
 async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
     let DiffOrder { images, platform, registry, home } = order;
     let options = house(home, registry, events, interrupt);
@@ -282,7 +296,7 @@ async fn recipe(
     options: &HouseOptions,
 ) -> Result<Recipe, Failure> {
     let ImageOrder { mut materials, mut build_args, target, platform, labels, contexts, agent, .. } = image;
-    let ImageOrder { preserve_times, no_cache, annotations, .. } = image;
+    let ImageOrder { preserve_times, no_cache, annotations, pinning, .. } = image;
     date(&mut build_args, source_date);
     // BuildKit's name for it.
     if let Some(hostname) = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") {
@@ -298,7 +312,7 @@ async fn recipe(
     let Gathered { shown, text, context } = gathered;
     let options = graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts };
     let epochs = Epochs { source_date: None, preserve: preserve_times };
-    Ok(Recipe { shown, text, context, options, epochs, no_cache, annotations, run })
+    Ok(Recipe { shown, text, context, options, epochs, no_cache, annotations, run, pinning })
 }
 
 /// The environment's source date is a build argument, as buildx has it, unless one is given: so an ARG sees it.

@@ -16,6 +16,7 @@ mod failure;
 mod files;
 mod home;
 mod itself;
+mod lock;
 mod locus_toml;
 mod name;
 mod order;
@@ -35,8 +36,8 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
-    World,
+    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, PushOrder, RoadOrder, ServeOrder,
+    Task, VerifyOrder, World,
 };
 pub use output::Output;
 pub use place::Place;
@@ -94,6 +95,7 @@ fn said(cli: &Cli) -> Manner {
         Some(Sub::Push(args)) => (false, &args.screen),
         Some(Sub::Verify(args)) => (args.build.quiet, &args.build.screen),
         Some(Sub::Diff(args)) => (false, &args.screen),
+        Some(Sub::Lock(args)) => (false, &args.screen),
         Some(Sub::Serve(args)) => (false, &args.screen),
         Some(Sub::Cache(args)) => match &args.command {
             CacheCommand::Du(args) => (false, &args.screen),

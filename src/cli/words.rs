@@ -69,6 +69,7 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
         build::Problem::Base(_) | build::Problem::BaseLayer(_) => {
             Failure::new(Kind::Cloud, Phase::Build, problem.to_string())
         }
+        build::Problem::NotLocked { .. } => Failure::configuration(problem.to_string()),
         build::Problem::NoRung(none) => Failure::build(problem.to_string()).hint(none.hint()),
         _ => Failure::build(problem.to_string()),
     };

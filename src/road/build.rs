@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::build::{Context, Epochs, NoCache, RunOptions};
+use crate::build::{Context, Epochs, NoCache, Pinning, RunOptions};
 use crate::dockerfile;
 use crate::event::{Event, Events};
 use crate::graph::{self, Graph};
@@ -26,6 +26,8 @@ pub struct Recipe {
     pub annotations: BTreeMap<String, String>,
     /// For its RUNs.
     pub run: RunOptions,
+    /// What names from outside are held to.
+    pub pinning: Pinning,
 }
 
 /// Reads, plans and warns: nothing but the text and `.dockerignore` is looked at.

@@ -26,7 +26,7 @@ pub async fn check(recipe: &Recipe, options: &HouseOptions) -> Result<Checked, R
     let file = dockerfile::parse(&recipe.text)?;
     let ignore = recipe.context.ignore()?;
     let (stages, bases, fault) = match graph::plan(&file, &recipe.options) {
-        Ok(graph) => (Some(needed(&graph)), bases(&graph, options).await?, None),
+        Ok(graph) => (Some(needed(&graph)), bases(&graph, recipe, options).await?, None),
         // Nothing is known of what leads to what, so everything is looked at.
         Err(fault) => (None, BTreeMap::new(), Some(fault.into())),
     };
@@ -95,12 +95,16 @@ fn predefined(recipe: &Recipe) -> BTreeMap<String, String> {
 }
 
 /// The images that the needed stages stand on. One that cannot be had is said, and the check goes on without.
-async fn bases(graph: &Graph, options: &HouseOptions) -> Result<BTreeMap<usize, BaseImage>, RoadError> {
+async fn bases(
+    graph: &Graph,
+    recipe: &Recipe,
+    options: &HouseOptions,
+) -> Result<BTreeMap<usize, BaseImage>, RoadError> {
     let mut bases = BTreeMap::new();
     let mut images = Vec::new();
     for stage in graph.needed() {
         if let Base::Image(reference) = &stage.base {
-            images.push((stage, reference));
+            images.push((stage, recipe.pinning.image(reference, &stage.platform)?));
         }
     }
     if images.is_empty() {
@@ -110,7 +114,7 @@ async fn bases(graph: &Graph, options: &HouseOptions) -> Result<BTreeMap<usize, 
     let mut interrupt = options.interrupt.clone();
     for (stage, reference) in images {
         let pulled = tokio::select! {
-            pulled = house.registry.pull_image(reference, &stage.platform) => pulled,
+            pulled = house.registry.pull_image(&reference, &stage.platform) => pulled,
             Ok(_) = interrupt.wait_for(|told| *told) => return Err(RoadError::Interrupted),
         };
         match pulled {

@@ -129,14 +129,7 @@ impl House {
     }
 
     async fn build_once(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
-        let plan = Plan {
-            graph,
-            context: recipe.context.clone(),
-            epochs: recipe.epochs,
-            no_cache: recipe.no_cache.clone(),
-            run: recipe.run.clone(),
-            annotations: recipe.annotations.clone(),
-        };
+        let plan = plan(recipe, graph);
         let building = build::build(&plan, Arc::clone(&self.workshop), sink);
         tokio::pin!(building);
         let mut interrupt = self.interrupt.clone();
@@ -149,6 +142,18 @@ impl House {
         let clearing = tokio::time::timeout(Duration::from_secs(5), building).await;
         drop(clearing);
         Err(RoadError::Interrupted)
+    }
+}
+
+pub(super) fn plan(recipe: &Recipe, graph: Graph) -> Plan {
+    Plan {
+        graph,
+        context: recipe.context.clone(),
+        epochs: recipe.epochs,
+        no_cache: recipe.no_cache.clone(),
+        run: recipe.run.clone(),
+        pinning: recipe.pinning.clone(),
+        annotations: recipe.annotations.clone(),
     }
 }
 

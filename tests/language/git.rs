@@ -192,6 +192,18 @@ fn what_was_fetched_is_not_asked_for_again() {
 }
 
 #[test]
+fn a_repository_that_is_pinned_stays_at_its_commit() {
+    let served = Served::new();
+    let work = served.repository("r", &[("a", "A")]);
+    let (folder, url) = (Folder::new(), served.url("r"));
+    let pin = format!("version = 1\n[dockerfiles.Dockerfile.repositories]\n'{url}#main' = '{}'\n", work.head());
+    folder.put("locus.lock", &pin);
+    work.commit(&[("a", "B")]);
+    assert_eq!(add(&folder, &format!("ADD {url}#main /")).unwrap(), "a 644 0:0 \"A\"\n");
+    assert_eq!(add(&folder, &format!("ADD {url} /")).unwrap(), "a 644 0:0 \"B\"\n");
+}
+
+#[test]
 fn a_repository_is_a_context_with_its_own_dockerfile_and_dockerignore() {
     let served = Served::new();
     let files = [

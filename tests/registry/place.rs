@@ -7,7 +7,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use locus_push::build::{self, BuildError, Built, Context, Epochs, Folder, NoCache, Plan, RunOptions, Sink, Workshop};
+use locus_push::build::{
+    self, BuildError, Built, Context, Epochs, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
+};
 use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
 use locus_push::graph;
@@ -131,7 +133,8 @@ impl Place {
             Context::Folder(Folder { directory: context.to_owned(), dockerfile: None, preserve_modes: false });
         let run = RunOptions::default();
         let annotations = BTreeMap::new();
-        let plan = Plan { graph, context, epochs: Epochs::default(), no_cache: NoCache::None, run, annotations };
+        let (epochs, no_cache, pinning) = (Epochs::default(), NoCache::None, Pinning::default());
+        let plan = Plan { graph, context, epochs, no_cache, run, pinning, annotations };
         let workshop = Workshop::new(self.store.clone(), client.clone(), Events::silent(), Stopper::new());
         build::build(&plan, Arc::new(workshop), sink).await
     }

@@ -281,6 +281,25 @@ fn a_run_sees_the_times_that_the_layers_say() {
 }
 
 #[test]
+fn what_no_two_runs_write_alike_is_named_and_is_kept_where_that_is_asked_for() {
+    let place = Place::new();
+    place.write("Dockerfile", "FROM busybox\nRUN mkdir -p /var/log && date > /var/log/dpkg.log\n");
+    let built = |args: &[&str]| {
+        let (layout, output) = place.layout();
+        let ran = place.run_args(&[&["build", "-o", &output], args, &["."]].concat());
+        ran.ok();
+        (Image::of_folder(&layout).files(1)["/var/log/dpkg.log"].content.len(), ran)
+    };
+    let (size, ran) = built(&["-v"]);
+    ran.said("   Stilled /var/log/dpkg.log emptied: a log with times");
+    ran.said("   Stilled 1 file that RUN writes otherwise each time: 1 emptied");
+    assert_eq!(size, 0);
+    let (size, ran) = built(&["--keep-volatile"]);
+    ran.not_said("Stilled").not_said("Cached");
+    assert!(size > 20);
+}
+
+#[test]
 fn modes_and_times_are_kept_where_that_is_asked_for() {
     let place = Place::new();
     place.write("Dockerfile", "FROM scratch\nWORKDIR /made\nCOPY a d /made/x/\n");

@@ -52,8 +52,10 @@ impl<S: Source> Workshop<S> {
     /// The files of a repository, as they are at this moment.
     pub(super) async fn checkout(&self, source: &GitSource, access: &GitAccess) -> Result<Checkout, BuildError> {
         let git = Git::new(&self.store, &source.remote, access)?;
-        let wanted = resolve::resolve(&git, source).await?;
+        let pinned = self.pinned_commit(source)?;
+        let wanted = resolve::resolve(&git, source, pinned.as_ref()).await?;
         let commit = wanted.commit.as_ref().unwrap_or(&wanted.object).clone();
+        self.commit_found(source, &commit);
         self.events.emit(Event::Note(format!("{} is at commit {commit}", source.remote)));
         let key = key(source, &wanted);
         if let Some(known) = recorded(&self.store, &key) {

@@ -15,10 +15,10 @@ pub(super) struct Resolved {
     pub name: Option<String>,
 }
 
-/// Asks the remote, unless it is a commit that is wanted.
-pub(super) async fn resolve(git: &Git, source: &GitSource) -> Result<Resolved, GitError> {
+/// Asks the remote, unless it is a commit that is wanted, or pinned.
+pub(super) async fn resolve(git: &Git, source: &GitSource, pinned: Option<&String>) -> Result<Resolved, GitError> {
     let remote = source.remote.to_string();
-    let exact = source.checksum.as_ref().filter(|_| source.fetch_by_commit).or(source.reference.as_ref());
+    let exact = source.checksum.as_ref().filter(|_| source.fetch_by_commit).or(pinned).or(source.reference.as_ref());
     let resolved = match exact {
         Some(commit) if is_commit(commit) => Resolved { object: commit.clone(), commit: None, name: None },
         Some(reference) => {

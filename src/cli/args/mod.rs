@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod diff;
 mod later;
+mod lock;
 mod recipe;
 mod road;
 mod run;
@@ -18,6 +19,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::BuildArgs;
 pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
+pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
 pub use run::RunArgs;
@@ -60,6 +62,8 @@ pub enum Sub {
     Diff(DiffArgs),
     /// Build twice from nothing, with all varied that may vary, and name every byte that moved
     Verify(Box<VerifyArgs>),
+    /// Pin what a build takes from outside: images, ADD's files, repositories
+    Lock(LockArgs),
     /// Serve the embedded registry
     Serve(ServeArgs),
     /// What is kept between builds: how much, and less of it

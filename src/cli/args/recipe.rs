@@ -1,5 +1,7 @@
 //! The flags of `build` and of the road that say what is built.
 
+use std::path::PathBuf;
+
 use clap::Args;
 
 #[derive(Clone, Debug, Default, Args)]
@@ -40,4 +42,11 @@ pub struct RecipeArgs {
     /// Accepted: bases are always looked up anew
     #[arg(long)]
     pub pull: bool,
+    /// Take images, ADD's files and repositories as this file pins them [default: locus.lock beside the Dockerfile, where
+    /// it is]
+    #[arg(long, value_name = "FILE")]
+    pub lockfile: Option<PathBuf>,
+    /// Refuse what is not pinned in the lock file
+    #[arg(long)]
+    pub locked: bool,
 }

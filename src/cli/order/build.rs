@@ -7,9 +7,9 @@ use super::super::args::BuildArgs;
 use super::super::output::Output;
 use super::super::settings::{self, Given, RegistrySettings};
 use super::super::{Failure, files, home};
-use super::image;
 use super::run_options::run_options;
 use super::{BuildOrder, Call, CheckOrder, Command, ImageOrder, context, dockerfile, elsewhere, is_url};
+use super::{image, lock};
 use crate::build::Elsewhere;
 use crate::graph::Scheme;
 use crate::image::Reference;
@@ -92,7 +92,8 @@ fn image(args: &BuildArgs, given: Given<'_>) -> Result<ImageOrder, Failure> {
         _ => None,
     };
     let settings = settings::recipe(&args.recipe, given)?;
-    Ok(ImageOrder { agent, ..image::order(materials, &args.recipe, settings, given)? })
+    let pinning = lock::pinning(lock::dockerfile_of(&materials), &args.recipe, given)?;
+    Ok(ImageOrder { agent, pinning, ..image::order(materials, &args.recipe, settings, given)? })
 }
 
 fn materials(args: &BuildArgs, given: Given<'_>) -> Result<Materials, Failure> {

@@ -4,10 +4,11 @@ use super::super::Failure;
 use super::super::args::RecipeArgs;
 use super::super::settings::{Given, RecipeSettings, annotations};
 use super::{ImageOrder, frontend};
-use crate::build::NoCache;
+use crate::build::{NoCache, Pinning};
 use crate::graph::Contexts;
 use crate::road::Materials;
 
+/// Nothing is pinned yet: which lock file is meant, the caller knows.
 pub(super) fn order(
     materials: Materials,
     args: &RecipeArgs,
@@ -27,6 +28,7 @@ pub(super) fn order(
         preserve_times: args.preserve_times,
         no_cache: no_cache(args.no_cache, &args.no_cache_filter),
         annotations: annotations(&args.annotation)?,
+        pinning: Pinning::default(),
     })
 }
 

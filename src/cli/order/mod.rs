@@ -6,6 +6,7 @@ mod certificates;
 mod diff;
 mod frontend;
 mod image;
+mod lock;
 mod road;
 mod run_options;
 mod verify;
@@ -15,11 +16,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use lock::LockAt;
+
 use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, ServeArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
-use crate::build::{Elsewhere, NoCache, RunOptions};
+use crate::build::{Elsewhere, NoCache, Pinning, RunOptions};
 use crate::deploy::{Description, Loader, SecretSpec};
 use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
@@ -36,6 +39,7 @@ pub enum Command {
     Check(Box<CheckOrder>),
     Push(PushOrder),
     Verify(Box<VerifyOrder>),
+    Lock(Box<LockOrder>),
     Diff(DiffOrder),
     Serve(ServeOrder),
     Cache(CacheOrder),
@@ -101,6 +105,8 @@ pub struct ImageOrder {
     pub no_cache: NoCache,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// What the lock file holds it to.
+    pub pinning: Pinning,
 }
 
 #[derive(Debug)]
@@ -148,6 +154,17 @@ pub struct VerifyOrder {
     pub build: BuildOrder,
     /// How the second build is started.
     pub again: Again,
+}
+
+/// What a Dockerfile takes from outside, to be pinned.
+#[derive(Debug)]
+pub struct LockOrder {
+    /// With the pins that stay.
+    pub image: ImageOrder,
+    pub at: LockAt,
+    pub run: RunOptions,
+    pub registry: RegistrySettings,
+    pub home: PathBuf,
 }
 
 /// Two images to be compared.
@@ -203,6 +220,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Push(args)) => &args.registry,
         Some(Sub::Diff(args)) => &args.registry,
         Some(Sub::Verify(args)) => &args.build.registry,
+        Some(Sub::Lock(args)) => &args.registry,
         Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
         Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
@@ -215,6 +233,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
         Some(Sub::Verify(args)) => verify::command(args, registry, given)?,
+        Some(Sub::Lock(args)) => lock::command(args, registry, given)?,
         Some(Sub::Diff(args)) => Command::Diff(diff::order(args, registry, world)?),
         _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
     })

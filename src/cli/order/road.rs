@@ -6,9 +6,9 @@ use std::path::Path;
 use super::super::args::{self, RoadArgs};
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
 use super::super::{Failure, home};
-use super::image;
 use super::run_options::run_options;
-use super::{LoaderOrder, RoadOrder, Task, context, dockerfile};
+use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
+use super::{image, lock};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
@@ -45,7 +45,8 @@ fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder,
     let directory = context(&folder, given)?;
     let preserve_modes = args.image.recipe.preserve_modes;
     let materials = Materials::Folder { directory, dockerfile: DockerfileAt::Read(dockerfile), preserve_modes };
-    let image = image::order(materials, &args.image.recipe, recipe, given)?;
+    let pinning = lock::pinning(lock::dockerfile_of(&materials), &args.image.recipe, given)?;
+    let image = ImageOrder { pinning, ..image::order(materials, &args.image.recipe, recipe, given)? };
     let run = run_options(&args.image.run, ("--build-secret", &args.image.build_secret), given)?;
     let task = if args.local { local(description)? } else { cloud(description)? };
     Ok(LoaderOrder { image, task, run, timeout })

@@ -1,11 +1,11 @@
 //! The order of `verify`: to build twice, or to be the second build.
 
 use super::super::Failure;
-use super::super::args::{BuildArgs, VerifyArgs};
+use super::super::args::{BuildArgs, RecipeArgs, VerifyArgs};
 use super::super::output::Output;
 use super::super::settings::{Given, RegistrySettings};
-use super::build;
 use super::{Command, VerifyOrder};
+use super::{build, lock};
 use crate::image::Flavor;
 use crate::road::{Again, Elsewhere};
 
@@ -18,7 +18,12 @@ pub(super) fn command(args: &VerifyArgs, registry: RegistrySettings, given: Give
         }
         None => (args.build.context.clone(), args.folder.clone()),
     };
-    let build = build::order(&BuildArgs { file: Some(dockerfile), context, ..args.build.clone() }, registry, given)?;
+    // The second build's Dockerfile lies elsewhere, and its lock file does not.
+    let pinning = lock::pinning(Some(&args.build.context), &args.build.recipe, given)?;
+    let recipe = RecipeArgs { lockfile: None, locked: false, ..args.build.recipe.clone() };
+    let of_build = BuildArgs { file: Some(dockerfile), context, recipe, ..args.build.clone() };
+    let mut build = build::order(&of_build, registry, given)?;
+    build.image.pinning = pinning;
     Ok(match &args.again {
         Some(folder) => {
             let elsewhere = Elsewhere(folder.clone());
