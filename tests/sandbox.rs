@@ -3,11 +3,14 @@
 //! Every case runs in a process of its own: as root, as a root that is refused a user namespace, as the ordinary user
 //! `LOCUS_TEST_USER` (default `locus-test`, made by `useradd -m locus-test`, which gives it sub-ids), and as `nobody`, who
 //! has none. What concerns files runs again as root and as the user on a disk that is itself an overlay, and so holds
-//! none. Not as root, the rung that the user has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
+//! none, and as a container's root: without CAP_SYS_ADMIN (`pod`), and where a seccomp filter refuses namespaces and mounts
+//! too (`chroot`). Not as root, the rung that the user has is tried alone. A small harness of our own: the sandbox starts this very program again, so that `main`
 //! must begin with `enter_if_asked`. It speaks the harness's language, for `cargo test` and `cargo nextest`.
 
 #[path = "sandbox/cases.rs"]
 mod cases;
+#[path = "sandbox/container.rs"]
+mod container;
 #[path = "sandbox/world.rs"]
 mod world;
 
@@ -18,7 +21,8 @@ use std::process::{Command, ExitCode, Stdio};
 
 use locus_push::sandbox;
 
-use crate::cases::{CASES, COPIED};
+use crate::cases::{CASES, COPIED, Case};
+use crate::container::Container;
 
 /// In the environment of every case, and to be found nowhere inside.
 const CANARY: &str = "canary-7f3a";
@@ -51,15 +55,22 @@ fn main() -> ExitCode {
 
 fn names() -> Vec<String> {
     let rungs: &[&str] = if is_root() { &["root", "bare_root", "sub_ids", "one_id"] } else { &["sub_ids"] };
-    let copied: &[&str] = if is_root() { &["copied_root", "copied_sub_ids"] } else { &[] };
+    let copied: &[&str] = if is_root() { &["copied_root", "copied_sub_ids", "pod"] } else { &[] };
+    let contained: &[(&str, &[Case])] = match is_root() {
+        true => &[("pod", cases::POD), ("chroot", cases::CHROOT), ("chroot", cases::chroot::CASES)],
+        false => &[],
+    };
     let cases = |rung| CASES.iter().chain(cases::owners::CASES).map(move |(name, _)| format!("{rung}::{name}"));
     let few = |rung| COPIED.iter().map(move |(name, _)| format!("{rung}::{name}"));
-    rungs.iter().copied().flat_map(cases).chain(copied.iter().copied().flat_map(few)).collect()
+    let contained =
+        contained.iter().flat_map(|(rung, cases)| cases.iter().map(move |(name, _)| format!("{rung}::{name}")));
+    rungs.iter().copied().flat_map(cases).chain(copied.iter().copied().flat_map(few)).chain(contained).collect()
 }
 
 /// The case's process: the name of the case without its rung, and nothing else.
 fn run_here(case: &str) -> ExitCode {
-    match CASES.iter().chain(cases::owners::CASES).chain(cases::HELPERS).find(|(name, _)| *name == case) {
+    let all = [CASES, cases::owners::CASES, cases::POD, cases::CHROOT, cases::chroot::CASES, cases::HELPERS];
+    match all.into_iter().flatten().find(|(name, _)| *name == case) {
         Some((_, work)) => {
             work();
             ExitCode::SUCCESS
@@ -79,6 +90,11 @@ fn run_apart(name: &str) -> bool {
         std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("our own folder");
     }
     let mut command = on_rung(rung, &program);
+    match rung {
+        "pod" => container::confine(&mut command, Container::Pod),
+        "chroot" => container::confine(&mut command, Container::Docker),
+        _ => {}
+    }
     command.args(["--case", case]).env("AWS_SECRET_ACCESS_KEY", CANARY).env("RUNG", rung).env_remove("TMPDIR");
     if rung.starts_with("copied") {
         command.env("TMPDIR", overlay_below(place.path()));

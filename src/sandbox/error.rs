@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::rung::RungKind;
+
 /// The command did not run, or was stopped. A command that ran and failed is an [`Exit`](super::Exit).
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error, Serialize, Deserialize)]
 pub enum RunError {
@@ -42,6 +44,12 @@ pub enum RunError {
     ForeignCalls { program: String },
     #[error("registering the emulator: {}", words(*errno))]
     Registration { errno: i32 },
+    #[error("`{path}`, which is mounted, was moved or given another name, and would end in the layer")]
+    CoverMoved { path: String },
+    #[error("{what} cannot be had here: RUN has no namespaces and no mounts")]
+    NeedsMounts { what: String },
+    #[error("{count} processes that the command left behind cannot be ended")]
+    Undying { count: usize },
     #[error("the control group `{parent}` cannot hold the command: {why}")]
     Cgroup { parent: String, why: String },
     #[error("setting the limit {name}: {}", words(*errno))]
@@ -74,11 +82,17 @@ impl RunError {
     }
 }
 
-/// No rung of the ladder holds. Says what is missing and what gives it.
-#[derive(Debug, thiserror::Error)]
+/// Why a rung of the ladder does not hold, or none. Says what is missing and what gives it.
+#[derive(Clone, Debug, thiserror::Error)]
 pub enum NoRung {
+    #[error("it is for root, and we are not")]
+    NotRoot,
+    #[error("it is for an ordinary user, and we are root")]
+    IsRoot,
     #[error("we are root, but without CAP_SYS_ADMIN")]
-    RootWithoutAdmin,
+    NoAdmin,
+    #[error("we are root, but without the capabilit{} {}", if missing.len() == 1 { "y" } else { "ies" }, missing.join(", "))]
+    Capabilities { missing: Vec<&'static str> },
     #[error("`{tool}` is not in PATH")]
     NoMapper { tool: &'static str },
     #[error("{file} gives `{user}` no range of ids")]
@@ -89,17 +103,56 @@ pub enum NoRung {
     Refused(RunError),
     #[error("`{dir}` is on {kind}, which cannot hold the changes of an overlay ({})", words(*errno))]
     Overlay { dir: PathBuf, kind: String, errno: i32 },
-    #[error("{many}; and with one id alone: {one}")]
-    NeitherManyNorOne { many: Box<Self>, one: Box<Self> },
+    /// The rungs that are for us, and why each does not hold.
+    #[error("{}", each(.0))]
+    None(Vec<(RungKind, Self)>),
     #[error("preparing to probe: {0}")]
-    Io(#[from] io::Error),
+    Io(String),
+}
+
+impl From<io::Error> for NoRung {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.to_string())
+    }
+}
+
+/// Each reason once, with the rung that it is about where there are several.
+fn each(failed: &[(RungKind, NoRung)]) -> String {
+    let mut reasons: Vec<(RungKind, String)> = Vec::new();
+    for (kind, error) in failed {
+        let reason = error.to_string();
+        if !reasons.iter().any(|(_, known)| *known == reason) {
+            reasons.push((*kind, reason));
+        }
+    }
+    match &reasons[..] {
+        [(_, only)] => only.clone(),
+        several => several.iter().map(|(kind, why)| format!("{}: {why}", kind.name())).collect::<Vec<_>>().join("; "),
+    }
 }
 
 impl NoRung {
+    /// Whether the rung is for whoever is root, or is not, and we are the other.
+    pub fn is_for_others(&self) -> bool {
+        matches!(self, Self::NotRoot | Self::IsRoot)
+    }
+
     /// The setting or package that gives what is missing.
     pub fn hint(&self) -> String {
         match self {
-            Self::RootWithoutAdmin => "run as an ordinary user with sub-ids, or give CAP_SYS_ADMIN".into(),
+            Self::NotRoot => "run it as root".into(),
+            Self::IsRoot => "run it as an ordinary user".into(),
+            Self::NoAdmin => {
+                "docker run --cap-add SYS_ADMIN; Kubernetes: securityContext.capabilities.add: [SYS_ADMIN]".into()
+            }
+            Self::Capabilities { missing } => {
+                let flags: Vec<_> = missing.iter().map(|name| format!("--cap-add {name}")).collect();
+                format!(
+                    "docker run {}; Kubernetes: securityContext.capabilities.add: [{}]",
+                    flags.join(" "),
+                    missing.join(", ")
+                )
+            }
             Self::NoMapper { .. } => {
                 "install the package that holds it: uidmap on Debian and Ubuntu, shadow-utils on Fedora".into()
             }
@@ -114,7 +167,10 @@ impl NoRung {
                 _ => format!("sudo sysctl -w {setting}=1"),
             },
             Self::Refused(RunError::Namespace { .. }) => {
-                "in a container: its seccomp profile must allow unshare, mount and clone with namespaces".into()
+                "in a container its seccomp profile must allow unshare, mount and clone with namespaces: docker run \
+                 --security-opt seccomp=unconfined --security-opt apparmor=unconfined; Kubernetes: \
+                 securityContext.seccompProfile.type: Unconfined"
+                    .into()
             }
             Self::Refused(RunError::Map { .. }) => {
                 "newuidmap and newgidmap need their setuid bit or file capabilities; reinstall their package".into()
@@ -123,7 +179,15 @@ impl NoRung {
             Self::Overlay { .. } => {
                 "put LOCUS_PUSH_HOME on ext4, xfs, btrfs or a tmpfs, for example a volume of the container".into()
             }
-            Self::NeitherManyNorOne { one, .. } => one.hint(),
+            Self::None(failed) => {
+                let mut hints: Vec<String> = Vec::new();
+                for hint in failed.iter().map(|(_, error)| error.hint()) {
+                    if !hints.contains(&hint) {
+                        hints.push(hint);
+                    }
+                }
+                hints.join("\nor ")
+            }
             Self::Io(_) => "the folder must exist and be writable".into(),
         }
     }

@@ -19,6 +19,7 @@ mod error;
 mod idmap;
 mod inside;
 mod job;
+mod ladder;
 mod launch;
 mod run;
 mod rung;
@@ -32,9 +33,10 @@ pub use emulation::{Emulation, Emulator, NoEmulation};
 pub use error::{NoRung, RunError};
 pub use inside::{JobFn, enter_if_asked};
 pub use job::{JobError, JobHandle};
+pub use ladder::{Tried, ladder, probe};
 pub use launch::Launcher;
 pub use run::{Job, Ran};
-pub use rung::{Rung, probe};
+pub use rung::{Rung, RungKind};
 pub use step::{
     Exit, Ids, Layers, Limit, Mount, Mounted, Network, Resource, Step, Stream, host_resolv_conf, hosts_file,
 };

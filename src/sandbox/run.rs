@@ -19,8 +19,7 @@ use super::launch::{Helper, Output, out_of_turn};
 use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
 use super::stop::Watched;
 use super::wire::{self, Command, Order, Reply, Task};
-use super::{Sandbox, Stopper, inside};
-use crate::owners::Owners;
+use super::{Rung, Sandbox, Stopper, inside};
 
 /// How a step ended after which a job was to come.
 pub enum Ran {
@@ -86,10 +85,9 @@ impl Sandbox {
     ) -> Result<(Exit, Running), RunError> {
         let (more, environment) = contents(step)?;
         let map = self.rung.command_map();
-        let (user_namespace, copied) = (map.is_some(), self.rung.copies());
-        let task = Task::Run(Box::new(command(step, (user_namespace, copied, self.rung.owners()), environment)?));
+        let task = Task::Run(Box::new(command(step, &self.rung, environment)?));
         let name = after.as_ref().map(|(job, _)| job.name.to_owned());
-        let order = Order { user_namespace, task, after: name };
+        let order = Order { user_namespace: map.is_some(), task, after: name };
 
         // Before the helper, so that it goes after it: a group that holds somebody cannot be removed.
         let group = self.group(step)?;
@@ -113,7 +111,7 @@ impl Sandbox {
             Ok(Reply::Exit(exit)) => Ok((exit, Running { helper, group, watched })),
             _ if stopper.stopped() => Err(RunError::Stopped),
             Ok(Reply::Failed(error)) | Err(error) => Err(error),
-            Ok(Reply::MapMe | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
+            Ok(Reply::MapMe | Reply::Found(_) | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
         }
     }
 }
@@ -170,11 +168,8 @@ fn follow(pipes: [(Stream, OwnedFd); 2], output: &mut (dyn FnMut(Stream, &[u8]) 
 }
 
 /// The step as it travels. Taken apart, so that a new field cannot be forgotten here.
-fn command(
-    step: &Step,
-    (user_namespace, copied, owners): (bool, bool, Owners),
-    environment: usize,
-) -> Result<Command, RunError> {
+fn command(step: &Step, rung: &Rung, environment: usize) -> Result<Command, RunError> {
+    let copied = rung.copies();
     let Step { layers, argv, env: _, secret_env: _, cwd, user, hostname, resolv_conf, hosts, network, .. } = step;
     let Step { insecure, mounts, shm_size, limits, cgroup_parent: _, emulator, .. } = step;
     if argv.is_empty() {
@@ -187,7 +182,8 @@ fn command(
     let argv = argv.iter().map(|word| without_nul("an argument", word)).collect::<Result<_, _>>()?;
     Ok(Command {
         root: overlay(layers, copied)?,
-        owners,
+        way: rung.way(),
+        owners: rung.owners(),
         argv,
         cwd: without_nul("the working directory", cwd.as_os_str())?,
         user: user.clone(),
@@ -200,7 +196,7 @@ fn command(
         shm_size: *shm_size,
         limits: limits.clone(),
         registration: emulator.as_ref().map(Emulator::registration),
-        user_namespace,
+        user_namespace: rung.command_map().is_some(),
         environment,
     })
 }

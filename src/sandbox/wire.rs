@@ -36,7 +36,7 @@ pub(super) struct Order {
 #[derive(Serialize, Deserialize)]
 pub(super) enum Task {
     /// Try what a step needs, in this empty folder.
-    Probe { dir: Vec<u8>, copied: bool, owners: Owners },
+    Probe { dir: Vec<u8>, copied: bool, owners: Owners, chroot: bool },
     /// Start a program in an empty root, with this line of `binfmt_misc` or with what the host has.
     TryProgram { program: Vec<u8>, registration: Option<Vec<u8>> },
     /// Run a command. A second frame holds its environment (`NAME=value`, each ended by a NUL) and then the contents
@@ -46,10 +46,37 @@ pub(super) enum Task {
     Job { name: String },
 }
 
+/// How a command is kept from the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Way {
+    /// In namespaces of its own.
+    Namespaces { proc: Proc },
+    /// By chroot(2) into a copy of its layers alone, since nothing may be unshared or mounted.
+    Chroot { devices: Devices },
+}
+
+/// Which `/proc` a command finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Proc {
+    /// That of its own processes.
+    Own,
+    /// The one that we have, as the kernel gives no other to who has one with parts of it covered.
+    Outer,
+}
+
+/// What stands in `/dev` where nothing may be mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Devices {
+    Nodes,
+    /// Plain files that read like them.
+    Files,
+}
+
 /// A step, as it travels. Bytes, since neither paths nor arguments need be text.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Command {
     pub root: Overlay,
+    pub way: Way,
     /// Whether the ids that it asks for are real.
     pub owners: Owners,
     pub argv: Vec<Vec<u8>>,
@@ -132,7 +159,9 @@ pub(super) enum Reply {
     MapMe,
     Exit(Exit),
     Failed(RunError),
-    /// The probe or the job came to its end.
+    /// The probe's answer: what it tried can be done, in this way.
+    Found(Way),
+    /// The job came to its end.
     Done,
     JobFailed(String),
 }

@@ -23,6 +23,8 @@ macro_rules! cases {
     ($($name:ident),* $(,)?) => { &[$((stringify!($name), $name)),*] };
 }
 
+#[path = "chroot.rs"]
+pub mod chroot;
 #[path = "owners.rs"]
 pub mod owners;
 
@@ -107,6 +109,46 @@ pub const COPIED: &[Case] = cases![
     a_later_mount_lies_inside_an_earlier_one,
     no_link_leads_a_mount_out_of_its_root,
     a_stub_that_the_command_replaced_is_its_own,
+    what_a_job_reads_after_a_command_is_what_it_left,
+];
+
+/// What a container's root without CAP_SYS_ADMIN is tried with as well: it may have another's /proc.
+pub const POD: &[Case] = cases![
+    the_environment_is_exactly_the_steps,
+    killing_everything_kills_nobody_outside,
+    exit_codes_and_signals_come_back,
+    kernel_settings_cannot_be_written,
+    masked_files_are_empty,
+    mounts_and_namespaces_are_refused,
+    capabilities_are_dockers,
+    without_a_network_there_is_a_loopback_alone,
+    no_more_than_the_names_of_processes_outside_is_seen,
+];
+
+/// Those that concern files and hold without any mount.
+pub const CHROOT: &[Case] = cases![
+    a_daemon_left_behind_is_dead_afterwards,
+    when_we_are_killed_the_command_dies,
+    the_stopper_ends_the_tree,
+    exit_codes_and_signals_come_back,
+    both_outputs_come_back_whole,
+    an_ordinary_user_has_no_more_than_its_own,
+    removed_files_and_replaced_folders_are_in_the_upper_directory,
+    names_of_one_file_are_told_apart,
+    mount_stubs_vanish,
+    a_stub_behind_a_link_is_made_inside_the_root_and_vanishes,
+    a_link_in_place_of_proc_is_refused,
+    what_the_command_did_beside_a_stub_stays,
+    device_nodes_are_useless,
+    owners_are_seen_right_by_a_job,
+    files_of_other_ids_are_removed,
+    a_missing_program_is_named,
+    a_hundred_and_twenty_layers_mount,
+    layers_over_one_another_show_what_an_overlay_shows,
+    the_same_step_leaves_nothing_mounted,
+    writes_to_mounted_layers_are_thrown_away,
+    no_link_leads_a_mount_out_of_its_root,
+    targets_that_would_hide_the_system_are_refused,
     what_a_job_reads_after_a_command_is_what_it_left,
 ];
 
@@ -338,6 +380,22 @@ fn an_ordinary_user_has_no_capabilities() {
         format!("{who}\n{caps}nameserver 192.0.2.1\n0022\ncat: can't open '/etc/shadow': Permission denied\n")
     );
     assert_eq!(ran.stderr, "e\n");
+}
+
+fn an_ordinary_user_has_no_more_than_its_own() {
+    let world = World::new();
+    world.base_file("etc/shadow", b"secret", 0o600);
+    let mut step = world.step(&["/bin/sh", "-c", "id -u; cat /etc/shadow 2>/dev/null || echo denied"]);
+    step.user = Ids { uid: 1000, gid: 1000, groups: vec![33] };
+    assert_eq!(world.run(&step).said(), "1000\ndenied\n");
+}
+
+fn no_more_than_the_names_of_processes_outside_is_seen() {
+    let world = World::new();
+    let script = "cat /proc/1/comm > /dev/null && echo comm; for f in environ mem maps; do cat /proc/1/$f > /dev/null 2>&1 && \
+                  echo $f; done; for l in root cwd exe fd/0; do readlink /proc/1/$l; done; \
+                  readlink /proc/self/exe; kill -0 1 && echo self";
+    assert_eq!(world.sh(script).said(), "comm\n/bin/busybox\nself\n");
 }
 
 fn setuid_programs_work() {

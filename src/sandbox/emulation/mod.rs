@@ -167,7 +167,9 @@ impl Sandbox {
             Reply::Exit(exit) => Err(Tried::Ended(exit)),
             Reply::Failed(error @ RunError::Registration { .. }) => Err(Tried::Unregistered(error)),
             Reply::Failed(error) => Err(Tried::Failed(error)),
-            Reply::MapMe | Reply::Done | Reply::JobFailed(_) => Err(Tried::Failed(launch::out_of_turn())),
+            Reply::MapMe | Reply::Found(_) | Reply::Done | Reply::JobFailed(_) => {
+                Err(Tried::Failed(launch::out_of_turn()))
+            }
         }
     }
 }

@@ -11,7 +11,7 @@ use rustix::thread::{
 
 use super::super::error::RunError;
 use super::super::step::{self, Ids, Limit};
-use super::super::wire::Command;
+use super::super::wire::{Command, Way};
 use super::ownership::Door;
 use super::{processes, seccomp};
 
@@ -40,13 +40,15 @@ pub(super) fn confine(command: &Command, door: Option<&Door>) -> std::result::Re
     let failed = |doing: &'static str| move |error: Errno| RunError::system(doing, error);
     reset_signals().map_err(failed("resetting the signals"))?;
     limits(&command.limits)?;
-    let held = match command.insecure {
-        true => capabilities(None).map_err(failed("reading the capabilities"))?.permitted,
-        false => {
-            bound().map_err(failed("dropping capabilities"))?;
-            DOCKER
-        }
+    let ours = capabilities(None).map_err(failed("reading the capabilities"))?.permitted;
+    let held = match (command.insecure, command.way) {
+        (true, _) => ours,
+        (false, Way::Namespaces { .. }) => DOCKER,
+        (false, Way::Chroot { .. }) => in_a_chroot(ours),
     };
+    if !command.insecure {
+        bound(held).map_err(failed("dropping capabilities"))?;
+    }
     // Outputs are pipes of ours, closed to anybody but their owner: /dev/stdout must open for the command's user.
     for output in [rustix::stdio::stdout(), rustix::stdio::stderr()] {
         match rustix::fs::fchown(output, Some(Uid::from_raw(command.user.uid)), None) {
@@ -57,7 +59,11 @@ pub(super) fn confine(command: &Command, door: Option<&Door>) -> std::result::Re
     // Without no_new_privs the filter needs CAP_SYS_ADMIN, so it comes before the capabilities go. What follows
     // it is allowed to everybody.
     if !command.insecure {
-        seccomp::install().map_err(failed("installing the seccomp filter"))?;
+        match seccomp::install() {
+            // The container that we are in has one of its own, which is why we are here.
+            Err(Errno::ACCESS | Errno::PERM) if matches!(command.way, Way::Chroot { .. }) => {}
+            installed => installed.map_err(failed("installing the seccomp filter"))?,
+        }
     }
     match door {
         Some(door) => {
@@ -67,6 +73,12 @@ pub(super) fn confine(command: &Command, door: Option<&Door>) -> std::result::Re
         }
         None => become_user(&command.user, held),
     }
+}
+
+/// Whoever may call chroot(2) can leave one, and whoever may make devices can read the disk. Without the first, root may
+/// not trace other processes of ours either, which have it (capabilities are compared: ptrace(2)).
+fn in_a_chroot(ours: CapabilitySet) -> CapabilitySet {
+    DOCKER.difference(CapabilitySet::SYS_CHROOT.union(CapabilitySet::MKNOD)).intersection(ours)
 }
 
 /// `most` is what root holds; others hold nothing.
@@ -95,12 +107,13 @@ fn hold(held: CapabilitySet) -> std::result::Result<(), RunError> {
         .map_err(|error| RunError::system("dropping capabilities", error))
 }
 
-fn bound() -> Result<()> {
+/// Nobody can have more than these again.
+fn bound(most: CapabilitySet) -> Result<()> {
     clear_ambient_capability_set()?;
     for number in 0..64 {
         let one = CapabilitySet::from_bits_retain(1 << number);
         match capability_is_in_bounding_set(one) {
-            Ok(true) if !DOCKER.contains(one) => remove_capability_from_bounding_set(one)?,
+            Ok(true) if !most.contains(one) => remove_capability_from_bounding_set(one)?,
             Ok(_) => {}
             // The first that the kernel does not know.
             Err(Errno::INVAL) => break,

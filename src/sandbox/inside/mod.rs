@@ -2,7 +2,11 @@
 //!
 //! The helper watches from outside the command's pid namespace. It forks, which it may: it has one thread.
 
+mod chroot;
 mod confine;
+mod covers;
+mod descent;
+mod devices;
 mod emulation;
 mod exec;
 mod mounts;
@@ -36,7 +40,7 @@ use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_g
 use super::error::RunError;
 use super::job;
 use super::launch::MARKER;
-use super::wire::{self, Order, Reply, Task};
+use super::wire::{self, Command, Order, Reply, Task, Way};
 
 pub(super) use processes::{allowed as processes_allowed, can_bound as can_bound_processes};
 pub(super) use remove::tree as remove_tree;
@@ -84,14 +88,15 @@ fn serve(jobs: &[(&'static str, JobFn)]) -> io::Result<()> {
         set_dumpable_behavior(DumpableBehavior::NotDumpable)
             .map_err(|error| RunError::system("hiding the helper", error))?;
         match (task, after) {
-            (Task::Probe { dir, copied, owners }, _) => {
-                probe::probe(wire::path(&dir), copied, owners).map(|()| Reply::Done)
+            (Task::Probe { dir, chroot: true, .. }, _) => chroot::probe(wire::path(&dir)).map(Reply::Found),
+            (Task::Probe { dir, copied, owners, chroot: false }, _) => {
+                probe::probe(wire::path(&dir), copied, owners).map(Reply::Found)
             }
             (Task::TryProgram { program, registration }, _) => {
                 emulation::try_program(&socket, &program, registration.as_deref())
             }
-            (Task::Run(command), None) => run::run(&socket, &command, &more),
-            (Task::Run(command), Some((name, payload, output))) => match run::run(&socket, &command, &more)? {
+            (Task::Run(command), None) => run_command(&socket, &command, &more),
+            (Task::Run(command), Some((name, payload, output))) => match run_command(&socket, &command, &more)? {
                 Reply::Exit(exit) if exit.success() => {
                     let lost = |error| RunError::system("telling how the command ended", error);
                     wire::send(&mut socket, &Reply::Exit(exit)).map_err(lost)?;
@@ -135,6 +140,13 @@ fn enter_user_namespace(socket: &mut UnixStream) -> Result<(), RunError> {
 /// Whether the namespace was made with "deny" (user_namespaces(7)).
 fn groups_are_kept() -> bool {
     std::fs::read("/proc/self/setgroups").is_ok_and(|word| word.starts_with(b"deny"))
+}
+
+fn run_command(socket: &UnixStream, command: &Command, more: &[u8]) -> Result<Reply, RunError> {
+    match command.way {
+        Way::Namespaces { proc } => run::run(socket, command, proc, more),
+        Way::Chroot { devices } => chroot::run(socket, command, devices, more),
+    }
 }
 
 fn run_job(

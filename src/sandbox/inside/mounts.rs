@@ -31,9 +31,12 @@ pub(super) fn copy(at: impl AsFd, path: &str) -> Result<OwnedFd> {
 }
 
 /// The same with everything that is mounted below it.
-pub(super) fn copy_all(path: &str) -> Result<OwnedFd> {
-    let flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
-    open_tree(rustix::fs::CWD, path, flags)
+pub(super) fn copy_all(at: impl AsFd, path: &str) -> Result<OwnedFd> {
+    let mut flags = OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC | OpenTreeFlags::AT_RECURSIVE;
+    if path.is_empty() {
+        flags |= OpenTreeFlags::AT_EMPTY_PATH;
+    }
+    open_tree(at, path, flags)
 }
 
 /// Adds attributes to a mount and to all below it.

@@ -30,15 +30,20 @@ pub(in crate::sandbox) fn tree(path: &Path) -> io::Result<()> {
         Err(Errno::NOENT) => return Ok(()),
         opened => opened?,
     };
+    entry(&parent, name)
+}
+
+/// The same for what is directly in a folder.
+pub(super) fn entry(parent: &OwnedFd, name: &OsStr) -> io::Result<()> {
     let name = CString::new(name.as_bytes())?;
-    let stat = match statat(&parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
+    let stat = match statat(parent, &name, AtFlags::SYMLINK_NOFOLLOW) {
         Err(Errno::NOENT) => return Ok(()),
         stat => stat?,
     };
     if !FileType::from_raw_mode(stat.st_mode).is_dir() {
-        return Ok(unlinkat(&parent, &name, AtFlags::empty())?);
+        return Ok(unlinkat(parent, &name, AtFlags::empty())?);
     }
-    let top = enter(&parent, &name)?;
+    let top = enter(parent, &name)?;
     let mut moved = 0;
     // What is moved up stays in the top folder, so one more round finds it.
     loop {
@@ -49,7 +54,7 @@ pub(in crate::sandbox) fn tree(path: &Path) -> io::Result<()> {
         }
     }
     drop(top);
-    Ok(unlinkat(&parent, &name, AtFlags::REMOVEDIR)?)
+    Ok(unlinkat(parent, &name, AtFlags::REMOVEDIR)?)
 }
 
 fn empty(top: &OwnedFd, folder: &OwnedFd, depth: usize, moved: &mut u64) -> io::Result<()> {

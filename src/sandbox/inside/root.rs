@@ -11,7 +11,7 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::step::Network;
-use super::super::wire::{Command, path};
+use super::super::wire::{Command, Proc, path};
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
 use super::scoped::openat2;
 use super::stubs::Targets;
@@ -36,10 +36,10 @@ const READ_ONLY_PROC: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 const MASKED_SYS: [&str; 2] = ["firmware", "devices/virtual/powercap"];
 
 /// Bound from the host: a namespace may not make its own.
-const DEVICES: [(&str, u32, u32); 6] =
+pub(super) const DEVICES: [(&str, u32, u32); 6] =
     [("null", 1, 3), ("zero", 1, 5), ("full", 1, 7), ("random", 1, 8), ("urandom", 1, 9), ("tty", 5, 0)];
 
-const LINKS: [(&str, &str); 6] = [
+pub(super) const LINKS: [(&str, &str); 6] = [
     ("fd", "/proc/self/fd"),
     ("stdin", "/proc/self/fd/0"),
     ("stdout", "/proc/self/fd/1"),
@@ -67,12 +67,34 @@ pub(super) fn furnish(
 }
 
 /// Mounts `/proc`. Runs in the pid namespace that it is to show.
-pub(super) fn mount_proc(command: &Command, target: &OwnedFd) -> std::result::Result<(), RunError> {
-    let proc = fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)?;
-    processes::bound(&proc, processes::allowed(&command.limits));
+pub(super) fn mount_proc(command: &Command, which: Proc, target: &OwnedFd) -> std::result::Result<(), RunError> {
+    let proc = match which {
+        Proc::Own => {
+            let proc = fresh_proc()?;
+            processes::bound(&proc, processes::allowed(&command.limits));
+            proc
+        }
+        Proc::Outer => outer_proc()?,
+    };
     attach(&proc, target.as_fd())
         .and_then(|()| if command.insecure { Ok(()) } else { guard_proc(&proc) })
         .map_err(|error| RunError::system("mounting /proc", error))
+}
+
+pub(super) fn fresh_proc() -> std::result::Result<OwnedFd, RunError> {
+    fresh("proc", &[], NOSUID | NODEV | NOEXEC).map_err(run::no_proc)
+}
+
+/// The `/proc` that we have, with all that covers parts of it. The processes in it are those outside, by their numbers
+/// there; `/proc/self` is still everybody's own, and of nobody in another user namespace is there more to be had than
+/// name and arguments (ptrace(2), "Ptrace access mode checking").
+pub(super) fn outer_proc() -> std::result::Result<OwnedFd, RunError> {
+    let bound = || {
+        let proc = copy_all(CWD, "/proc")?;
+        restrict(&proc, NOSUID | NODEV | NOEXEC)?;
+        Ok(proc)
+    };
+    bound().map_err(run::no_proc)
 }
 
 /// Makes `root` the root, and forgets the old one.
@@ -169,7 +191,7 @@ fn sys(command: &Command, targets: &Targets) -> Result<()> {
     let sys = match own {
         Some(sys) => sys,
         None => {
-            let sys = copy_all("/sys")?;
+            let sys = copy_all(CWD, "/sys")?;
             restrict(&sys, restricted)?;
             sys
         }
@@ -184,7 +206,8 @@ fn sys(command: &Command, targets: &Targets) -> Result<()> {
 fn guard_proc(proc: &OwnedFd) -> Result<()> {
     for path in READ_ONLY_PROC {
         let Some(target) = below(proc, path)? else { continue };
-        let guarded = copy(&target, "")?;
+        // With what an outer container has mounted there, which may not be uncovered.
+        let guarded = copy_all(&target, "")?;
         restrict(&guarded, RDONLY | NOSUID | NODEV | NOEXEC)?;
         attach(guarded, target.as_fd())?;
     }

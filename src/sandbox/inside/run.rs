@@ -8,7 +8,7 @@ use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
 use super::super::step::Network;
-use super::super::wire::{Command, Reply};
+use super::super::wire::{Command, Proc, Reply};
 use super::ownership::Door;
 use super::stand::Root;
 use super::stubs::Stubs;
@@ -17,9 +17,8 @@ use super::{confine, emulation, exec, ownership, probe, release_outputs, root, u
 use crate::owners::Owners;
 
 /// `more` is the environment and the contents of files.
-pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result<Reply, RunError> {
-    let cut_short = || RunError::Helper { how: "got an order that was cut short".into() };
-    let (environment, contents) = more.split_at_checked(command.environment).ok_or_else(cut_short)?;
+pub(super) fn run(socket: &UnixStream, command: &Command, proc: Proc, more: &[u8]) -> Result<Reply, RunError> {
+    let (environment, contents) = parts(command, more)?;
     namespaces(match command.network {
         Network::Host => UnshareFlags::empty(),
         Network::None => UnshareFlags::NEWNET,
@@ -45,7 +44,7 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     let forked = fork(Sees::ItsOwn, |parent| {
         // Nothing that is open may be dropped once it is closed: see `close_all_else`.
         let door = ManuallyDrop::new(door);
-        match settle(parent, command, door.as_ref(), stand.mounted(), &targets.proc)
+        match settle(parent, command, door.as_ref(), stand.mounted(), (proc, &targets.proc))
             .and_then(|()| exec::exec(parent, command, environment))
         {
             Ok(never) => match never {},
@@ -68,17 +67,23 @@ pub(super) fn run(socket: &UnixStream, command: &Command, more: &[u8]) -> Result
     }
 }
 
+/// The environment, and the contents of files.
+pub(super) fn parts<'a>(command: &Command, more: &'a [u8]) -> Result<(&'a [u8], &'a [u8]), RunError> {
+    let cut_short = || RunError::Helper { how: "got an order that was cut short".into() };
+    more.split_at_checked(command.environment).ok_or_else(cut_short)
+}
+
 /// As pid 1 of the new tree: its root, then its limits. Nothing of ours is open afterwards.
 fn settle(
     parent: &Parent,
     command: &Command,
     door: Option<&Door>,
     merged: &std::os::fd::OwnedFd,
-    proc: &std::os::fd::OwnedFd,
+    (proc, place): (Proc, &std::os::fd::OwnedFd),
 ) -> Result<(), RunError> {
     // A session of its own has no terminal, so there is none to push characters into (TIOCSTI).
     rustix::process::setsid().map_err(|error| RunError::system("making a session", error))?;
-    root::mount_proc(command, proc)?;
+    root::mount_proc(command, proc, place)?;
     root::enter(merged)?;
     rustix::system::sethostname(&command.hostname).map_err(|error| RunError::system("naming the host", error))?;
     confine::confine(command, door)?;

@@ -179,9 +179,7 @@ impl<'a> Stubs<'a> {
 
     /// Where a folder is in the root, all links resolved.
     fn real(&self, folder: &OwnedFd) -> rustix::io::Result<PathBuf> {
-        let (root, folder) = (path_of(self.root)?, path_of(folder)?);
-        let relative = folder.strip_prefix(&root).map_err(|_| Errno::XDEV)?;
-        Ok(relative.to_owned())
+        path_in(self.root, folder)
     }
 }
 
@@ -258,7 +256,7 @@ fn in_root(root: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
 }
 
 /// Opens a folder of the upper directory, which no link may lead to.
-fn in_upper(upper: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
+pub(super) fn in_upper(upper: &OwnedFd, path: &Path) -> rustix::io::Result<OwnedFd> {
     let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_XDEV;
     openat2(upper, dot(path), OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty(), resolve)
 }
@@ -267,7 +265,13 @@ fn dot(path: &Path) -> &Path {
     if path.as_os_str().is_empty() { Path::new(".") } else { path }
 }
 
-fn path_of(fd: &OwnedFd) -> rustix::io::Result<PathBuf> {
+/// Where something is below `root`, all links resolved.
+pub(super) fn path_in(root: &OwnedFd, found: &OwnedFd) -> rustix::io::Result<PathBuf> {
+    let (root, found) = (path_of(root)?, path_of(found)?);
+    Ok(found.strip_prefix(&root).map_err(|_| Errno::XDEV)?.to_owned())
+}
+
+pub(super) fn path_of(fd: &OwnedFd) -> rustix::io::Result<PathBuf> {
     let link = readlinkat(CWD, format!("/proc/self/fd/{}", fd.as_fd().as_raw_fd()), Vec::new())?;
     Ok(PathBuf::from(OsStr::from_bytes(link.as_bytes())))
 }

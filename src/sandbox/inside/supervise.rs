@@ -11,7 +11,7 @@ use rustix::io::Errno;
 use rustix::pipe::{PipeFlags, pipe_with};
 use rustix::process::{
     Pid, PidfdFlags, Signal, WaitOptions, WaitStatus, pidfd_open, pidfd_send_signal, set_parent_process_death_signal,
-    waitpid,
+    wait, waitpid,
 };
 
 use super::super::error::RunError;
@@ -161,11 +161,21 @@ impl Forked {
 
     /// Waits for its end.
     pub fn finish(self) -> Result<Ended, RunError> {
+        let of = Some(self.pid);
+        self.ended(|| waitpid(of, WaitOptions::empty()))
+    }
+
+    /// The same, and takes the ends of all others meanwhile whose parents did not.
+    pub fn finish_among_orphans(self) -> Result<Ended, RunError> {
+        self.ended(|| wait(WaitOptions::empty()))
+    }
+
+    fn ended(self, wait: impl Fn() -> rustix::io::Result<Option<(Pid, WaitStatus)>>) -> Result<Ended, RunError> {
         let failed = |error: Errno| RunError::system("waiting for a process", error);
         let status = loop {
-            match waitpid(Some(self.pid), WaitOptions::empty()) {
-                Ok(Some((_, status))) => break status,
-                Ok(None) | Err(Errno::INTR) => {}
+            match wait() {
+                Ok(Some((pid, status))) if pid == self.pid => break status,
+                Ok(_) | Err(Errno::INTR) => {}
                 Err(error) => return Err(failed(error)),
             }
         };

@@ -10,8 +10,9 @@ mod lay;
 mod marks;
 
 use std::collections::BTreeMap;
-use std::ffi::{CStr, CString};
+use std::ffi::{CStr, CString, OsStr};
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, RawMode, Stat, StatxFlags, openat, statat, statx};
@@ -66,6 +67,17 @@ impl Replica {
         &self.root
     }
 
+    /// Takes no more notice of what is at `path`, which is gone from the copy and will be again.
+    pub fn forget(&mut self, path: &Path) {
+        // Names come from a directory, and so hold no NUL.
+        let key = |name: &OsStr| CString::new(name.as_bytes()).unwrap_or_default();
+        let Some((name, folder)) = path.file_name().zip(path.parent()) else { return };
+        let inner = folder.iter().try_fold(&mut self.was, |was, part| Some(&mut was.get_mut(&key(part))?.children));
+        if let Some(was) = inner {
+            was.remove(&key(name));
+        }
+    }
+
     /// Moves what changed into the upper directory. Nothing may be mounted on the copy any more.
     pub fn collect(self) -> std::result::Result<(), RunError> {
         let Self { root, upper, lower, was } = self;
@@ -73,6 +85,14 @@ impl Replica {
         file::dress(&root, &upper).map_err(reading)?;
         changes::collect(&root, &was, &upper, &lower).map_err(reading)
     }
+}
+
+/// Copies a folder as it is into an empty one.
+pub(super) fn copy_folder(from: OwnedFd, into: &OwnedFd) -> Result<()> {
+    let layers = [from];
+    lay::lay(&layers, into)?;
+    let [from] = layers;
+    file::dress(from, into)
 }
 
 fn layer(path: &Path) -> std::result::Result<OwnedFd, RunError> {
