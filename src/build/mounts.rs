@@ -108,9 +108,10 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 }
                 Mount::Cache(cache) => {
                     let wanted = Wanted::new(cache, files, self.namespace());
-                    let held = caches.entry(wanted.name).or_insert((cache.sharing, Vec::new()));
+                    let sharing = self.sharing(cache)?;
+                    let held = caches.entry(wanted.name).or_insert((sharing, Vec::new()));
                     // Twice in one command it is one cache, held in the stricter way.
-                    held.0 = held.0.max(cache.sharing);
+                    held.0 = held.0.max(sharing);
                     let place = ready.mounts.len();
                     held.1.push((place, wanted));
                     // Put right below, once it is known which instance it is.
@@ -185,6 +186,14 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             (None, true) => Err(Problem::NoAgent(id.clone()).into()),
             (None, false) => Ok(()),
         }
+    }
+
+    /// Where nothing is mounted a cache is moved to the one who uses it.
+    fn sharing(&self, cache: &CacheMount) -> Result<Sharing, BuildError> {
+        Ok(match (cache.sharing, self.workshop.sandbox()?.rung().mounts()) {
+            (Sharing::Shared, false) => Sharing::Locked,
+            (sharing, _) => sharing,
+        })
     }
 
     /// Fills the cache where it is new.

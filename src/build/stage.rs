@@ -84,6 +84,7 @@ where
 {
     workshop.pin(plan.pinning.clone());
     let mut graph = plan.graph.clone();
+    can_run(&graph, &workshop)?;
     let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
     let epochs = dated(&mut graph, plan, &access, &workshop).await?;
     let images = bases(&mut graph, &workshop).await?;
@@ -114,6 +115,16 @@ where
     // What was read is remembered, whatever became of it.
     memory.keep(built.is_ok())?;
     built
+}
+
+/// Where no RUN can be executed, that is news to get before anything is fetched. A store in which some RUN was executed
+/// may have the results of these too, so that none need be.
+fn can_run<S: Source>(graph: &Graph, workshop: &Workshop<S>) -> Result<(), BuildError> {
+    let run = graph.needed().into_iter().find_map(|stage| stage.runs().next());
+    match run {
+        Some(run) if !workshop.store.has_layers() => workshop.sandbox().map(drop).map_err(|error| error.at(Some(run))),
+        _ => Ok(()),
+    }
 }
 
 /// Finds the date that the build was asked to take from somewhere.

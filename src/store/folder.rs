@@ -82,6 +82,12 @@ impl Store {
         self.layers_path().join(Self::layer_name(chain, owners))
     }
 
+    /// Whether layers were unpacked here, as they are for RUN.
+    pub fn has_layers(&self) -> bool {
+        // One entry says since when they are believed.
+        fs::read_dir(self.layers_path()).is_ok_and(|entries| entries.count() > 1)
+    }
+
     pub fn layers_path(&self) -> PathBuf {
         self.root.join("layers")
     }
