@@ -3,6 +3,8 @@
 
 #[path = "road/cloud.rs"]
 mod cloud;
+#[path = "sandbox/container.rs"]
+mod container;
 #[path = "road/image.rs"]
 mod image;
 #[path = "road/place.rs"]

@@ -18,7 +18,10 @@ const MAY_USE: [(&str, &[&str]); 12] = [
     ("aws", &["image"]),
     ("deploy", &["aws", "image", "registry", "sandbox", "store"]),
     ("road", &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "sandbox", "store"]),
-    ("cli", &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "road", "store"]),
+    (
+        "cli",
+        &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "road", "sandbox", "store"],
+    ),
 ];
 
 /// Small values that belong to nobody.

@@ -14,7 +14,7 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, itself, lock, runtime, upkeep};
+use super::{Failure, check, diff, doctor, itself, lock, runtime, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -59,6 +59,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Lock(order) => runtime::run(|interrupt| lock(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
+        Command::Doctor(home) => runtime::run(async |interrupt| doctor(home, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
     }
 }
@@ -248,6 +249,11 @@ async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool
     let options = house(home, registry, events, interrupt);
     let differences = road::diff(images, &platform, &options).await;
     differences.map(|differences| diff::answer(&differences)).map_err(|error| failure(error, "", ""))
+}
+
+fn doctor(home: std::path::PathBuf, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let found = road::diagnose(&house(home, RegistrySettings::default(), events, interrupt));
+    found.map(|found| doctor::answer(&found)).map_err(|error| failure(error, "", ""))
 }
 
 fn cache(order: CacheOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

@@ -8,6 +8,7 @@ mod args;
 mod check;
 mod diff;
 mod dispatch;
+mod doctor;
 mod duration;
 mod environment;
 mod escape;
@@ -97,6 +98,7 @@ fn said(cli: &Cli) -> Manner {
         Some(Sub::Diff(args)) => (false, &args.screen),
         Some(Sub::Lock(args)) => (false, &args.screen),
         Some(Sub::Serve(args)) => (false, &args.screen),
+        Some(Sub::Doctor(args)) => (false, &args.screen),
         Some(Sub::Cache(args)) => match &args.command {
             CacheCommand::Du(args) => (false, &args.screen),
             CacheCommand::Prune(args) => (false, &args.screen),

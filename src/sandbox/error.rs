@@ -132,6 +132,11 @@ fn each(failed: &[(RungKind, NoRung)]) -> String {
 }
 
 impl NoRung {
+    /// Of all rungs. One that is for others says nothing about what is missing here.
+    pub fn of_all(failed: impl IntoIterator<Item = (RungKind, Self)>) -> Self {
+        Self::None(failed.into_iter().filter(|(_, error)| !error.is_for_others()).collect())
+    }
+
     /// Whether the rung is for whoever is root, or is not, and we are the other.
     pub fn is_for_others(&self) -> bool {
         matches!(self, Self::NotRoot | Self::IsRoot)

@@ -33,9 +33,7 @@ pub fn probe(launcher: &Launcher, dir: &Path) -> Result<Rung, NoRung> {
             Err(error) => failed.push((kind, error)),
         }
     }
-    // A rung that is for others says nothing about what is missing here.
-    failed.retain(|(_, error)| !error.is_for_others());
-    Err(NoRung::None(failed))
+    Err(NoRung::of_all(failed))
 }
 
 /// Tries every rung, the best first.

@@ -12,6 +12,13 @@ use super::Lock;
 use crate::image::Digest;
 use crate::owners::Owners;
 
+/// Bytes of the disk that the store is on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    pub free: u64,
+    pub size: u64,
+}
+
 /// Our folder on disk.
 #[derive(Clone, Debug)]
 pub struct Store {
@@ -80,6 +87,15 @@ impl Store {
     /// one page that mount(2) takes.
     pub fn layer_path(&self, chain: &Digest, owners: Owners) -> PathBuf {
         self.layers_path().join(Self::layer_name(chain, owners))
+    }
+
+    /// How large the disk is, and what of it we may still fill; `None` where it does not say.
+    pub fn space(&self) -> Option<Space> {
+        let stat = rustix::fs::statvfs(&self.root).ok()?;
+        Some(Space {
+            free: stat.f_bavail.saturating_mul(stat.f_frsize),
+            size: stat.f_blocks.saturating_mul(stat.f_frsize),
+        })
     }
 
     /// Whether layers were unpacked here, as they are for RUN.

@@ -25,7 +25,7 @@ mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
-pub use folder::{Store, StoreError, WorkFolder, is_store};
+pub use folder::{Space, Store, StoreError, WorkFolder, is_store};
 pub use hashes::Hashes;
 pub use kept::{Folders, Item, Prune, Shelf, on_disk};
 pub use lock::Lock;

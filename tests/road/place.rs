@@ -8,11 +8,14 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
+use crate::container::{self, Container};
+
 pub struct Place {
     /// Holds `here`, the context; `home`; and what nobody should find in a context.
     folder: tempfile::TempDir,
     pub vars: BTreeMap<String, String>,
     user: Option<User>,
+    container: Option<Container>,
     /// The folder on which an overlay is mounted for the program, and which holds its parts.
     overlay: Option<PathBuf>,
 }
@@ -77,6 +80,16 @@ impl Place {
         this
     }
 
+    /// A place of a container's root.
+    pub fn in_container(container: Container) -> Self {
+        Self { container: Some(container), ..Self::new() }
+    }
+
+    /// What is run from now on is run in such a container.
+    pub fn contain(&mut self, container: Container) {
+        self.container = Some(container);
+    }
+
     /// Not below /tmp, which is of memory on some machines; images are large.
     fn below(below: &Path) -> Self {
         let folder = tempfile::Builder::new().prefix("road-").tempdir_in(below).expect("a folder");
@@ -93,7 +106,7 @@ impl Place {
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ];
         let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { folder, vars, user: None, overlay: None }
+        Self { folder, vars, user: None, container: None, overlay: None }
     }
 
     /// A path in the folder in which the program is run.
@@ -198,6 +211,9 @@ impl Place {
                 command
             }
         };
+        if let Some(container) = self.container {
+            container::confine(&mut command, container);
+        }
         command.args(args).current_dir(self.path(folder)).env_clear().envs(&self.vars).stdin(Stdio::null());
         command
     }

@@ -1,12 +1,13 @@
-//! What a RUN leaves is the same on every rung of the sandbox's ladder: `testdata/runs/*` are built as root and as an
-//! ordinary user with sub-ids, and the file systems agree, owners and attributes included. `tests/against-buildah`
-//! compares the same Dockerfiles with what another builder makes of them.
+//! What a RUN leaves is the same on every rung of the sandbox's ladder: `testdata/runs/*` are built as root and on another
+//! rung, and the file systems agree, owners and attributes included. `tests/against-buildah` compares the same Dockerfiles
+//! with what another builder makes of them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use crate::container::Container;
 use crate::image::{Entry, Image};
-use crate::place::Place;
+use crate::place::{Place, Ran};
 use crate::programs::{DockerRegistry, Front, said_by};
 
 /// Keys are of chance, and are left as they are.
@@ -14,24 +15,51 @@ fn is_of_chance(path: &str) -> bool {
     path.starts_with("/etc/ssh/ssh_host_")
 }
 
+/// Builds it in this place.
+fn built(name: &str, place: &Place) -> (Image, Ran) {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/runs").join(name);
+    place.copy(&folder, "");
+    let (layout, output) = place.layout();
+    let ran = place.run_args(&["build", "--progress", "plain", "-o", &output, "."]);
+    ran.ok();
+    (Image::of_folder(&layout), ran)
+}
+
 #[track_caller]
 fn agree(name: &str) -> Image {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/runs").join(name);
-    let build = |place: &Place| {
-        place.copy(&folder, "");
-        let (layout, output) = place.layout();
-        let ran = place.run_args(&["build", "--progress", "plain", "-o", &output, "."]);
-        ran.ok();
-        (Image::of_folder(&layout), ran)
-    };
-    let ((one, as_root), (other, as_user)) = (build(&Place::new()), build(&Place::of_user()));
-    as_root.said("Sandbox root");
-    as_user.said("Sandbox sub-ids");
+    agree_on(name, &Place::of_user(), "Sandbox sub-ids")
+}
+
+/// `says` is what the build says of where it stands.
+#[track_caller]
+fn agree_on(name: &str, place: &Place, says: &str) -> Image {
+    let one = as_root(name);
+    let (other, ran) = built(name, place);
+    ran.said(says);
+    compare(&one, &other);
+    one
+}
+
+#[track_caller]
+fn as_root(name: &str) -> Image {
+    let (image, ran) = built(name, &Place::new());
+    ran.said("Sandbox root");
+    image
+}
+
+#[track_caller]
+fn compare(one: &Image, other: &Image) {
     // Layers that are the same need no second look.
     let same = one.layers.iter().zip(&other.layers).take_while(|(one, other)| one.diff_id == other.diff_id).count();
     let (files, others) = (one.files(same), other.files(same));
     let paths: BTreeSet<_> = files.keys().chain(others.keys()).collect();
-    let differs = |path: &&&String| match (files.get(**path), others.get(**path)) {
+    // Over an overlay what is only opened for writing is in the layer too, as it was.
+    let below = |path: &str| {
+        let entries = one.layers[..same].iter().rev().flat_map(|layer| &layer.entries);
+        entries.into_iter().find(|(name, _)| name == path).map(|(_, entry)| entry)
+    };
+    let of = |files: &BTreeMap<String, Entry>, path: &str| files.get(path).or_else(|| below(path)).cloned();
+    let differs = |path: &&&String| match (of(&files, path), of(&others, path)) {
         (Some(one), Some(other)) => {
             (&one.meta, &one.xattrs) != (&other.meta, &other.xattrs)
                 || (one.content != other.content && !is_of_chance(path))
@@ -46,7 +74,6 @@ fn agree(name: &str) -> Image {
         assert_eq!(one.config, other.config, "the layers' digests too");
     }
     assert_eq!(one.config["config"], other.config["config"]);
-    one
 }
 
 mod sandbox {
@@ -118,6 +145,57 @@ mod sandbox {
     }
 
     #[test]
+    fn a_containers_root_without_the_right_to_mount_leaves_the_same() {
+        let pod = Place::in_container(Container::Pod);
+        agree_on("users", &pod, "the kernel refuses RUN a /proc of its own");
+    }
+
+    #[test]
+    fn where_nothing_may_be_unshared_or_mounted_the_same_is_left() {
+        agree_on("users", &Place::in_container(Container::Docker), "Sandbox chroot: RUN IS NOT ISOLATED, since making");
+    }
+
+    #[test]
+    fn a_store_on_an_overlay_gives_the_same() {
+        agree_on("users", &Place::on_overlay(), "each RUN stands on a copy of its layers");
+    }
+
+    #[test]
+    fn where_no_run_can_be_executed_nothing_is_fetched_and_a_dockerfile_without_one_is_built() {
+        let mut place = Place::of_nobody();
+        place.var("LOCUS_REGISTRY_ENDPOINTS", "docker.io=http://127.0.0.1:1");
+        place.contain(Container::Docker);
+        place.write("Dockerfile", "FROM debian\nCOPY Dockerfile /\nRUN true\n");
+        let ran = place.run("build .");
+        ran.ended(3);
+        ran.said(
+            "error: RUN cannot be executed here: sub-ids: /etc/subuid gives `nobody` no range of ids; one id: making",
+        );
+        ran.said("--> Dockerfile:3");
+        ran.said("docker run --security-opt seccomp=unconfined");
+        let doctor = place.run("doctor");
+        doctor.ended(1);
+        assert!(doctor.stdout.starts_with("NG  RUN "), "{doctor}");
+        let json: serde_json::Value = serde_json::from_str(place.run("doctor --json").ended(1)).expect("JSON");
+        assert_eq!((&json["run"], &json["rung"]), (&serde_json::json!(false), &serde_json::Value::Null));
+        place.write("Dockerfile", "FROM scratch\nCOPY Dockerfile /\n");
+        place.run("build .").ok();
+    }
+
+    #[test]
+    fn the_doctor_names_the_rung_that_run_will_stand_on() {
+        for (place, rung, isolated) in [
+            (Place::new(), "root", true),
+            (Place::of_nobody(), "one id", true),
+            (Place::in_container(Container::Docker), "chroot", false),
+        ] {
+            let json: serde_json::Value = serde_json::from_str(place.run("doctor --json").ok()).expect("JSON");
+            assert_eq!((&json["rung"], &json["isolated"]), (&serde_json::json!(rung), &serde_json::json!(isolated)));
+            assert!(json["checks"].as_array().is_some_and(|checks| checks.len() >= 8), "{json}");
+        }
+    }
+
+    #[test]
     fn agents_and_authorities_are_an_ordinary_users_too() {
         let place = Place::of_user();
         let key = place.path("key");
@@ -177,5 +255,37 @@ mod sandbox {
         fn a_program_compiled_in_another_stage_is_the_same() {
             assert_eq!(agree("c").files(0)["/said"].content, b"hello from 0\n");
         }
+    }
+
+    /// The whole table, which takes many minutes: `tests/rungs` runs it by hand and prints it.
+    #[test]
+    #[ignore = "long: tests/rungs"]
+    fn every_dockerfile_is_the_same_on_every_rung() {
+        const NAMES: [&str; 6] = ["marks", "users", "system", "pip", "npm", "c"];
+        type Made = fn() -> Place;
+        let rungs: [(&str, &str, Made); 5] = [
+            ("sub-ids", "Sandbox sub-ids", Place::of_user),
+            ("one id", "Sandbox one id", Place::of_nobody),
+            ("pod", "the kernel refuses RUN a /proc of its own", || Place::in_container(Container::Pod)),
+            ("chroot", "Sandbox chroot", || Place::in_container(Container::Docker)),
+            ("root, store on an overlay", "each RUN stands on a copy of its layers", Place::on_overlay),
+        ];
+        let mut failed = 0;
+        for name in NAMES {
+            let one = as_root(name);
+            for (rung, says, place) in &rungs {
+                let began = std::time::Instant::now();
+                let same = || {
+                    let (other, ran) = built(name, &place());
+                    ran.said(says);
+                    compare(&one, &other);
+                };
+                let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(same));
+                failed += usize::from(result.is_err());
+                let word = if result.is_ok() { "same" } else { "DIFFERS" };
+                println!("TABLE | {name} | {rung} | {word} | {:.0} s", began.elapsed().as_secs_f64());
+            }
+        }
+        assert_eq!(failed, 0, "of {} builds", NAMES.len() * rungs.len());
     }
 }

@@ -3,6 +3,7 @@
 mod build;
 mod cache;
 mod diff;
+mod doctor;
 mod later;
 mod lock;
 mod recipe;
@@ -19,6 +20,7 @@ use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 pub use build::BuildArgs;
 pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
+pub use doctor::DoctorArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
@@ -64,6 +66,8 @@ pub enum Sub {
     Verify(Box<VerifyArgs>),
     /// Pin what a build takes from outside: images, ADD's files, repositories
     Lock(LockArgs),
+    /// What this machine can do for RUN, and what is missing
+    Doctor(DoctorArgs),
     /// Serve the embedded registry
     Serve(ServeArgs),
     /// What is kept between builds: how much, and less of it
@@ -234,7 +238,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["plan", "deploy", "run", "logs", "doctor", "init"] {
+        for name in ["plan", "deploy", "run", "logs", "init"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }

@@ -42,6 +42,8 @@ pub enum Command {
     Lock(Box<LockOrder>),
     Diff(DiffOrder),
     Serve(ServeOrder),
+    /// With the folder of layers and caches.
+    Doctor(PathBuf),
     Cache(CacheOrder),
     Completions(clap_complete::Shell),
     Version,
@@ -223,6 +225,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Lock(args)) => &args.registry,
         Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
         Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
+        Some(Sub::Doctor(_)) => return home::folder(&world.env).map(Command::Doctor),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
         Some(Sub::Version) => return Ok(Command::Version),
     };

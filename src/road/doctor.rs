@@ -1,0 +1,37 @@
+//! What this machine can do.
+
+use super::{HouseOptions, RoadError};
+use crate::build::{BuildError, Problem};
+use crate::sandbox::{self, Launcher, NoRung, Rung, Tried};
+use crate::store::{Space, Store};
+
+/// What was found out by trying. Nothing of it stays.
+#[derive(Debug)]
+pub struct Diagnosis {
+    /// Every rung of the sandbox's ladder, the best first: the first that holds is what RUN stands on.
+    pub ladder: Vec<Tried>,
+    /// Of the disk that the store is on, where it can be told.
+    pub space: Option<Space>,
+}
+
+pub fn diagnose(options: &HouseOptions) -> Result<Diagnosis, RoadError> {
+    let store = Store::open(&options.home)?;
+    let launcher = Launcher::this_program().map_err(|error| {
+        let doing = "copying our own program into memory";
+        RoadError::Build(BuildError::from(Problem::Inside { doing, why: error.to_string() }))
+    })?;
+    let work = store.work_folder()?;
+    let ladder = sandbox::ladder(&launcher, work.path());
+    // Probing leaves nothing behind that is not ours to remove.
+    let _ = std::fs::remove_dir_all(work.path());
+    Ok(Diagnosis { ladder, space: store.space() })
+}
+
+impl Diagnosis {
+    /// What RUN stands on; else why it cannot.
+    pub fn chosen(&self) -> Result<&Rung, NoRung> {
+        let holds = self.ladder.iter().find_map(|tried| tried.result.as_ref().ok());
+        let failed = || self.ladder.iter().filter_map(|tried| Some((tried.kind, tried.result.as_ref().err()?.clone())));
+        holds.ok_or_else(|| NoRung::of_all(failed()))
+    }
+}
