@@ -1,5 +1,7 @@
 //! Words for what this machine can do.
 
+use std::borrow::Cow;
+
 use serde_json::{Value, json};
 
 use super::screen::bytes;
@@ -22,7 +24,7 @@ enum Verdict {
 
 /// One thing that was looked at.
 struct Check {
-    name: &'static str,
+    name: Cow<'static, str>,
     verdict: Verdict,
     says: String,
     /// What would make it OK.
@@ -43,6 +45,13 @@ pub(super) fn answer(found: &Diagnosis) -> Done {
         Ok(Some(since)) => ok("layers", format!("copied for each RUN, which takes longer, since {since}")),
         Err(_) => unknown("layers", "no RUN, no layers to lay over one another".into()),
     });
+    checks.extend(found.emulations.iter().map(|(platform, by)| {
+        let name = format!("RUN for {platform}");
+        match by {
+            Ok(by) => ok(name, by.by().map_or("its programs run here".to_owned(), |by| format!("emulated by {by}"))),
+            Err(none) => ng(name, none.to_string(), none.hint().unwrap_or_default()),
+        }
+    }));
     checks.push(match &found.space {
         None => unknown("disk", "how much of it is free cannot be told".into()),
         Some(space) => {
@@ -75,22 +84,22 @@ fn rung(tried: &Tried, chosen: Option<RungKind>) -> Check {
         Ok(_) if Some(tried.kind) == chosen => ok(name, "usable, and the best here".into()),
         Ok(_) => ok(name, "usable".into()),
         Err(error) if error.is_for_others() => {
-            Check { name, verdict: Verdict::Other, says: error.to_string(), mend: None }
+            Check { name: name.into(), verdict: Verdict::Other, says: error.to_string(), mend: None }
         }
         Err(error) => ng(name, error.to_string(), error.hint()),
     }
 }
 
-fn ok(name: &'static str, says: String) -> Check {
-    Check { name, verdict: Verdict::Ok, says, mend: None }
+fn ok(name: impl Into<Cow<'static, str>>, says: String) -> Check {
+    Check { name: name.into(), verdict: Verdict::Ok, says, mend: None }
 }
 
-fn ng(name: &'static str, says: String, mend: String) -> Check {
-    Check { name, verdict: Verdict::Ng, says, mend: Some(mend) }
+fn ng(name: impl Into<Cow<'static, str>>, says: String, mend: String) -> Check {
+    Check { name: name.into(), verdict: Verdict::Ng, says, mend: Some(mend) }
 }
 
-fn unknown(name: &'static str, says: String) -> Check {
-    Check { name, verdict: Verdict::Unknown, says, mend: None }
+fn unknown(name: impl Into<Cow<'static, str>>, says: String) -> Check {
+    Check { name: name.into(), verdict: Verdict::Unknown, says, mend: None }
 }
 
 fn line(check: &Check) -> String {
@@ -137,6 +146,7 @@ mod tests {
                 failed(RungKind::SubIds, NoRung::NoMapper { tool: "newuidmap" }),
                 failed(RungKind::OneId, NoRung::SwitchedOff { setting, value: "0".into() }),
             ],
+            emulations: Vec::new(),
             space: None,
         };
         let done = answer(&found);

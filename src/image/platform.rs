@@ -38,7 +38,12 @@ impl Platform {
     }
 
     pub fn linux_amd64() -> Self {
-        Self::new("linux", "amd64", None)
+        Self::linux("amd64")
+    }
+
+    /// Linux on an architecture, by an image's word for it.
+    pub fn linux(architecture: &str) -> Self {
+        Self::new("linux", architecture, None)
     }
 
     /// The platform that this program was compiled for, in an image's words.

@@ -2,7 +2,8 @@
 
 use super::{HouseOptions, RoadError};
 use crate::build::{BuildError, Problem};
-use crate::sandbox::{self, Launcher, NoRung, Rung, Tried};
+use crate::image::Platform;
+use crate::sandbox::{self, Emulation, Launcher, NoEmulation, NoRung, Rung, Sandbox, Tried};
 use crate::store::{Space, Store};
 
 /// What was found out by trying. Nothing of it stays.
@@ -10,9 +11,15 @@ use crate::store::{Space, Store};
 pub struct Diagnosis {
     /// Every rung of the sandbox's ladder, the best first: the first that holds is what RUN stands on.
     pub ladder: Vec<Tried>,
+    /// Who runs the programs of the platforms that Fargate has and that are not this machine's, where RUN stands on
+    /// something.
+    pub emulations: Vec<(Platform, Result<Emulation, NoEmulation>)>,
     /// Of the disk that the store is on, where it can be told.
     pub space: Option<Space>,
 }
+
+/// The architectures that it has (ECS API, RuntimePlatform: ARM64 and X86_64), by an image's words for them.
+const FARGATE: [&str; 2] = ["amd64", "arm64"];
 
 pub fn diagnose(options: &HouseOptions) -> Result<Diagnosis, RoadError> {
     let store = Store::open(&options.home)?;
@@ -24,7 +31,18 @@ pub fn diagnose(options: &HouseOptions) -> Result<Diagnosis, RoadError> {
     let ladder = sandbox::ladder(&launcher, work.path());
     // Probing leaves nothing behind that is not ours to remove.
     let _ = std::fs::remove_dir_all(work.path());
-    Ok(Diagnosis { ladder, space: store.space() })
+    let mut found = Diagnosis { ladder, emulations: Vec::new(), space: store.space() };
+    if let Ok(rung) = found.chosen().cloned() {
+        let sandbox = Sandbox::new(launcher, rung);
+        let others = FARGATE.map(Platform::linux).into_iter().filter(|platform| *platform != Platform::host());
+        found.emulations = others
+            .map(|platform| {
+                let by = sandbox.emulation(&platform.architecture);
+                (platform, by)
+            })
+            .collect();
+    }
+    Ok(found)
 }
 
 impl Diagnosis {
