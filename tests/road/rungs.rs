@@ -270,7 +270,14 @@ mod sandbox {
             ("chroot", "Sandbox chroot", || Place::in_container(Container::Docker)),
             ("root, store on an overlay", "each RUN stands on a copy of its layers", Place::on_overlay),
         ];
-        let mut failed = 0;
+        const COPIED: &str =
+            "a file changed by one name is changed by its other names too, as on any disk but an overlay";
+        const KNOWN: [(&str, &str, &str); 3] = [
+            ("marks", "chroot", COPIED),
+            ("marks", "root, store on an overlay", COPIED),
+            ("users", "one id", "nothing is denied to a user other than root, and a RUN of it wants it denied"),
+        ];
+        let mut failed = Vec::new();
         for name in NAMES {
             let one = as_root(name);
             for (rung, says, place) in &rungs {
@@ -281,11 +288,14 @@ mod sandbox {
                     compare(&one, &other);
                 };
                 let result = std::panic::catch_unwind(std::panic::AssertUnwindSafe(same));
-                failed += usize::from(result.is_err());
-                let word = if result.is_ok() { "same" } else { "DIFFERS" };
+                let known = KNOWN.iter().find(|(of, on, _)| (of, on) == (&name, rung)).map(|(.., why)| *why);
+                if result.is_ok() != known.is_none() {
+                    failed.push((name, *rung));
+                }
+                let word = if result.is_ok() { "same" } else { known.unwrap_or("DIFFERS") };
                 println!("TABLE | {name} | {rung} | {word} | {:.0} s", began.elapsed().as_secs_f64());
             }
         }
-        assert_eq!(failed, 0, "of {} builds", NAMES.len() * rungs.len());
+        assert!(failed.is_empty(), "not as known: {failed:?}");
     }
 }
