@@ -38,7 +38,7 @@ pub mod sandbox {
         elf.resize(64, 0);
         (elf[16], elf[18], elf[52]) = (2, 243, 64);
         here.program("rootfs/foreign", &elf);
-        here.fails_at(1, "RUN [\"/foreign\"]", "it is a riscv program, and this machine is");
+        here.fails_at(1, "RUN [\"/foreign\"]", "it is a riscv64 program, and this machine is");
     }
 
     #[test]
