@@ -26,9 +26,10 @@
 //! | [`road`] | the order in which the rooms are walked | do a room's work |
 //! | [`cli`] | arguments in, words and bars out; the only room that prints | do the work |
 //!
-//! Five small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
+//! Six small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
 //! words for), [`secret`] (a value that cannot be seen), [`lines`] (what a command writes, line by line), [`owners`]
-//! (whose a file is, where it cannot belong to them) and [`elf`] (for which CPU a program is). The test `tests/rooms.rs` holds the table.
+//! (whose a file is, where it cannot belong to them), [`elf`] (for which CPU a program is) and `range` (which part of a
+//! body a client asks for). The test `tests/rooms.rs` holds the table.
 //!
 //! # Invariants
 //!
@@ -58,6 +59,7 @@ pub mod image;
 pub mod layer;
 pub mod lines;
 pub mod owners;
+mod range;
 pub mod registry;
 pub mod road;
 #[allow(unsafe_code)]

@@ -12,9 +12,9 @@ use hyper::{Method, Request, StatusCode};
 
 use super::State;
 use super::manifests::CONTENT_DIGEST;
-use super::range::{self, Span};
 use super::reply::{self, Refusal, Reply, with};
 use crate::image::Digest;
+use crate::range::{self, Span};
 
 /// The bytes that are read from the disk at a time.
 const PIECE: u64 = 256 << 10;

@@ -6,7 +6,6 @@
 
 mod blobs;
 mod manifests;
-mod range;
 mod reply;
 mod route;
 mod shelf;

@@ -2,14 +2,14 @@
 
 /// The first byte and the one behind the last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Span {
+pub struct Span {
     pub from: u64,
     pub to: u64,
 }
 
 /// What a client asks for of something with so many bytes: the whole, a part, or (`Err`) nothing that is there.
 /// A header that is not understood asks for the whole, says the standard.
-pub(super) fn asked(header: Option<&str>, size: u64) -> Result<Option<Span>, ()> {
+pub fn asked(header: Option<&str>, size: u64) -> Result<Option<Span>, ()> {
     let Some((first, last)) = header.and_then(|text| text.strip_prefix("bytes=")).and_then(|text| text.split_once('-'))
     else {
         return Ok(None);
