@@ -20,6 +20,7 @@
 //! | [`store`] | content-addressed blobs and the build cache on disk; locks | use the network |
 //! | [`sandbox`] | one process tree in a root of its own; the only room with `unsafe` | know of Dockerfiles or the network |
 //! | [`build`] | runs the graph: contexts, COPY, ADD, RUN; images come and go by its [`build::Source`] and [`build::Sink`] | speak HTTP or AWS, print |
+//! | [`replay`] | what RUN downloads: recorded by a proxy on loopback, kept, given again | know of Dockerfiles |
 //! | [`registry`] | pull, push, auth; the embedded registry | know of AWS: it is handed a credential |
 //! | [`aws`] | the few AWS calls, typed, one file a service | have a policy of its own |
 //! | [`deploy`] | wanted state → difference → changes; run, follow, explain; the local counterpart | speak HTTP itself |
@@ -61,6 +62,7 @@ pub mod lines;
 pub mod owners;
 mod range;
 pub mod registry;
+pub mod replay;
 pub mod road;
 #[allow(unsafe_code)]
 pub mod sandbox;

@@ -10,6 +10,7 @@
 //! | `hashes/HEX` | the digests of a context's files, by the state that they were in |
 //! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
+//! | `replay.pem` | the authority that steps trust while their downloads are recorded, and its key |
 //! | `tmp` | files on their way to their names, and locks; `tmp/in-use.lock` is held by all who build, and alone by who prunes |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
 //!
@@ -21,6 +22,7 @@ mod folder;
 mod hashes;
 mod kept;
 mod lock;
+mod own;
 mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};
