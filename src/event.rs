@@ -44,6 +44,8 @@ pub enum Event {
     Stilled { stage: String, left_out: usize, emptied: usize, rewritten: usize },
     /// One of those files, and why.
     StilledFile { stage: String, path: String, how: &'static str, why: String },
+    /// What a RUN downloaded was recorded, and has so many bytes.
+    Recorded { stage: String, downloads: usize, bytes: u64 },
     /// The step is done.
     StepDone { stage: String, number: usize, millis: u64 },
     /// Bytes of a blob that went to or came from a registry so far.

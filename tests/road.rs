@@ -30,6 +30,8 @@ mod lock;
 mod one_id;
 #[path = "road/outputs.rs"]
 mod outputs;
+#[path = "road/replay.rs"]
+mod replay;
 #[path = "road/rungs.rs"]
 mod rungs;
 #[path = "road/said.rs"]

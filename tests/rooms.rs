@@ -13,12 +13,15 @@ const MAY_USE: [(&str, &[&str]); 13] = [
     ("store", &["image"]),
     ("sandbox", &[]),
     ("replay", &["image", "store"]),
-    ("build", &["dockerfile", "graph", "image", "layer", "sandbox", "store"]),
+    ("build", &["dockerfile", "graph", "image", "layer", "replay", "sandbox", "store"]),
     // The two traits of `build` that it implements.
     ("registry", &["build", "image", "store"]),
     ("aws", &["image"]),
     ("deploy", &["aws", "image", "registry", "sandbox", "store"]),
-    ("road", &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "sandbox", "store"]),
+    (
+        "road",
+        &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "replay", "sandbox", "store"],
+    ),
     (
         "cli",
         &["aws", "build", "deploy", "dockerfile", "graph", "image", "layer", "registry", "road", "sandbox", "store"],

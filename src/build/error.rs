@@ -122,6 +122,13 @@ pub enum Problem {
     Exit(Exit),
     #[error("{doing}: {why}")]
     Inside { doing: &'static str, why: String },
+    #[error(
+        "the lock file {lock} needs to be updated but --locked was passed: RUN downloads {first}{}, which it does not hold",
+        and_others(*.others)
+    )]
+    NotHeld { lock: String, first: String, others: usize },
+    #[error("{} was {} when it was locked, and is {} now", .0.url, .0.recorded, .0.now)]
+    DownloadMoved(crate::replay::Moved),
     #[error("interrupted")]
     Interrupted,
     #[error("a worker of ours ended without an answer")]
@@ -134,6 +141,10 @@ fn exit_words(exit: Exit) -> String {
         Exit::Signal(9) => "signal 9 (killed: out of memory?)".to_owned(),
         Exit::Signal(signal) => format!("signal {signal}"),
     }
+}
+
+fn and_others(others: usize) -> String {
+    if others == 0 { String::new() } else { format!(" (and {others} more)") }
 }
 
 impl BuildError {
@@ -207,6 +218,10 @@ impl<P: Into<Problem>> From<P> for BuildError {
             }
             Problem::NotLocked { .. } => (None, Some("`locus-push lock DOCKERFILE` adds it".to_owned())),
             Problem::Insecure => (None, Some("--allow security.insecure allows it".to_owned())),
+            Problem::NotHeld { .. } => (None, Some("`locus-push lock --run DOCKERFILE` records it".to_owned())),
+            Problem::DownloadMoved(_) => {
+                (None, Some("`locus-push lock --run --update DOCKERFILE` takes what is there now".to_owned()))
+            }
             Problem::Git(error) => (None, error.hint()),
             Problem::NoEmulation(error) => (None, error.hint()),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),

@@ -13,7 +13,7 @@
 //! "https://example.org/r.git#main" = "<commit>"
 //! ```
 //!
-//! Each Dockerfile has pins of its own, so that one of several in a folder can be locked anew by itself.
+//! What RUNs download is beside them: see `lock_runs`. Each Dockerfile has pins of its own, so that one of several in a folder can be locked anew by itself.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -26,6 +26,7 @@ use crate::graph::is_commit;
 use crate::image::{Digest, Platform, Reference};
 
 use super::Pins;
+use super::lock_runs::{read, write};
 
 const VERSION: &str = "1";
 
@@ -60,6 +61,8 @@ pub enum LockFault {
     Version(String),
     #[error("unknown key `{0}`")]
     Unknown(String),
+    #[error("what RUN downloads: {0}")]
+    Downloads(String),
     #[error("`{0}` is {1}")]
     Not(String, &'static str),
 }
@@ -156,6 +159,12 @@ impl Document<'_> {
                         pins.repositories.insert(name.get_ref().to_string(), commit);
                     }
                 }
+                "runs" => {
+                    let at = value.span().start;
+                    let runs = read(value)
+                        .map_err(|(place, why)| self.fault(place.unwrap_or(at), LockFault::Downloads(why)))?;
+                    pins.runs = Some(runs);
+                }
                 unknown => return Err(self.fault(at, LockFault::Unknown(unknown.to_owned()))),
             }
         }
@@ -186,11 +195,15 @@ impl Document<'_> {
 impl fmt::Display for LockFile {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(HEAD)?;
-        for (dockerfile, Pins { images, urls, repositories }) in &self.dockerfiles {
+        for (dockerfile, Pins { images, urls, repositories, runs }) in &self.dockerfiles {
             let head = format!("dockerfiles.{}", quoted(dockerfile));
             // A Dockerfile that takes nothing from outside is locked too.
-            if images.is_empty() && urls.is_empty() && repositories.is_empty() {
+            let nothing_ran = runs.as_ref().is_some_and(|runs| runs.runs.is_empty());
+            if nothing_ran || (images.is_empty() && urls.is_empty() && repositories.is_empty() && runs.is_none()) {
                 writeln!(f, "\n[{head}]")?;
+            }
+            if nothing_ran {
+                writeln!(f, "runs = []")?;
             }
             let mut last = None;
             for ((image, platform), digest) in images {
@@ -203,6 +216,7 @@ impl fmt::Display for LockFile {
             let urls: BTreeMap<_, _> = urls.iter().map(|(url, digest)| (url, digest.to_string())).collect();
             table(f, &format!("{head}.urls"), urls)?;
             table(f, &format!("{head}.repositories"), repositories.iter())?;
+            runs.iter().try_for_each(|runs| write(f, &head, runs))?;
         }
         Ok(())
     }
@@ -223,7 +237,7 @@ fn table<'a>(
 }
 
 /// A basic string of TOML (toml.io/en/v1.0.0, "String"), good as a key too.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut quoted = String::from("\"");
     for c in text.chars() {
         match c {

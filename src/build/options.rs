@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use crate::graph::{Network, Run};
 use crate::image::Hasher;
+use crate::replay::Replay;
 use crate::sandbox::{self, Limit};
 use crate::secret::Secret;
 
@@ -24,6 +25,8 @@ pub struct RunOptions {
     pub agents: BTreeMap<String, Arc<Agent>>,
     /// What a RUN trusts beside the image's own certificates.
     pub certificates: Option<Certificates>,
+    /// What stands between a RUN and the network, where downloads are recorded or given again.
+    pub downloads: Option<Replay>,
     /// What a RUN's machine is called.
     pub hostname: String,
     /// `--add-host`: names in `/etc/hosts`.
@@ -55,6 +58,7 @@ impl Default for RunOptions {
             secrets: BTreeMap::new(),
             agents: BTreeMap::new(),
             certificates: None,
+            downloads: None,
             hostname: HOSTNAME.to_owned(),
             hosts: Vec::new(),
             network: Network::Default,
@@ -101,9 +105,11 @@ impl RunOptions {
     }
 
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
-    /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what.
+    /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what. What is
+    /// downloaded is added where the records are.
     pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, agents: _, certificates: _, allowed: _, hostname, hosts, network, .. } = self;
+        let Self { secrets: _, agents: _, certificates: _, downloads: _, allowed: _, hostname, hosts, network, .. } =
+            self;
         let Self { shm_size, limits, cgroup_parent, keep_volatile, .. } = self;
         key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
         key.field(&[u8::from(*keep_volatile)]);

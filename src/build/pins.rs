@@ -6,7 +6,9 @@ use std::sync::{MutexGuard, PoisonError};
 use crate::dockerfile::credentials::hidden;
 use crate::graph::{GitSource, is_commit};
 use crate::image::{Digest, Platform, Reference};
+use crate::replay::Downloads;
 
+use super::lock_runs::{moved_downloads, with_other_runs};
 use super::workshop::Workshop;
 use super::{BuildError, Problem, Source};
 
@@ -19,6 +21,8 @@ pub struct Pins {
     pub urls: BTreeMap<String, Digest>,
     /// The commit of each `REPOSITORY#REFERENCE`; of `REPOSITORY#` alone, that of its default branch.
     pub repositories: BTreeMap<String, String>,
+    /// What RUNs download, where that was recorded.
+    pub runs: Option<Downloads>,
 }
 
 /// Which pins a build is held to.
@@ -47,11 +51,17 @@ impl Pins {
             .map(|name| Moved { what: name.clone(), was: was.get(name).cloned(), is: is.get(name).cloned() })
             .collect();
         moved.sort_by(|a, b| a.what.cmp(&b.what));
+        moved.extend(moved_downloads(self.runs.as_ref(), now.runs.as_ref()));
         moved
     }
 
-    /// Takes over what `older` says of other platforms of the same images.
-    pub fn with_other_platforms(mut self, older: &Self) -> Self {
+    /// These are of one platform. Takes over what `older` says of others of the same images, and of downloads that were
+    /// not asked for now.
+    pub fn with_other_platforms(mut self, older: &Self, of: &Platform) -> Self {
+        self.runs = match (self.runs, &older.runs) {
+            (Some(runs), Some(older)) => Some(with_other_runs(runs, older, of)),
+            (found, older) => found.or_else(|| older.clone()),
+        };
         let named = |image: &Reference| self.images.keys().any(|(own, _)| own == image);
         let kept: Vec<_> = older.images.iter().filter(|((image, _), _)| named(image)).collect();
         for (name, digest) in kept {
@@ -61,7 +71,7 @@ impl Pins {
     }
 
     fn told(&self) -> BTreeMap<String, String> {
-        let Self { images, urls, repositories } = self;
+        let Self { images, urls, repositories, runs: _ } = self;
         let images = images.iter().map(|(name, digest)| (image_name(name), digest.to_string()));
         let urls = urls.iter().map(|(url, digest)| (url.clone(), digest.to_string()));
         let repositories = repositories.iter().map(|(name, commit)| (name.clone(), commit.clone()));
@@ -114,6 +124,11 @@ impl<S: Source> Workshop<S> {
     /// Holds what is fetched from now on to these pins.
     pub fn pin(&self, pinning: Pinning) {
         *self.pinning() = pinning;
+    }
+
+    /// The lock file that this build is held to, as people call it.
+    pub(super) fn lock_file(&self) -> String {
+        self.pinning().only.clone().unwrap_or_default()
     }
 
     fn pinning(&self) -> MutexGuard<'_, Pinning> {
@@ -184,7 +199,7 @@ mod tests {
         let older = pins(&[("a", "linux/arm64", "1"), ("gone", "linux/arm64", "1"), ("a", "linux/amd64", "1")], &[]);
         let found = pins(&[("a", "linux/amd64", "2")], &[]);
         let wanted = pins(&[("a", "linux/amd64", "2"), ("a", "linux/arm64", "1")], &[]);
-        assert_eq!(found.with_other_platforms(&older), wanted);
+        assert_eq!(found.with_other_platforms(&older, &"linux/amd64".parse().expect("a platform")), wanted);
     }
 
     #[test]

@@ -8,12 +8,14 @@ use crate::graph::Run;
 use crate::image::{Descriptor, MediaType};
 use crate::layer::{Packed, pack_stream};
 use crate::lines::Lines;
+use crate::replay::Outcome;
 use crate::sandbox::{
     self, Emulator, Exit, Job, JobHandle, Layers, Mounted, Ran, RunError, Sandbox, Step, host_resolv_conf, hosts_file,
 };
 use crate::secret::Secret;
 use crate::store::{Store, WorkFolder};
 
+use super::downloads::Gate;
 use super::inside::{DIFF, DiffOrder, read_found};
 use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
@@ -22,7 +24,7 @@ use super::snapshot::{Layer, Snapshot, chains};
 use super::still::{Found, How, Stilled};
 use super::trust::{self, Added, Trust};
 use super::workshop::{Workshop, blocking, inside};
-use super::{BuildError, Problem, RunOptions, Source};
+use super::{BuildError, Certificates, Problem, RunOptions, Source};
 
 /// Where what a command changes is collected, in its work folder.
 const UPPER: &str = "upper";
@@ -37,6 +39,8 @@ pub(super) struct RunOrder<'a> {
     pub emulator: Option<Emulator>,
     /// What people call the stage.
     pub stage: String,
+    /// Where its downloads are recorded or given again.
+    pub gate: Option<Gate>,
 }
 
 /// Where a command runs, and as whom.
@@ -56,11 +60,13 @@ impl<S: Source> Workshop<S> {
         ready: Ready,
         below: &Snapshot,
         epoch: i64,
-    ) -> Result<Layer, BuildError> {
+    ) -> Result<(Layer, Outcome), BuildError> {
         // Before anything waits for all of the layers: those that are here are unpacked while others come.
         self.unpacked(below).await?;
         let person = self.accounts(below).await?.person(&order.run.user)?;
-        let trust = match &order.options.certificates {
+        let own = order.options.certificates.as_ref();
+        let with_ours = order.gate.as_ref().map(|gate| Certificates::with(own, gate.certificate()));
+        let trust = match with_ours.as_ref().or(own) {
             Some(certificates) => Some(self.trust(certificates, below, crate::layer::Epoch(epoch)).await?),
             None => None,
         };
@@ -73,7 +79,7 @@ impl<S: Source> Workshop<S> {
         let ground = Ground { person: &person, lower, folder: &folder, epoch };
         let stage = order.stage.clone();
         let layer = match self.execute(order, ready, bundle, ground, diff).await {
-            Ok(job) => self.keep(job, &stage, &folder, below).await,
+            Ok((job, outcome)) => self.keep(job, &stage, &folder, below).await.map(|layer| (layer, outcome)),
             Err(error) => Err(error),
         };
         let path = folder.path().to_owned();
@@ -89,9 +95,9 @@ impl<S: Source> Workshop<S> {
         bundle: Option<Vec<u8>>,
         ground: Ground<'_>,
         diff: Vec<u8>,
-    ) -> Result<JobHandle, BuildError> {
+    ) -> Result<(JobHandle, Outcome), BuildError> {
         let Ground { person, lower, folder, epoch } = ground;
-        let RunOrder { run, options, network, insecure, emulator, stage } = order;
+        let RunOrder { run, options, network, insecure, emulator, stage, gate } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
@@ -105,6 +111,10 @@ impl<S: Source> Workshop<S> {
             step.mounts.push(sandbox::Mount { target: trust::FILE.into(), what });
             trust::name_in(&mut step.env);
         }
+        if let Some(gate) = &gate {
+            gate.warning(run).into_iter().for_each(|warning| self.events.emit(warning));
+            gate.lead(&mut step);
+        }
         step.hosts = hosts_file(&options.hostname, &options.hosts);
         step.hostname.clone_from(&options.hostname);
         step.network = network;
@@ -117,6 +127,7 @@ impl<S: Source> Workshop<S> {
         step.cgroup_parent.clone_from(&options.cgroup_parent);
         step.emulator = emulator;
         let (sandbox, stopper, events) = (self.sandbox()?.clone(), self.stopper.clone(), self.events.clone());
+        let name = stage.clone();
         let ran = blocking(move || {
             let mut moved = Moved::default();
             let mut lines = Lines::new(|line| {
@@ -135,7 +146,10 @@ impl<S: Source> Workshop<S> {
         })
         .await;
         drop((caches, agents));
-        ran
+        match gate {
+            Some(gate) => self.settle(gate, &name, ran).await,
+            None => Ok((ran?, Outcome::default())),
+        }
     }
 
     /// What the reader of the changes has to know.

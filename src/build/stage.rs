@@ -16,10 +16,12 @@ use crate::event::Event;
 use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Origin, SourceDate, Stage, Step};
 use crate::image::{Descriptor, Digest, Hasher, Image, ImageConfig, Platform, Reference};
 use crate::layer::{Content, Times, Tree, View, pack};
+use crate::replay::Outcome;
 
 use super::archive::{keep_archive, open_archives};
 use super::context::Listing;
 use super::copy::place;
+use super::downloads::{Gate, Keys, Recorded};
 use super::draft::{Draft, Parents};
 use super::emulation;
 use super::memory::Memory;
@@ -373,9 +375,11 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             sources = self.mount_sources(run, &mut key).await?;
         }
         let key = key.finish();
+        let recorded = Recorded::of(step, (stage.number, number), &self.graph.options().platform, self.options);
+        let keys = recorded.as_ref().map_or_else(|| Keys::only(key), |recorded| recorded.keys(key));
         let cell = {
             let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
-            Arc::clone(steps.entry(key).or_default())
+            Arc::clone(steps.entry(*keys.plain()).or_default())
         };
         if let Some(layer) = cell.get() {
             told(true);
@@ -383,14 +387,17 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         }
         let make = || async {
             if !self.anew.contains(&stage.number)
-                && let Some(layer) = self.recorded(&key)
+                && let Some(layer) = keys.known.iter().find_map(|key| self.recorded(key))
             {
                 told(true);
+                recorded.iter().for_each(Recorded::cached);
                 return Ok::<_, BuildError>(layer);
             }
             told(false);
             let began = Instant::now();
-            let layer = self.make(step, files, sources, below, stage).await?;
+            let gate = recorded.as_ref().map(|recorded| recorded.open(self.options)).transpose()?;
+            let (layer, outcome) = self.make(step, files, sources, below, stage, gate).await?;
+            let key = recorded.as_ref().map_or(key, |recorded| recorded.kept_as(&keys, &outcome));
             let Layer { diff_id, blob, from: _ } = layer.clone();
             self.workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
@@ -414,23 +421,25 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         sources: Sources,
         below: &Snapshot,
         stage: &Stage,
-    ) -> Result<Layer, BuildError> {
-        match &step.action {
+        gate: Option<Gate>,
+    ) -> Result<(Layer, Outcome), BuildError> {
+        let layer = match &step.action {
             Action::Run(run) => {
                 let epoch = self.epochs.layers().0;
                 let (network, insecure) = (self.options.network_of(run)?, self.options.security_of(run)?);
                 self.tell_devices(run);
                 let ready = self.mounts(run, sources).await?;
                 let emulator = self.workshop.emulation(self.graph.platform(stage))?.emulator();
-                let stage = self.shown(stage);
-                let order = RunOrder { run, options: self.options, network, insecure, emulator, stage };
-                self.workshop.run(order, ready, below, epoch).await
+                let (options, stage) = (self.options, self.shown(stage));
+                let order = RunOrder { run, options, network, insecure, emulator, stage, gate };
+                return self.workshop.run(order, ready, below, epoch).await;
             }
             Action::Copy(copy) => self.copy(copy, files, below).await,
             Action::Workdir { path, user } => self.workdir(path, user, below).await,
             // Only steps with a layer come here.
             Action::Config => self.pack(Tree::default()).await,
-        }
+        }?;
+        Ok((layer, Outcome::default()))
     }
 
     /// BuildKit does without a device that is not required, and says so.

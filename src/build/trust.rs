@@ -66,6 +66,17 @@ impl Certificates {
             false => Err(BadCertificates::None),
         }
     }
+
+    /// These, and one of ours.
+    pub(super) fn with(own: Option<&Self>, pem: &str) -> Self {
+        let own = own.map(Self::pem).unwrap_or_default();
+        Self(format!("{BEGIN}{own}{}\n{END}", pem.trim()))
+    }
+
+    /// Without the marks.
+    pub fn pem(&self) -> &str {
+        self.0.strip_prefix(BEGIN).and_then(|rest| rest.strip_suffix(END)).unwrap_or_default()
+    }
 }
 
 /// What a command gets to trust more.

@@ -237,11 +237,12 @@ async fn lock(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let LockOrder { image, at, run, registry, home } = order;
+    let LockOrder { image, at, record, run, registry, home } = order;
     let options = house(home, registry, events, interrupt);
     let recipe = recipe(image, run, source_date, &options).await?;
-    let pins = road::lock(&recipe, &options).await;
-    lock::kept(at, pins.map_err(|error| failure(error, &recipe.shown, &recipe.text))?)
+    let pins = road::lock(&recipe, record, &options).await;
+    let pins = pins.map_err(|error| failure(error, &recipe.shown, &recipe.text))?;
+    lock::kept(at, pins, &recipe.options.platform)
 }
 
 async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

@@ -10,13 +10,14 @@ use serde_json::{Value, json};
 use super::order::LockAt;
 use super::{Done, Failure, escape};
 use crate::build::{LockFile, Moved, Pins};
+use crate::image::Platform;
 
 /// Writes the pins of the Dockerfile into its lock file, unless they are there, and tells what moved.
-pub(super) fn kept(at: LockAt, found: Pins) -> Result<Done, Failure> {
+pub(super) fn kept(at: LockAt, found: Pins, of: &Platform) -> Result<Done, Failure> {
     let LockAt { path, shown, file, dockerfile } = at;
     let (new, mut file) = (file.is_none(), file.unwrap_or_default());
     let older = file.dockerfiles.get(&dockerfile).cloned().unwrap_or_default();
-    let found = found.with_other_platforms(&older);
+    let found = found.with_other_platforms(&older, of);
     let moved = older.moved(&found);
     let known = file.dockerfiles.insert(dockerfile, found).is_some();
     if new || !known || !moved.is_empty() {
@@ -68,7 +69,7 @@ mod tests {
             urls: [("http://h/x".to_owned(), Digest::of(bytes.as_bytes()))].into(),
             ..Pins::default()
         };
-        let answer = |name: &str, pins: Pins| kept(at(name), pins).expect("written").text;
+        let answer = |name: &str, pins: Pins| kept(at(name), pins, &Platform::host()).expect("written").text;
         let (one, two) = (Digest::of(b"1"), Digest::of(b"2"));
         assert_eq!(answer("a", pins("1")), format!("pinned     http://h/x  {one}"));
         assert_eq!(answer("b", pins("1")), format!("pinned     http://h/x  {one}"));

@@ -28,6 +28,7 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Diff(error) => Failure::new(Kind::Usage, Phase::Compare, error.to_string()),
         RoadError::Verify(error) => Failure::build(error.to_string()),
         RoadError::Store(error) => Failure::build(error.to_string()),
+        RoadError::Replay(_) => Failure::build(error.to_string()),
         RoadError::Connect(error) => connect(&error),
         RoadError::Deploy(error) => {
             let kind = match error.exit_code() {
@@ -69,7 +70,9 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
         build::Problem::Base(_) | build::Problem::BaseLayer(_) => {
             Failure::new(Kind::Cloud, Phase::Build, problem.to_string())
         }
-        build::Problem::NotLocked { .. } => Failure::configuration(problem.to_string()),
+        build::Problem::NotLocked { .. } | build::Problem::NotHeld { .. } => {
+            Failure::configuration(problem.to_string())
+        }
         build::Problem::NoRung(none) => Failure::build(problem.to_string()).hint(none.hint()),
         _ => Failure::build(problem.to_string()),
     };

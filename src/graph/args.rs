@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::image::Platform;
 
 /// Set in every RUN without declaration, outside history and cache key.
-pub(super) const PROXIES: [&str; 10] = [
+pub const PROXIES: [&str; 10] = [
     "HTTP_PROXY",
     "http_proxy",
     "HTTPS_PROXY",

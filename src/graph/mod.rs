@@ -24,7 +24,7 @@ mod source_date;
 mod step;
 mod url;
 
-pub use args::predefined;
+pub use args::{PROXIES, predefined};
 pub use chmod::Chmod;
 pub use contexts::{BadContext, Contexts, Origin};
 pub use error::{PlanError, Problem};

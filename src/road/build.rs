@@ -15,6 +15,7 @@ use super::output::{self, Output, Outputs};
 use super::{House, HouseOptions, RoadError, check, start};
 
 /// An image to be built.
+#[derive(Clone)]
 pub struct Recipe {
     /// As the user named it.
     pub shown: String,

@@ -8,6 +8,7 @@ use crate::dockerfile::lint::BadOptions;
 use crate::graph::PlanError;
 use crate::image::{BadReference, LayoutError};
 use crate::registry::{PullError, PushError, SetupError};
+use crate::replay::ReplayError;
 use crate::store::StoreError;
 
 use super::{DiffError, OutputError, VerifyError};
@@ -44,6 +45,8 @@ pub enum RoadError {
     Verify(#[from] VerifyError),
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error("cannot stand between RUN and the network: {0}")]
+    Replay(#[from] ReplayError),
     #[error(transparent)]
     Connect(#[from] ConnectError),
     #[error(transparent)]

@@ -40,6 +40,7 @@ pub struct House {
     pub registry: Registry,
     pub workshop: Arc<Workshop<Registry>>,
     amazon: Arc<Amazon>,
+    pub(super) ca_file: Option<PathBuf>,
     stopper: Stopper,
     interrupt: watch::Receiver<bool>,
     /// Nobody prunes the store meanwhile.
@@ -76,8 +77,8 @@ impl House {
         let registry = Registry::new(registry)?;
         let stopper = Stopper::new();
         let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
-        let (workshop, interrupt) = (Arc::new(workshop), options.interrupt.clone());
-        Ok(Self { store, registry, workshop, amazon, stopper, interrupt, _in_use: in_use })
+        let (workshop, ca_file, interrupt) = (Arc::new(workshop), options.ca_file.clone(), options.interrupt.clone());
+        Ok(Self { store, registry, workshop, amazon, ca_file, stopper, interrupt, _in_use: in_use })
     }
 
     /// An image's way to its repository.
@@ -129,7 +130,10 @@ impl House {
     }
 
     async fn build_once(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
-        let plan = plan(recipe, graph);
+        let mut plan = plan(recipe, graph);
+        if plan.run.downloads.is_none() {
+            plan.run.downloads = self.replaying(recipe).await?;
+        }
         let building = build::build(&plan, Arc::clone(&self.workshop), sink);
         tokio::pin!(building);
         let mut interrupt = self.interrupt.clone();

@@ -8,6 +8,7 @@ mod build;
 mod check;
 mod diff;
 mod doctor;
+mod downloads;
 mod error;
 mod house;
 mod local;

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{RegistryArgs, ScreenArgs};
+use super::{RegistryArgs, RunArgs, ScreenArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -15,6 +15,9 @@ pub struct LockArgs {
     /// Ask anew for all that is pinned, and tell what moved
     #[arg(long)]
     pub update: bool,
+    /// Build, and record what RUN downloads by GET: later builds are given the same, without the network if need be
+    #[arg(long)]
+    pub run: bool,
     /// The lock file [default: locus.lock, beside the Dockerfile]
     #[arg(long, value_name = "FILE")]
     pub lockfile: Option<PathBuf>,
@@ -37,10 +40,9 @@ pub struct LockArgs {
     // Not parsed by clap, which would print what it refuses.
     #[arg(long, value_name = "id=ID,src=FILE")]
     pub secret: Vec<String>,
-    /// The SSH agent for private repositories, as in `build`
-    #[arg(long, value_name = "ID[=SOCKET|KEY,...]")]
-    pub ssh: Vec<String>,
-
+    /// For --run, as in `build`; and --ssh for private repositories
+    #[command(flatten)]
+    pub for_run: RunArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
     #[command(flatten)]
@@ -51,7 +53,11 @@ const EXAMPLES: &str = "\
 Examples:
   locus-push lock loaders/os_opendata.Dockerfile
   locus-push lock --update loaders/os_opendata.Dockerfile
+  locus-push lock --run loaders/os_opendata.Dockerfile
   locus-push --locked loaders/os_opendata.Dockerfile
 
 It pins the digests of images, the checksums of files that ADD fetches, and the commits of repositories. A Dockerfile's
-own pins are written anew: what it no longer names is dropped. Builds obey the lock file when it is there.";
+own pins are written anew: what it no longer names is dropped. Builds obey the lock file when it is there.
+
+With --run it builds, and pins each GET and HEAD of RUN that goes by the proxy variables and trusts the system's
+certificates, as apt, pip, npm, curl and wget do: URL, size and sha256, without credentials. The bodies are kept.";

@@ -65,7 +65,7 @@ pub enum Sub {
     /// Build twice from nothing, with all varied that may vary, and name every byte that moved
     Verify(Box<VerifyArgs>),
     /// Pin what a build takes from outside: images, ADD's files, repositories
-    Lock(LockArgs),
+    Lock(Box<LockArgs>),
     /// What this machine can do for RUN, and what is missing
     Doctor(DoctorArgs),
     /// Serve the embedded registry

@@ -42,8 +42,8 @@ pub struct RecipeArgs {
     /// Accepted: bases are always looked up anew
     #[arg(long)]
     pub pull: bool,
-    /// Take images, ADD's files and repositories as this file pins them [default: locus.lock beside the Dockerfile, where
-    /// it is]
+    /// Take images, ADD's files, repositories and what RUN downloads as this file pins them [default: locus.lock beside
+    /// the Dockerfile, where it is]
     #[arg(long, value_name = "FILE")]
     pub lockfile: Option<PathBuf>,
     /// Refuse what is not pinned in the lock file

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-#[derive(Clone, Debug, Default, Args)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "RUN")]
 pub struct RunArgs {
     /// Let RUN --mount=type=ssh ask an SSH agent: default is the one at SSH_AUTH_SOCK; or its socket, or private keys

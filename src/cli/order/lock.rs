@@ -44,9 +44,18 @@ pub(super) fn command(args: &LockArgs, registry: RegistrySettings, given: Given<
     if !update && let Some(pins) = at.file.as_ref().and_then(|file| file.dockerfiles.get(&at.dockerfile)) {
         image.pinning.pins = pins.clone();
     }
-    let run = RunArgs { ssh: args.ssh.clone(), ..RunArgs::default() };
-    let run = run_options(&run, ("--secret", &args.secret), given)?;
-    Ok(Command::Lock(Box::new(super::LockOrder { image, at, run, registry, home: home::folder(given.env)? })))
+    if !args.run && args.for_run != (RunArgs { ssh: args.for_run.ssh.clone(), ..RunArgs::default() }) {
+        return Err(Failure::usage("without --run nothing is run, and a flag is given that is for RUN"));
+    }
+    let run = run_options(&args.for_run, ("--secret", &args.secret), given)?;
+    Ok(Command::Lock(Box::new(super::LockOrder {
+        image,
+        at,
+        record: args.run,
+        run,
+        registry,
+        home: home::folder(given.env)?,
+    })))
 }
 
 /// What a build is held to: `dockerfile` is the one whose lock file is meant.

@@ -164,6 +164,8 @@ pub struct LockOrder {
     /// With the pins that stay.
     pub image: ImageOrder,
     pub at: LockAt,
+    /// What RUN downloads is pinned as well.
+    pub record: bool,
     pub run: RunOptions,
     pub registry: RegistrySettings,
     pub home: PathBuf,

@@ -79,6 +79,7 @@ impl Face for Bars {
             | Event::Cached { .. }
             | Event::Output { .. }
             | Event::Stilled { .. }
+            | Event::Recorded { .. }
             | Event::StilledFile { .. }
             | Event::Built { .. }
             | Event::Pushed { .. }

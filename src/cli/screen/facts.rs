@@ -61,6 +61,9 @@ fn fact(event: &Event) -> Value {
         Event::StilledFile { stage, path, how, why } => {
             json!({"event": "stilled_file", "stage": stage, "path": path, "how": how, "why": why})
         }
+        Event::Recorded { stage, downloads, bytes } => {
+            json!({"event": "recorded", "stage": stage, "downloads": downloads, "bytes": bytes})
+        }
         Event::StepDone { stage, number, millis } => {
             json!({"event": "step_done", "stage": stage, "number": number, "millis": millis})
         }

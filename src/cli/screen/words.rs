@@ -39,6 +39,9 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
         Event::StilledFile { stage: _, path, how, why } => {
             says("Stilled", format!("{} {how}: {why}", escape::text(path)))
         }
+        Event::Recorded { stage: _, downloads, bytes } => {
+            says("Recorded", format!("{}, {}", count(*downloads, "download"), amount::bytes(*bytes)))
+        }
         Event::StepDone { stage, number, millis } => {
             let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
             says("Done", format!("[{place}{number}] in {}", amount::time(Duration::from_millis(*millis))))
@@ -144,6 +147,12 @@ mod tests {
     #[track_caller]
     fn check(event: Event, words: &str) {
         assert_eq!(lines(&event, Paint::off()).as_deref(), Some(words));
+    }
+
+    #[test]
+    fn what_was_recorded_is_counted() {
+        let event = Event::Recorded { stage: String::new(), downloads: 1, bytes: 2 << 20 };
+        check(event, "  Recorded 1 download, 2.0 MiB");
     }
 
     #[test]
