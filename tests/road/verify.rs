@@ -1,5 +1,7 @@
 //! `verify`: two builds of one Dockerfile, and every byte that moved between them.
 
+use std::path::Path;
+
 use crate::place::Place;
 
 /// What is left of the two builds in our own folder.
@@ -69,4 +71,32 @@ fn a_build_that_fails_is_told_as_builds_are_and_flags_of_a_result_are_refused() 
     let ran = place.run("verify --isolation default Dockerfile");
     assert_eq!(ran.ended(2), "");
     ran.said("error: `--isolation` is not supported yet");
+}
+
+/// The recipes that need no network; `tests/recipes` measures all of them.
+mod sandbox {
+    use super::*;
+
+    #[track_caller]
+    fn same_twice(recipe: &str) {
+        let place = Place::new();
+        place.copy(&Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/recipes").join(recipe), "");
+        let ran = place.run("verify Dockerfile");
+        assert!(ran.ok().starts_with("same   sha256:"), "{ran}");
+    }
+
+    #[test]
+    fn accounts_and_their_homes_are_the_same_twice() {
+        same_twice("08-adduser");
+    }
+
+    #[test]
+    fn the_alternatives_of_a_command_are_the_same_twice() {
+        same_twice("09-alternatives");
+    }
+
+    #[test]
+    fn what_an_import_leaves_is_the_same_twice() {
+        same_twice("16-import");
+    }
 }

@@ -1,0 +1,1 @@
+FORMATS = {"csv", "gml", "shp", "gpkg"}

@@ -1,0 +1,3 @@
+from . import FORMATS
+
+print(sorted(FORMATS))
