@@ -157,3 +157,23 @@ fn an_answer_that_cannot_be_written_is_a_failure() {
     assert_eq!(output.status.code(), Some(2));
     assert!(stderr(&output).starts_with("error: the answer could not be written to stdout: "));
 }
+
+#[test]
+fn a_registry_for_others_than_this_machine_is_told_what_it_lacks() {
+    let here = Here::new();
+    let hint = "hint: --user with --password-file asks for a login, --tls-cert with --tls-key gives TLS; --insecure does \
+                without\n";
+    let open = "without a login and TLS whoever reaches it may read, write and overhear all";
+    here.refuses(
+        "serve --listen 0.0.0.0:0",
+        &[],
+        &format!("error: cannot start the embedded registry: 0.0.0.0:0 is not a loopback address, and {open}\n{hint}"),
+    );
+    fs::write(here.0.path().join("password"), "secret\n").expect("written");
+    let clear = "without TLS the password is sent in clear text";
+    here.refuses(
+        "serve --listen [::]:0 --user team --password-file password",
+        &[],
+        &format!("error: cannot start the embedded registry: [::]:0 is not a loopback address, and {clear}\n{hint}"),
+    );
+}

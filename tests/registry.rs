@@ -8,6 +8,8 @@ mod place;
 #[path = "registry/scripted.rs"]
 mod scripted;
 
+#[path = "registry/distribution_spec.rs"]
+mod distribution_spec;
 #[path = "registry/ecr.rs"]
 mod ecr;
 #[path = "registry/faults.rs"]
@@ -22,3 +24,5 @@ mod logins;
 mod ours;
 #[path = "registry/quirks.rs"]
 mod quirks;
+#[path = "registry/read_through.rs"]
+mod read_through;

@@ -20,9 +20,8 @@ use crate::deploy::Limits;
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
-use crate::registry::{Pushed, Server};
-use crate::road::{self, Gathered, HouseOptions, Recipe, Shipped, Target};
-use crate::store::Store;
+use crate::registry::{Pushed, Server, ServerOptions, Upstream};
+use crate::road::{self, Gathered, House, HouseOptions, Recipe, RoadError, Shipped, Target};
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -60,7 +59,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
         Command::Doctor(home) => runtime::run(async |interrupt| doctor(home, events, interrupt)),
-        Command::Serve(order) => runtime::run(|interrupt| serve(order, events, interrupt)),
+        Command::Serve(order) => runtime::run(|interrupt| serve(*order, events, interrupt)),
     }
 }
 
@@ -272,12 +271,21 @@ fn cache(order: CacheOrder, events: &Events, interrupt: watch::Receiver<bool>) -
 }
 
 async fn serve(order: ServeOrder, events: &Events, mut interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
-    let ServeOrder { listen, data } = order;
-    let failed = |error: std::io::Error| Failure::configuration(format!("cannot serve at {listen}: {error}"));
-    let store = Store::open(&data).map_err(|error| Failure::configuration(error.to_string()))?;
-    let mut server = Server::start(store, &data.join("registry"), listen).await.map_err(failed)?;
+    let ServeOrder { listen, data, login, identity, insecure, may_delete, proxy, registry } = order;
+    let scheme = if identity.is_some() { "https" } else { "http" };
+    let of = proxy.as_ref().map(|registry| format!(" of {registry}")).unwrap_or_default();
+    let house = House::open(&house(data.clone(), registry, events, interrupt.clone()), None);
+    let house = house.map_err(|error| match error {
+        RoadError::Store(error) => Failure::configuration(error.to_string()),
+        error => failure(error, "", ""),
+    })?;
+    let upstream = proxy.map(|registry| Upstream::new(house.registry.clone(), &registry));
+    let options = ServerOptions { listen, login, identity, insecure, may_delete, upstream };
+    let server = Server::start(house.store.clone(), &data.join("registry"), options).await;
+    let mut server = server.map_err(|error| failure(error.into(), "", ""))?;
     let address = server.address();
-    events.emit(Event::Note(format!("a registry at http://{address}, kept in {}; Ctrl-C ends it", data.display())));
+    let kept = data.display();
+    events.emit(Event::Note(format!("a registry{of} at {scheme}://{address}, kept in {kept}; Ctrl-C ends it")));
     tokio::select! {
         () = server.wait() => {}
         _ = interrupt.wait_for(|told| *told) => {}

@@ -7,6 +7,7 @@ use super::{Place, escape};
 use crate::aws::ConnectError;
 use crate::build::{self, BuildError};
 use crate::graph::PlanError;
+use crate::registry::ServeError;
 use crate::road::RoadError;
 
 /// `shown` and `text` are the Dockerfile that the error is about.
@@ -47,7 +48,10 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         }
         RoadError::NoDockerfile { .. } => Failure::configuration(error.to_string()).hint("-f FILE names another"),
         RoadError::TwoDockerfiles { .. } => Failure::usage(error.to_string()),
-        RoadError::Serve(_) => Failure::build(error.to_string()),
+        RoadError::Serve(ServeError::Open { .. }) => Failure::configuration(error.to_string()).hint(
+            "--user with --password-file asks for a login, --tls-cert with --tls-key gives TLS; --insecure does without",
+        ),
+        RoadError::Serve(_) => Failure::configuration(error.to_string()),
         RoadError::Interrupted => Failure::interrupted(Phase::Build)
             .hint("nothing was pushed that the tags name; the steps that were done are cached"),
     }

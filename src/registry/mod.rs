@@ -41,4 +41,4 @@ pub use push::{Presence, Pushed, Pusher};
 pub use reach::{BadHost, PrivateHosts};
 pub use retry::Retries;
 pub use said::Said;
-pub use server::Server;
+pub use server::{BadIdentity, BadLogin, Identity, Lacks, Login, ServeError, Server, ServerOptions, Upstream};

@@ -135,7 +135,7 @@ impl Registry {
     }
 
     /// Digest, bytes and media type of what the registry has under this reference.
-    async fn manifest(&self, reference: &Reference) -> Result<(Digest, Vec<u8>, Option<String>), PullError> {
+    pub(super) async fn manifest(&self, reference: &Reference) -> Result<(Digest, Vec<u8>, Option<String>), PullError> {
         let endpoint = self.endpoint(reference);
         let scope = pull_scope(reference);
         let failed = |source| PullError::Exchange { reference: reference.clone().into(), source };

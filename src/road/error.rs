@@ -7,7 +7,7 @@ use crate::dockerfile::ParseErrors;
 use crate::dockerfile::lint::BadOptions;
 use crate::graph::PlanError;
 use crate::image::{BadReference, LayoutError};
-use crate::registry::{PullError, PushError, SetupError};
+use crate::registry::{PullError, PushError, ServeError, SetupError};
 use crate::replay::ReplayError;
 use crate::store::StoreError;
 
@@ -58,7 +58,7 @@ pub enum RoadError {
     #[error("REPOSITORYURI says {believed}, and the repository is {found}")]
     OtherRepository { believed: String, found: String },
     #[error("cannot start the embedded registry: {0}")]
-    Serve(#[source] std::io::Error),
+    Serve(#[from] ServeError),
     #[error("there is no {name} in {context}")]
     NoDockerfile { name: String, context: String },
     #[error("what {context} holds is no archive and so a Dockerfile, and -f names another")]

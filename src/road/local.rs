@@ -4,7 +4,7 @@ use crate::build::{self, Root};
 use crate::deploy::{Description, Limits, LocalTask, REPOSITORY, local_secrets, run_local};
 use crate::event::Event;
 use crate::image::Reference;
-use crate::registry::Server;
+use crate::registry::{Server, ServerOptions};
 
 use super::house::base_blobs;
 use super::{House, HouseOptions, Recipe, RoadError, Shipped, recipe_graph};
@@ -23,8 +23,7 @@ pub async fn ship_locally(
     // The task is to run here, whatever the build needs.
     let emulator = house.workshop.emulation(&recipe.options.platform)?.emulator();
     let data = house.store.root().join("registry");
-    let server =
-        Server::start(house.store.clone(), &data, ([127, 0, 0, 1], 0).into()).await.map_err(RoadError::Serve)?;
+    let server = Server::start(house.store.clone(), &data, ServerOptions::at(([127, 0, 0, 1], 0).into())).await?;
     // As in the cloud: a loader's name may have capitals, a repository's may not.
     let repository = task.repository.as_deref().unwrap_or(REPOSITORY);
     let destination: Reference = format!("{}/{repository}", server.address()).parse()?;

@@ -2,12 +2,13 @@
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use locus_push::image::{Image, Platform};
-use locus_push::registry::{ExchangeError, PushError, Pusher, Registry};
+use locus_push::registry::{ExchangeError, Identity, Login, PushError, Pusher, Registry, Upstream};
+use locus_push::secret::Secret;
 
 use crate::place::{Place, credential, endpoints, reference, words};
 
@@ -86,6 +87,33 @@ async fn skopeo(arguments: &[&str]) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+/// A certificate for 127.0.0.1, and the authority that signed it.
+struct Certified {
+    authority: PathBuf,
+    certificate: PathBuf,
+    key: PathBuf,
+}
+
+impl Certified {
+    fn in_folder(folder: &Path) -> Self {
+        let [ca_key, authority, key, certificate] =
+            ["ca.key", "ca.pem", "key.pem", "cert.pem"].map(|name| folder.join(name));
+        let make = |key: &Path, certificate: &Path, more: &[&OsStr]| {
+            let mut command = Command::new(find("openssl"));
+            command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes"]);
+            command.args(["-days", "2", "-keyout"]).arg(key).arg("-out").arg(certificate).args(more);
+            let made = command.output().unwrap();
+            assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
+        };
+        make(&ca_key, &authority, &["-subj", "/CN=Test Authority"].map(OsStr::new));
+        let mut signed = ["-subj", "/CN=r.test", "-addext", "subjectAltName=IP:127.0.0.1"].map(OsStr::new).to_vec();
+        signed.extend(["-addext", "basicConstraints=critical,CA:FALSE"].map(OsStr::new));
+        signed.extend([OsStr::new("-CA"), authority.as_os_str(), OsStr::new("-CAkey"), ca_key.as_os_str()]);
+        make(&key, &certificate, &signed);
+        Self { authority, certificate, key }
+    }
+}
+
 async fn push(here: &Place, client: &Registry, registry: &str) -> (Image, bool) {
     let image = here.image(&["one", "two"]);
     let pusher = Pusher::new(client, reference(registry, "team/loader"));
@@ -159,19 +187,7 @@ async fn docker_registry_with_a_password_knows_us_and_nobody_else() {
 async fn a_companys_own_authority_is_believed_when_it_is_named() {
     let here = Place::new();
     let folder = here.home.path();
-    let [ca_key, authority, key, certificate] =
-        ["ca.key", "ca.pem", "key.pem", "cert.pem"].map(|name| folder.join(name));
-    let make = |key: &Path, certificate: &Path, more: &[&OsStr]| {
-        let mut command = Command::new(find("openssl"));
-        command.args(["req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]);
-        let made = command.arg("-keyout").arg(key).arg("-out").arg(certificate).args(more).output().unwrap();
-        assert!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
-    };
-    make(&ca_key, &authority, &["-subj", "/CN=Test Authority"].map(OsStr::new));
-    let mut signed = ["-subj", "/CN=r.test", "-addext", "subjectAltName=IP:127.0.0.1"].map(OsStr::new).to_vec();
-    signed.extend(["-addext", "basicConstraints=critical,CA:FALSE"].map(OsStr::new));
-    signed.extend([OsStr::new("-CA"), authority.as_os_str(), OsStr::new("-CAkey"), ca_key.as_os_str()]);
-    make(&key, &certificate, &signed);
+    let Certified { authority, certificate, key } = Certified::in_folder(folder);
     let tls = serde_json::json!({"tls": {"certificate": certificate, "key": key}});
     let registry = DockerRegistry::start(folder, tls).await;
     let options = |ca_file| {
@@ -218,4 +234,73 @@ async fn skopeo_copies_into_our_registry_and_out_of_it() {
     let (third, copied) = (Place::new(), reference(other.address(), "copied/docker:v1"));
     let base = third.client().pull_image(&copied, &Platform::linux_amd64()).await.unwrap();
     assert_eq!(base.image.config.rootfs, image.config.rootfs);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_logs_in_to_our_registry_over_tls_and_strangers_do_not() {
+    let there = Place::new();
+    let Certified { authority, certificate, key } = Certified::in_folder(there.home.path());
+    let pem = std::fs::read(&certificate).unwrap();
+    let identity = Identity::from_pem(&pem, &Secret::new(std::fs::read(&key).unwrap())).unwrap();
+    let login = Login::new("user", &Secret::new("secret")).unwrap();
+    let server = there
+        .serve_as(|options| (options.login, options.identity, options.may_delete) = (Some(login), Some(identity), true))
+        .await;
+    let trusted = there.home.path().join("trusted");
+    std::fs::create_dir(&trusted).unwrap();
+    std::fs::copy(&authority, trusted.join("ca.crt")).unwrap();
+    let trusted = trusted.to_str().unwrap();
+
+    // Ours goes in over TLS, with what `docker login` would have left.
+    let here = Place::new();
+    let client = |password| {
+        let mut options = here.options();
+        options.credentials = credential("r.test", password).0;
+        options.endpoints = endpoints(&format!("r.test=https://{}", server.address()));
+        options.ca_file = Some(authority.clone());
+        Registry::new(options).unwrap()
+    };
+    let (image, _) = push(&here, &client(&["secret"]), "r.test").await;
+    let error = client(&["wrong"]).may_push(&reference("r.test", "team/loader")).await.unwrap_err();
+    assert!(matches!(error, PushError::Denied { .. }), "{error}");
+
+    // So does skopeo, out, in, and once more to delete.
+    let ours = format!("docker://{}/team/loader", server.address());
+    let layout = format!("oci:{}:v1", here.home.path().join("layout").display());
+    skopeo(&["copy", "--src-cert-dir", trusted, "--src-creds", "user:secret", &format!("{ours}:v1"), &layout]).await;
+    skopeo(&["copy", "--dest-cert-dir", trusted, "--dest-creds", "user:secret", &layout, &format!("{ours}:v2")]).await;
+    let tags = skopeo(&["list-tags", "--cert-dir", trusted, "--creds", "user:secret", &ours]).await;
+    assert!(tags.contains("v1") && tags.contains("v2"), "{tags}");
+    skopeo(&["delete", "--cert-dir", trusted, "--creds", "user:secret", &format!("{ours}:v2")]).await;
+    assert_eq!(client(&["secret"]).resolve(&reference("r.test", "team/loader:v2")).await.unwrap(), None);
+    assert!(there.store.blob_size(&image.manifest.layers[0].digest).is_some());
+
+    // Who has no password, or does not speak TLS, is let in nowhere.
+    for arguments in [
+        ["inspect", "--cert-dir", trusted, "--creds", "user:wrong", &format!("{ours}:v1")],
+        ["inspect", "--cert-dir", trusted, "--no-creds", "--raw", &format!("{ours}:v1")],
+    ] {
+        let mut command = tokio::process::Command::new(find("skopeo"));
+        let refused = command.arg("--insecure-policy").args(arguments).output().await.unwrap();
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.to_lowercase().contains("auth"), "{said}");
+    }
+    let plain = here.client_of("r.test", server.address()).may_push(&reference("r.test", "team/loader")).await;
+    assert!(plain.is_err());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn skopeo_and_umoci_read_what_our_registry_keeps_of_another() {
+    let (maker, far, near) = (Place::new(), Place::new(), Place::new());
+    let upstream = far.serve().await;
+    let (image, _) = push(&maker, &maker.client(), &upstream.address().to_string()).await;
+    let keeps = Upstream::new(near.client(), &upstream.address().to_string());
+    let cache = near.serve_as(|options| options.upstream = Some(keeps)).await;
+    let layout = near.home.path().join("layout");
+    let from = format!("docker://{}/team/loader:v1", cache.address());
+    skopeo(&["copy", "--src-tls-verify=false", &from, &format!("oci:{}:v1", layout.display())]).await;
+    let mut command = tokio::process::Command::new(find("umoci"));
+    let listed = command.args(["stat", "--image"]).arg(format!("{}:v1", layout.display())).output().await.unwrap();
+    assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
+    assert!(image.manifest.layers.iter().all(|layer| near.store.blob_size(&layer.digest) == Some(layer.size)));
 }

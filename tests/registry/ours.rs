@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use locus_push::build::{Sink, Source};
 use locus_push::event::{BlobOutcome, Event};
 use locus_push::image::{Digest, Flavor, Image, Layout, MediaType, Platform, write_folder};
-use locus_push::registry::{PullError, PushError, Pushed, Pusher};
+use locus_push::registry::{PullError, PushError, Pushed, Pusher, Server, ServerOptions};
 
 use crate::place::{Place, reference, words};
 
@@ -283,11 +283,14 @@ async fn an_unknown_base_is_told_with_the_address_that_was_asked() {
 }
 
 #[tokio::test]
-async fn the_server_listens_on_loopback_alone() {
+async fn the_server_listens_on_loopback_alone_unless_it_is_told_who_may_come_in() {
     let here = Place::new();
     let data = here.home.path().join("registry");
-    let error = locus_push::registry::Server::start(here.store.clone(), &data, "0.0.0.0:0".parse().unwrap()).await;
-    assert!(error.err().unwrap().to_string().contains("not a loopback address"));
+    let options = ServerOptions::at("0.0.0.0:0".parse().unwrap());
+    let error = Server::start(here.store.clone(), &data, options).await.err().unwrap().to_string();
+    let wanted = "0.0.0.0:0 is not a loopback address, and without a login and TLS whoever reaches it may read, write \
+                  and overhear all";
+    assert_eq!(error, wanted);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -309,7 +312,7 @@ async fn the_server_takes_nothing_on_trust() {
     there.store.keep_blob(&image.config_json).unwrap();
     refused(manifest(Digest::of(b"").to_string(), json.clone()).await, 400, "DIGEST_INVALID").await;
     refused(manifest("x".into(), b"{}".to_vec()).await, 400, "MANIFEST_INVALID").await;
-    refused(manifest("x".into(), vec![b' '; 5 << 20]).await, 400, "MANIFEST_INVALID").await;
+    refused(manifest("x".into(), vec![b' '; 5 << 20]).await, 413, "SIZE_INVALID").await;
     let wrong = format!("{base}/a/blobs/uploads/?digest={}", Digest::of(b"other"));
     refused(plain().post(wrong).body("bytes").send().await, 400, "DIGEST_INVALID").await;
     assert_eq!(there.store.blob_size(&Digest::of(b"bytes")), None);
@@ -340,7 +343,7 @@ async fn a_client_that_sends_to_the_end_of_a_refused_body_still_reads_why() {
         Ok(answer)
     };
     let answer = tokio::task::spawn_blocking(asked).await.unwrap().unwrap();
-    assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("MANIFEST_INVALID"), "{answer}");
+    assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("SIZE_INVALID"), "{answer}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

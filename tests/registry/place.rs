@@ -14,7 +14,9 @@ use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
 use locus_push::graph;
 use locus_push::image::{Compression, Descriptor, Digest, Image, ImageConfig, MediaType, Platform, Reference};
-use locus_push::registry::{Credential, CredentialSource, Credentials, Endpoints, Options, Registry, Retries, Server};
+use locus_push::registry::{
+    Credential, CredentialSource, Credentials, Endpoints, Options, Registry, Retries, Server, ServerOptions,
+};
 use locus_push::sandbox::Stopper;
 use locus_push::secret::Secret;
 use locus_push::store::Store;
@@ -60,8 +62,14 @@ impl Place {
     }
 
     pub async fn serve(&self) -> Server {
-        let data = self.home.path().join("registry");
-        Server::start(self.store.clone(), &data, "127.0.0.1:0".parse().unwrap()).await.unwrap()
+        self.serve_as(|_| ()).await
+    }
+
+    /// The same with options set.
+    pub async fn serve_as(&self, set: impl FnOnce(&mut ServerOptions)) -> Server {
+        let mut options = ServerOptions::at("127.0.0.1:0".parse().unwrap());
+        set(&mut options);
+        Server::start(self.store.clone(), &self.home.path().join("registry"), options).await.unwrap()
     }
 
     /// A layer in the store: a gzipped tar of one file.

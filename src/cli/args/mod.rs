@@ -9,10 +9,10 @@ mod lock;
 mod recipe;
 mod road;
 mod run;
+mod serve;
 mod verify;
 
 use std::ffi::OsString;
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
@@ -25,6 +25,7 @@ pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
 pub use run::RunArgs;
+pub use serve::ServeArgs;
 pub use verify::VerifyArgs;
 
 use super::Failure;
@@ -89,19 +90,6 @@ pub struct PushArgs {
     pub reference: String,
     #[command(flatten)]
     pub registry: RegistryArgs,
-    #[command(flatten)]
-    pub screen: ScreenArgs,
-}
-
-#[derive(Debug, Args)]
-#[command(after_help = "Example:\n  locus-push serve --listen 127.0.0.1:5000 --data ./registry")]
-pub struct ServeArgs {
-    /// Where to listen; port 0 is any free one, and the answer says which
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:5000")]
-    pub listen: SocketAddr,
-    /// Folder for images and tags [default: registry, in the folder of layers and caches]
-    #[arg(long, value_name = "DIR")]
-    pub data: Option<PathBuf>,
     #[command(flatten)]
     pub screen: ScreenArgs,
 }

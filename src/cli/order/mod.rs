@@ -9,16 +9,17 @@ mod image;
 mod lock;
 mod road;
 mod run_options;
+mod serve;
 mod verify;
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 pub use lock::LockAt;
+pub use serve::ServeOrder;
 
-use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, ServeArgs, Sub};
+use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
@@ -41,7 +42,7 @@ pub enum Command {
     Verify(Box<VerifyOrder>),
     Lock(Box<LockOrder>),
     Diff(DiffOrder),
-    Serve(ServeOrder),
+    Serve(Box<ServeOrder>),
     /// With the folder of layers and caches.
     Doctor(PathBuf),
     Cache(CacheOrder),
@@ -180,13 +181,6 @@ pub struct DiffOrder {
     pub home: PathBuf,
 }
 
-#[derive(Debug)]
-pub struct ServeOrder {
-    pub listen: SocketAddr,
-    /// Where images and tags are kept.
-    pub data: PathBuf,
-}
-
 /// Something to be done with what is kept between builds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CacheOrder {
@@ -225,7 +219,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Diff(args)) => &args.registry,
         Some(Sub::Verify(args)) => &args.build.registry,
         Some(Sub::Lock(args)) => &args.registry,
-        Some(Sub::Serve(args)) => return serve(args, world).map(Command::Serve),
+        Some(Sub::Serve(args)) => return serve::order(args, world).map(Box::new).map(Command::Serve),
         Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
         Some(Sub::Doctor(_)) => return home::folder(&world.env).map(Command::Doctor),
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
@@ -256,14 +250,6 @@ fn push(args: &PushArgs, registry: RegistrySettings, world: &World) -> Result<Pu
             .hint("write a tag, or nothing, after the repository"));
     }
     Ok(PushOrder { layout, reference, registry, home: home::folder(&world.env)? })
-}
-
-fn serve(args: &ServeArgs, world: &World) -> Result<ServeOrder, Failure> {
-    let data = match &args.data {
-        Some(data) => world.cwd.join(data),
-        None => home::folder(&world.env)?.join("registry"),
-    };
-    Ok(ServeOrder { listen: args.listen, data })
 }
 
 fn cache(command: &CacheCommand, world: &World) -> Result<CacheOrder, Failure> {
@@ -624,6 +610,29 @@ mod tests {
         assert!(here.order(&at_digest).expect_err("a digest").message.contains("names a digest"));
         let Ok(Command::Serve(order)) = here.order("serve --listen 127.0.0.1:0") else { panic!("a serve") };
         assert_eq!((order.listen.port(), order.data), (0, "/h/.cache/locus-push/registry".into()));
+        assert!(order.login.is_none() && order.identity.is_none() && order.proxy.is_none());
+    }
+
+    #[test]
+    fn serve_reads_who_may_come_in_and_takes_no_flag_in_vain() {
+        let here = Here::new();
+        fs::write(here.folder.path().join("password"), "secret\n").expect("written");
+        fs::write(here.folder.path().join("empty"), "\n").expect("written");
+        let Ok(Command::Serve(order)) = here.order("serve --user a --password-file password") else {
+            panic!("a serve")
+        };
+        assert!(order.login.is_some());
+        for (line, words) in [
+            ("serve --user a --password-file missing", "there is no file of --password-file"),
+            ("serve --user a --password-file empty", "--user a: the password is empty"),
+            ("serve --tls-cert password --tls-key password", "there is no certificate in PEM form"),
+            ("serve --ca-file password", "`serve --ca-file` is for the registry that --proxy names"),
+            ("serve --proxy a/b", "--proxy: `a/b` is not a registry's host"),
+        ] {
+            let failure = here.order(line).expect_err(line);
+            assert!(failure.message.contains(words), "{line}: {}", failure.message);
+            assert_eq!(failure.exit_code(), 2);
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Blobs, whole or in part.
+//! Blobs, whole or in part, and away.
 
 use std::fs::File;
 use std::io::{self, Read, Seek, SeekFrom};
@@ -11,7 +11,7 @@ use hyper::header::{ACCEPT_RANGES, CONTENT_LENGTH, CONTENT_RANGE, CONTENT_TYPE, 
 use hyper::{Method, Request, StatusCode};
 
 use super::State;
-use super::manifests::CONTENT_DIGEST;
+use super::manifests::{self, CONTENT_DIGEST};
 use super::reply::{self, Refusal, Reply, with};
 use crate::image::Digest;
 use crate::range::{self, Span};
@@ -20,16 +20,15 @@ use crate::range::{self, Span};
 const PIECE: u64 = 256 << 10;
 
 pub(super) fn read(state: &State, digest: &Digest, request: &Request<Incoming>) -> Result<Reply, Refusal> {
-    let unknown = |_| Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob");
-    let size = state.store.blob_size(digest).ok_or(()).map_err(unknown)?;
+    let size = state.store.blob_size(digest).ok_or_else(unknown)?;
     let header = request.headers().get(RANGE).and_then(|value| value.to_str().ok());
     let part = range::asked(header.filter(|_| request.method() == Method::GET), size).map_err(|()| {
         Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "RANGE_INVALID", &format!("the blob has {size} bytes"))
     })?;
     let span = part.unwrap_or(Span { from: 0, to: size });
-    let mut found = reply::empty(StatusCode::OK);
+    let mut found = head(digest, span.to - span.from);
     if request.method() == Method::GET {
-        let mut file = File::open(state.store.blob_path(digest)).map_err(|_| unknown(()))?;
+        let mut file = File::open(state.store.blob_path(digest)).map_err(|_| unknown())?;
         file.seek(SeekFrom::Start(span.from))?;
         *found.body_mut() = BodyExt::boxed_unsync(StreamBody::new(pieces(file, span.to - span.from)));
     }
@@ -37,9 +36,32 @@ pub(super) fn read(state: &State, digest: &Digest, request: &Request<Incoming>) 
         *found.status_mut() = StatusCode::PARTIAL_CONTENT;
         found = with(found, CONTENT_RANGE, &format!("bytes {}-{}/{size}", span.from, span.to - 1));
     }
-    let found = with(found, CONTENT_LENGTH, &(span.to - span.from).to_string());
+    Ok(found)
+}
+
+/// What is said of a blob before its bytes.
+pub(super) fn head(digest: &Digest, size: u64) -> Reply {
+    let found = with(reply::empty(StatusCode::OK), CONTENT_LENGTH, &size.to_string());
     let found = with(with(found, CONTENT_TYPE, "application/octet-stream"), ACCEPT_RANGES, "bytes");
-    Ok(with(found, CONTENT_DIGEST, &digest.to_string()))
+    with(found, CONTENT_DIGEST, &digest.to_string())
+}
+
+/// Removes a blob that no manifest needs: it may be another repository's too.
+pub(super) async fn remove(state: &State, digest: &Digest) -> Result<Reply, Refusal> {
+    let _alone = state.changing.lock().await;
+    if state.store.blob_size(digest).is_none() {
+        return Err(unknown());
+    }
+    if let Some(repository) = manifests::needing(state, digest)? {
+        let why = format!("a manifest of {} needs it", repository.as_str());
+        return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, "DENIED", &why));
+    }
+    state.store.forget_blob(digest);
+    Ok(reply::empty(StatusCode::ACCEPTED))
+}
+
+pub(super) fn unknown() -> Refusal {
+    Refusal::new(StatusCode::NOT_FOUND, "BLOB_UNKNOWN", "there is no such blob")
 }
 
 /// So many bytes of the file, read off the async threads.

@@ -5,7 +5,7 @@ use std::io;
 use bytes::Bytes;
 use http_body_util::combinators::UnsyncBoxBody;
 use http_body_util::{BodyExt, Full};
-use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue};
+use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, WWW_AUTHENTICATE};
 use hyper::{Response, StatusCode};
 
 use crate::store::StoreError;
@@ -30,7 +30,10 @@ impl Refusal {
         let body = serde_json::json!({"errors": [{"code": self.code, "message": self.message}]});
         let mut reply = document("application/json", body.to_string().into_bytes());
         *reply.status_mut() = self.status;
-        reply
+        match self.status {
+            StatusCode::UNAUTHORIZED => with(reply, WWW_AUTHENTICATE, "Basic realm=\"locus-push\""),
+            _ => reply,
+        }
     }
 }
 

@@ -10,7 +10,8 @@ pub(super) enum Route {
     Root,
     Tags { repository: Repository, page: Page },
     Manifest { repository: Repository, version: Version },
-    Blob { digest: Digest },
+    Blob { repository: Repository, digest: Digest },
+    Referrers { repository: Repository, subject: Digest, wanted: Wanted },
     Uploads { repository: Repository, query: Query },
     Upload { repository: Repository, id: String, query: Query },
 }
@@ -31,6 +32,14 @@ pub(super) struct Page {
     pub after: Option<String>,
 }
 
+/// Which of a manifest's referrers are asked for.
+#[derive(Default)]
+pub(super) struct Wanted {
+    pub artifact_type: Option<String>,
+    /// The last one that was given.
+    pub after: Option<Digest>,
+}
+
 #[derive(Default)]
 pub(super) struct Query {
     pub digest: Option<Digest>,
@@ -42,7 +51,7 @@ impl Repository {
         &self.0
     }
 
-    fn parse(name: &str) -> Result<Self, Refusal> {
+    pub(super) fn parse(name: &str) -> Result<Self, Refusal> {
         match format!("localhost/{name}:x").parse::<Reference>() {
             Ok(reference) if reference.repository() == name => Ok(Self(name.to_owned())),
             _ => Err(Refusal::new(StatusCode::BAD_REQUEST, "NAME_INVALID", "that is not a repository's name")),
@@ -88,9 +97,13 @@ pub(super) fn route(uri: &Uri) -> Result<Route, Refusal> {
             Ok(Route::Upload { repository: name(repository)?, id: id.to_owned(), query: query(uri)? })
         }
         [ref repository @ .., "blobs", digest] => {
-            name(repository)?;
-            Ok(Route::Blob { digest: parse_digest(digest)? })
+            Ok(Route::Blob { repository: name(repository)?, digest: parse_digest(digest)? })
         }
+        [ref repository @ .., "referrers", subject] => Ok(Route::Referrers {
+            repository: name(repository)?,
+            subject: parse_digest(subject)?,
+            wanted: wanted(uri)?,
+        }),
         _ => Err(unknown()),
     }
 }
@@ -128,6 +141,18 @@ fn page(uri: &Uri) -> Result<Page, Refusal> {
     Ok(page)
 }
 
+fn wanted(uri: &Uri) -> Result<Wanted, Refusal> {
+    let mut wanted = Wanted::default();
+    for (name, value) in pairs(uri) {
+        match name.as_str() {
+            "artifactType" if !value.is_empty() => wanted.artifact_type = Some(value),
+            "last" => wanted.after = Some(parse_digest(&value)?),
+            _ => {}
+        }
+    }
+    Ok(wanted)
+}
+
 fn parse_digest(text: &str) -> Result<Digest, Refusal> {
     text.parse().map_err(|bad: crate::image::BadDigest| {
         Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", &bad.to_string())
@@ -145,6 +170,7 @@ mod tests {
             Route::Manifest { repository, version: Version::Tag(tag) } => format!("{} tag {tag}", repository.as_str()),
             Route::Manifest { repository, .. } => format!("{} by digest", repository.as_str()),
             Route::Blob { .. } => "blob".to_owned(),
+            Route::Referrers { repository, .. } => format!("referrers in {}", repository.as_str()),
             Route::Uploads { repository, .. } => format!("uploads of {}", repository.as_str()),
             Route::Upload { repository, id, .. } => format!("upload {id} of {}", repository.as_str()),
         })
@@ -161,6 +187,7 @@ mod tests {
             ("/v2/a/b/c/blobs/uploads/1", "upload 1 of a/b/c"),
             ("/v2/tags/list/tags/list", "tags of tags/list"),
             (&format!("/v2/a/manifests/{digest}"), "a by digest"),
+            (&format!("/v2/a/referrers/referrers/{digest}"), "referrers in a/referrers"),
             (&format!("/v2/a/blobs/{}", digest.to_string().replace(':', "%3A")), "blob"),
         ] {
             assert_eq!(named(path).as_deref(), Some(wanted), "{path}");

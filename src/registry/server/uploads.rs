@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
-use hyper::header::{CONTENT_RANGE, HeaderName, LOCATION, RANGE};
+use hyper::header::{CONTENT_LENGTH, CONTENT_RANGE, HeaderName, LOCATION, RANGE};
 use hyper::{Request, StatusCode};
 
 use super::State;
@@ -102,15 +102,15 @@ pub(super) async fn add(
     request: Request<Incoming>,
 ) -> Result<Reply, Refusal> {
     let mut upload = state.uploads.take(repository, id)?;
-    if let Err(refusal) = check_start(&request, upload.writer.bytes()) {
+    if let Err(refusal) = check_range(&request, upload.writer.bytes()) {
         state.uploads.put(id, upload);
         return Err(refusal);
     }
-    // Cut off in the middle, the upload is gone: who counts bytes wrong would build on sand.
-    receive(&mut upload, request.into_body()).await?;
+    let received = receive(&mut upload, request.into_body()).await;
     let bytes = upload.writer.bytes();
+    // A client that was cut off asks how far it came, and goes on from there.
     state.uploads.put(id, upload);
-    Ok(progress(StatusCode::ACCEPTED, repository, id, bytes))
+    received.map(|()| progress(StatusCode::ACCEPTED, repository, id, bytes))
 }
 
 /// PUT: the last bytes, or all, and the digest that they must have.
@@ -125,7 +125,7 @@ pub(super) async fn close(
         .digest
         .ok_or_else(|| Refusal::new(StatusCode::BAD_REQUEST, "DIGEST_INVALID", "there is no `digest` in the query"))?;
     let mut upload = state.uploads.take(repository, id)?;
-    if let Err(refusal) = check_start(&request, upload.writer.bytes()) {
+    if let Err(refusal) = check_range(&request, upload.writer.bytes()) {
         state.uploads.put(id, upload);
         return Err(refusal);
     }
@@ -161,16 +161,23 @@ async fn receive(upload: &mut Upload, mut body: Incoming) -> Result<(), Refusal>
     Ok(())
 }
 
-/// `Content-Range: 0-99`, where a client sends it, must begin where we are.
-fn check_start(request: &Request<Incoming>, bytes: u64) -> Result<(), Refusal> {
-    let header = request.headers().get(CONTENT_RANGE).and_then(|value| value.to_str().ok());
-    let Some(header) = header else { return Ok(()) };
-    let start = header.trim_start_matches("bytes ").split('-').next().and_then(|start| start.parse::<u64>().ok());
-    if start == Some(bytes) {
-        return Ok(());
+/// `Content-Range: 0-99`, where a client sends it, must begin where we are and be as long as the body.
+fn check_range(request: &Request<Incoming>, bytes: u64) -> Result<(), Refusal> {
+    let number = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let Some(range) = number(CONTENT_RANGE) else { return Ok(()) };
+    let ends = range.trim_start_matches("bytes ").split_once('-');
+    let ends = ends.and_then(|(first, last)| Some((first.parse::<u64>().ok()?, last.parse::<u64>().ok()?)));
+    let Some((first, last)) = ends.filter(|(first, _)| *first == bytes) else {
+        let why = format!("the next byte is number {bytes}");
+        return Err(Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", &why));
+    };
+    match number(CONTENT_LENGTH).and_then(|length| length.parse::<u64>().ok()) {
+        Some(length) if length.checked_add(first) != last.checked_add(1) => {
+            let why = format!("the body has {length} bytes, and its Content-Range others");
+            Err(Refusal::new(StatusCode::BAD_REQUEST, "SIZE_INVALID", &why))
+        }
+        _ => Ok(()),
     }
-    let why = format!("the next byte is number {bytes}");
-    Err(Refusal::new(StatusCode::RANGE_NOT_SATISFIABLE, "BLOB_UPLOAD_INVALID", &why))
 }
 
 fn progress(status: StatusCode, repository: &Repository, id: &str, bytes: u64) -> Reply {
