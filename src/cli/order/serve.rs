@@ -72,7 +72,8 @@ fn upstream(text: &str, endpoints: &mut Endpoints) -> Result<String, Failure> {
         Failure::usage(format!("--proxy: {why}")).hint("write a registry's host, e.g. docker.io, or https://HOST")
     };
     let host = match text.split_once("://") {
-        Some((_, rest)) => rest.split('/').next().unwrap_or_default(),
+        // What stands before an `@` is refused below, and shown nowhere.
+        Some((_, rest)) => rest.split('/').next().and_then(|host| host.rsplit('@').next()).unwrap_or_default(),
         None => text,
     };
     let host = match host {
@@ -84,7 +85,10 @@ fn upstream(text: &str, endpoints: &mut Endpoints) -> Result<String, Failure> {
     }
     match format!("{host}/x").parse::<Reference>() {
         Ok(reference) if reference.registry() == host => Ok(host.to_owned()),
-        _ => Err(bad(format!("`{}` is not a registry's host", host.escape_debug()))),
+        _ => {
+            let shown = host.rsplit('@').next().unwrap_or_default();
+            Err(bad(format!("`{}` is not a registry's host", shown.escape_debug())))
+        }
     }
 }
 
@@ -124,7 +128,9 @@ mod tests {
         ] {
             assert_eq!(read(text), Ok((host.to_owned(), reached.to_owned())), "{text}");
         }
-        for text in ["", "a b", "ftp://r.test", "https://u:hunter2@r.test", "docker.io/library", "https://"] {
+        for text in
+            ["", "a b", "ftp://r.test", "https://u:hunter2@r.test", "u:hunter2@r.test", "docker.io/library", "https://"]
+        {
             let error = read(text).expect_err(text);
             assert!(error.starts_with("--proxy: ") && !error.contains("hunter2"), "{text}: {error}");
         }
