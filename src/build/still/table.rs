@@ -5,7 +5,7 @@
 
 use crate::layer::LayerPath;
 
-use Treatment::{Emptied, LeftOut, Redated, Renumbered};
+use Treatment::{Emptied, LeftOut, Redated, Renumbered, Undated};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Treatment {
@@ -15,6 +15,8 @@ pub(super) enum Treatment {
     Redated,
     /// The days in the table of passwords are no later than the layer's: [`super::shadow`].
     Renumbered,
+    /// The head of a crontab does not say when it was installed: [`super::crontab`].
+    Undated,
 }
 
 #[derive(Debug)]
@@ -36,6 +38,8 @@ const TABLE: &[Row] = &[
     // shadow(5), field 3. useradd and chage honour SOURCE_DATE_EPOCH, BusyBox's adduser and others do not; debuerreotype
     // and rpm-ostree set it too: https://bugs.debian.org/857803
     row("etc/shadow", Renumbered, "it holds the day of each password's last change"),
+    // Vixie's cron, and Debian's; crontab(1) -l shows what stands below the head.
+    row("var/spool/cron/crontabs/*", Undated, "it holds the time when it was installed"),
     // Logs of package managers. Debian's own images are made without them: https://wiki.debian.org/ReproducibleInstalls
     row("var/log/apt/eipp.log.xz", LeftOut, "a log"),
     row("var/log/apt/*.log", Emptied, "a log with times"),
@@ -132,6 +136,7 @@ mod tests {
             ("/etc/shadow", Some(Renumbered)),
             ("/etc/shadow-", Some(LeftOut)),
             ("/srv/etc/shadow", None),
+            ("/var/spool/cron/crontabs/root", Some(Undated)),
             ("/var/log/apt/history.log", Some(Emptied)),
             ("/var/log/apt/eipp.log.xz", Some(LeftOut)),
             ("/var/log/apt", None),
