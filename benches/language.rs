@@ -13,7 +13,8 @@ use std::time::Duration;
 
 use criterion::{Criterion, criterion_group, criterion_main};
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, Imports, NoCache, Pinning, Plan, RunOptions, Sink,
+    Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -53,6 +54,8 @@ fn walk_and_hash(criterion: &mut Criterion) {
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
         pinning: Pinning::default(),
+        imports: Imports::default(),
+        inline: false,
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let home = folder.path().join("home");

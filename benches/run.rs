@@ -13,7 +13,8 @@ use std::sync::Arc;
 
 use criterion::Criterion;
 use locus_push::build::{
-    self, BaseImage, Context, Download, Epochs, FetchError, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
+    self, BaseImage, Context, Download, Epochs, FetchError, Folder, Imports, NoCache, Pinning, Plan, RunOptions, Sink,
+    Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::Events;
@@ -67,6 +68,8 @@ fn plan() -> Plan {
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
         pinning: Pinning::default(),
+        imports: Imports::default(),
+        inline: false,
     }
 }
 

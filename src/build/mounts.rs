@@ -79,16 +79,17 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     pub(super) async fn mount_sources(&self, run: &graph::Run, key: &mut Hasher) -> Result<Sources, BuildError> {
         let mut sources = Sources::new();
         for (at, mount) in run.mounts.iter().enumerate() {
-            let (from, source) = match mount {
-                Mount::Bind(BindMount { from: Some(from), source, .. })
-                | Mount::Cache(CacheMount { from: Some(from), source, .. }) => (from, source),
-                Mount::Bind(_) | Mount::Cache(_) | Mount::Tmpfs { .. } | Mount::Secret(_) | Mount::Ssh(_) => continue,
-            };
-            let files = self.pick(&whole(from, source)).await.map_err(of_a_mount)?;
+            let Some((from, source)) = taken(mount) else { continue };
+            let files = self.pick_mounted(from, source).await?;
             key.field(files.digest.as_bytes());
             sources.insert(at, files);
         }
         Ok(sources)
+    }
+
+    /// Looks up what a mount takes files from.
+    pub(super) async fn pick_mounted(&self, from: &CopyFrom, source: &str) -> Result<Files, BuildError> {
+        self.pick(&whole(from, source)).await.map_err(of_a_mount)
     }
 
     /// Makes ready what a RUN mounts.
@@ -351,6 +352,16 @@ pub(super) async fn for_sandbox(
         mounts.push(sandbox::Mount { target: target.into(), what });
     }
     Ok(Placed { mounts, agents })
+}
+
+/// Where a mount takes files from, and which.
+pub(super) fn taken(mount: &Mount) -> Option<(&CopyFrom, &str)> {
+    match mount {
+        Mount::Bind(BindMount { from, source, .. }) | Mount::Cache(CacheMount { from, source, .. }) => {
+            Some((from.as_ref()?, source))
+        }
+        Mount::Tmpfs { .. } | Mount::Secret(_) | Mount::Ssh(_) => None,
+    }
 }
 
 /// A COPY that takes what is mounted as it is.

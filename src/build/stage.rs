@@ -1,7 +1,7 @@
 //! Stages, each as soon as what it needs is there; steps in their order, each looked up in the build cache before it is
 //! done.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -28,6 +28,7 @@ use super::memory::Memory;
 use super::mounts::Sources;
 use super::pick::{Known, Picked, digest, pick};
 use super::run::RunOrder;
+use super::shared::{self, Did, Doing, Imports};
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
 use super::{BuildError, Context, Download, Epochs, GitAccess, Pinning, Problem, RunOptions, Sink, Source};
@@ -45,6 +46,10 @@ pub struct Plan {
     pub pinning: Pinning,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
+    /// What caches elsewhere know of the steps.
+    pub imports: Imports,
+    /// The image's config carries what a cache would say of its layers.
+    pub inline: bool,
 }
 
 /// Which steps take nothing from the build cache; what they make goes into it.
@@ -57,11 +62,13 @@ pub enum NoCache {
     Stages(BTreeSet<String>),
 }
 
-/// A finished image: all of its own layers are in the store, those of its base perhaps not.
+/// A finished image: the layers that were made are in the store, those of its base and of caches perhaps not.
 #[derive(Clone, Debug)]
 pub struct Built {
     pub image: Image,
     pub snapshot: Snapshot,
+    /// The steps of all stages, by their keys.
+    pub steps: BTreeMap<Digest, Did>,
 }
 
 /// What a step gave; the build cache's record.
@@ -86,7 +93,9 @@ where
 {
     workshop.pin(plan.pinning.clone());
     let mut graph = plan.graph.clone();
-    can_run(&graph, &workshop)?;
+    if plan.imports.is_empty() {
+        can_run(&graph, &workshop)?;
+    }
     let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
     let epochs = dated(&mut graph, plan, &access, &workshop).await?;
     let images = bases(&mut graph, &workshop).await?;
@@ -103,6 +112,9 @@ where
         access,
         context: &plan.context,
         annotations: &plan.annotations,
+        imports: &plan.imports,
+        inline: plan.inline,
+        doing: Doing::default(),
         workshop,
         sink,
         images,
@@ -237,6 +249,9 @@ pub(super) struct Run<'a, S, K> {
     access: GitAccess,
     context: &'a Context,
     annotations: &'a BTreeMap<String, String>,
+    imports: &'a Imports,
+    inline: bool,
+    doing: Doing,
     /// The stages that take nothing from the build cache.
     anew: BTreeSet<usize>,
     pub workshop: Arc<Workshop<S>>,
@@ -248,8 +263,8 @@ pub(super) struct Run<'a, S, K> {
     listings: Once<Option<Origin>, Arc<Listing>>,
     /// What is known of the files of the context.
     memory: Arc<Memory>,
-    /// The steps of this build, so that what two stages have in common is done once.
-    steps: Mutex<HashMap<Digest, Arc<OnceCell<Layer>>>>,
+    /// The steps of this build, so that what two stages have in common is done once; with the keys that they are kept by.
+    steps: Once<Digest, (Digest, Layer)>,
     /// A stage has failed: nothing is begun any more.
     over: AtomicBool,
 }
@@ -329,7 +344,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let number = number + 1;
             if step.has_layer() {
                 let layer = self.step(step, &snapshot, stage, number, of).await.map_err(|e| e.at(step.span))?;
-                if self.spine.contains(&stage.number) {
+                // What is elsewhere may be there already, and is not ours to send.
+                if self.spine.contains(&stage.number) && layer.from.is_none() {
                     self.sink.layer(&layer.blob);
                 }
                 snapshot = snapshot.with(layer);
@@ -357,7 +373,18 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 false => Event::Step { stage, number, of, text },
             });
         };
+        let of_image = self.spine.contains(&stage.number);
         let mut key = self.key(step, below);
+        let recorded = Recorded::of(step, (stage.number, number), &self.graph.options().platform, self.options);
+        // What a command downloads is looked at with the rest.
+        let early = if recorded.is_none() { self.early_key(&step.action, &key).await? } else { None };
+        if let Some(early) = &early
+            && let Some(layer) = self.recorded(early, stage).await
+        {
+            told(true);
+            self.doing.did(*early, &layer, of_image, true);
+            return Ok(layer);
+        }
         let files = match &step.action {
             Action::Copy(copy) => {
                 let files = self.pick(copy).await?;
@@ -375,43 +402,79 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             sources = self.mount_sources(run, &mut key).await?;
         }
         let key = key.finish();
-        let recorded = Recorded::of(step, (stage.number, number), &self.graph.options().platform, self.options);
         let keys = recorded.as_ref().map_or_else(|| Keys::only(key), |recorded| recorded.keys(key));
+        let did = |(key, layer): &(Digest, Layer)| -> Result<(), BuildError> {
+            self.doing.did(*key, layer, of_image, early.is_none());
+            let Some(early) = &early else { return Ok(()) };
+            self.doing.did(*early, layer, of_image, true);
+            // What only a cache says is asked of it again.
+            if self.own_record(key).is_some() { self.keep_record(early, layer) } else { Ok(()) }
+        };
         let cell = {
             let mut steps = self.steps.lock().unwrap_or_else(PoisonError::into_inner);
             Arc::clone(steps.entry(*keys.plain()).or_default())
         };
-        if let Some(layer) = cell.get() {
+        let known = match cell.get() {
+            Some(made) => Some(made.clone()),
+            None => self.first_recorded(&keys.known, stage).await,
+        };
+        if let Some(known) = known {
             told(true);
-            return Ok(layer.clone());
+            recorded.iter().for_each(Recorded::cached);
+            did(&known)?;
+            return Ok(known.1);
         }
         let make = || async {
-            if !self.anew.contains(&stage.number)
-                && let Some(layer) = keys.known.iter().find_map(|key| self.recorded(key))
-            {
-                told(true);
-                recorded.iter().for_each(Recorded::cached);
-                return Ok::<_, BuildError>(layer);
-            }
             told(false);
             let began = Instant::now();
             let gate = recorded.as_ref().map(|recorded| recorded.open(self.options)).transpose()?;
             let (layer, outcome) = self.make(step, files, sources, below, stage, gate).await?;
             let key = recorded.as_ref().map_or(key, |recorded| recorded.kept_as(&keys, &outcome));
-            let Layer { diff_id, blob, from: _ } = layer.clone();
-            self.workshop.store.keep_step(&key, &StepRecord { diff_id, blob })?;
+            self.keep_record(&key, &layer)?;
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
             self.workshop.events.emit(Event::StepDone { stage: self.shown(stage), number, millis });
-            Ok(layer)
+            Ok::<_, BuildError>((key, layer))
         };
-        Ok(cell.get_or_try_init(make).await?.clone())
+        let made = cell.get_or_try_init(make).await?;
+        did(made)?;
+        Ok(made.1.clone())
     }
 
-    /// The layer of a step that an earlier build did.
-    fn recorded(&self, key: &Digest) -> Option<Layer> {
+    /// The first of these keys that a layer is known by.
+    async fn first_recorded(&self, keys: &[Digest], stage: &Stage) -> Option<(Digest, Layer)> {
+        for key in keys {
+            if let Some(layer) = self.recorded(key, stage).await {
+                return Some((*key, layer));
+            }
+        }
+        None
+    }
+
+    /// The layer of a step that an earlier build did, or another machine's.
+    async fn recorded(&self, key: &Digest, stage: &Stage) -> Option<Layer> {
+        if self.anew.contains(&stage.number) {
+            return None;
+        }
+        if let Some(layer) = self.own_record(key) {
+            return Some(layer);
+        }
+        match self.imports.layer(key, &self.workshop).await {
+            // An image needs its layers whole.
+            None if !self.spine.contains(&stage.number) => self.imports.known_alone(key),
+            layer => layer,
+        }
+    }
+
+    /// The layer of a step that was done here.
+    fn own_record(&self, key: &Digest) -> Option<Layer> {
         let store = &self.workshop.store;
         let StepRecord { diff_id, blob } = store.step(key)?;
         (store.blob_size(&blob.digest) == Some(blob.size)).then_some(Layer { diff_id, blob, from: None })
+    }
+
+    fn keep_record(&self, key: &Digest, layer: &Layer) -> Result<(), BuildError> {
+        let Layer { diff_id, blob, from: _ } = layer.clone();
+        Ok(self.workshop.store.keep_step(key, &StepRecord { diff_id, blob })?)
     }
 
     async fn make(
@@ -465,23 +528,11 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
 
     /// Finds what a COPY names and what it holds.
     pub(super) async fn pick(&self, copy: &Copy) -> Result<Files, BuildError> {
-        let from: From = match &copy.from {
-            CopyFrom::Context if copy.sources.iter().all(is_elsewhere) => From::Context(Arc::default()),
-            CopyFrom::Context => From::Context(self.listing(None).await?),
-            CopyFrom::Stage(number) => {
-                let label = self.graph.stage(*number).label();
-                self.view_of(self.built(*number)?.snapshot.clone(), format!("the stage {label}")).await?
-            }
-            CopyFrom::Image(reference, platform) => {
-                let image = self.images.of(reference, platform, &self.workshop).await;
-                let (snapshot, _) = image.map_err(|e| e.first_hint(stage_meant(&self.graph, reference)))?;
-                self.view_of(snapshot, format!("the image {reference}")).await?
-            }
-            CopyFrom::Origin(Origin::Layout { path, image }, platform) => {
-                let (snapshot, _) = self.workshop.layout(path, image, platform).await?;
-                self.view_of(snapshot, format!("the image {}", path.display())).await?
-            }
-            CopyFrom::Origin(origin, _) => From::Context(self.listing(Some(origin)).await?),
+        let from: From = match (self.layers_named(&copy.from).await?, &copy.from) {
+            (Some((snapshot, place)), _) => self.view_of(snapshot, place).await?,
+            (None, CopyFrom::Origin(origin, _)) => From::Context(self.listing(Some(origin)).await?),
+            (None, _) if copy.sources.iter().all(is_elsewhere) => From::Context(Arc::default()),
+            (None, _) => From::Context(self.listing(None).await?),
         };
         let arrived = self.workshop.arrive(copy, &self.access).await?;
         let of_context = (copy.from == CopyFrom::Context).then(|| self.context.clone());
@@ -502,6 +553,27 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 BuildError { hint: Some(hint), ..error }
             }
             _ => error,
+        })
+    }
+
+    /// The layers that files are taken out of, and the words for them; `None` where it is no layers that hold them.
+    pub(super) async fn layers_named(&self, from: &CopyFrom) -> Result<Option<(Snapshot, String)>, BuildError> {
+        Ok(match from {
+            CopyFrom::Context => None,
+            CopyFrom::Stage(number) => {
+                let label = self.graph.stage(*number).label();
+                Some((self.built(*number)?.snapshot.clone(), format!("the stage {label}")))
+            }
+            CopyFrom::Image(reference, platform) => {
+                let image = self.images.of(reference, platform, &self.workshop).await;
+                let (snapshot, _) = image.map_err(|e| e.first_hint(stage_meant(&self.graph, reference)))?;
+                Some((snapshot, format!("the image {reference}")))
+            }
+            CopyFrom::Origin(Origin::Layout { path, image }, platform) => {
+                let (snapshot, _) = self.workshop.layout(path, image, platform).await?;
+                Some((snapshot, format!("the image {}", path.display())))
+            }
+            CopyFrom::Origin(..) => None,
         })
     }
 
@@ -612,7 +684,13 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     }
 
     fn finish(self) -> Result<Built, BuildError> {
-        let Done { snapshot, ground } = self.built(self.graph.target())?.clone();
+        let Done { snapshot, mut ground } = self.built(self.graph.target())?.clone();
+        // What the base's own build did says nothing of this one.
+        ground.config.other.remove(shared::FIELD);
+        let steps = self.doing.all();
+        if self.inline {
+            shared::inline(&steps).put_into(&mut ground.config);
+        }
         let layers: Vec<Descriptor> = snapshot.layers.iter().map(|layer| layer.blob.clone()).collect();
         let image = Image::new(ground.config, layers, self.annotations.clone());
         self.workshop.store.keep_blob(&image.config_json)?;
@@ -620,7 +698,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let bytes = snapshot.layers.iter().map(|layer| layer.blob.size).sum();
         let (digest, layers) = (image.digest(), snapshot.layers.len());
         self.workshop.events.emit(Event::Built { digest, layers, bytes });
-        Ok(Built { image, snapshot })
+        Ok(Built { image, snapshot, steps })
     }
 }
 

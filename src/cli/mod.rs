@@ -5,6 +5,7 @@
 //! ```
 
 mod args;
+mod caches;
 mod check;
 mod diff;
 mod dispatch;

@@ -124,7 +124,7 @@ impl Output {
 }
 
 /// The fields of one CSV line, as buildx splits it: a field in double quotes may hold commas, `""` in it is a quote.
-fn fields(line: &str) -> Option<Vec<String>> {
+pub(super) fn fields(line: &str) -> Option<Vec<String>> {
     let mut fields = Vec::new();
     let mut rest = line;
     loop {

@@ -48,6 +48,12 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         }
         RoadError::NoDockerfile { .. } => Failure::configuration(error.to_string()).hint("-f FILE names another"),
         RoadError::TwoDockerfiles { .. } => Failure::usage(error.to_string()),
+        RoadError::Cache { place, source } => {
+            let failure = failure(*source, shown, text);
+            let message = format!("--cache-to {place}: {}", failure.message);
+            Failure { message, ..failure }
+                .hint("the image itself is where it should be; ignore-error=true makes it a warning")
+        }
         RoadError::Serve(ServeError::Open { .. }) => Failure::configuration(error.to_string()).hint(
             "--user with --password-file asks for a login, --tls-cert with --tls-key gives TLS; --insecure does without",
         ),

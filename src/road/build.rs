@@ -12,7 +12,7 @@ use crate::registry::Pushed;
 
 use super::house::base_blobs;
 use super::output::{self, Output, Outputs};
-use super::{House, HouseOptions, RoadError, check, start};
+use super::{Caches, House, HouseOptions, RoadError, check, start};
 
 /// An image to be built.
 #[derive(Clone)]
@@ -27,6 +27,7 @@ pub struct Recipe {
     pub annotations: BTreeMap<String, String>,
     /// For its RUNs.
     pub run: RunOptions,
+    pub caches: Caches,
     /// What names from outside are held to.
     pub pinning: Pinning,
 }
@@ -104,6 +105,7 @@ pub async fn build(
             place => output::write(place, &built, &tags, &house, &options.events).await?,
         }
     }
+    house.unless_interrupted(house.export(&built, &recipe.caches)).await?;
     Ok((built.image, pushed))
 }
 

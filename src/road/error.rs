@@ -57,6 +57,8 @@ pub enum RoadError {
     OtherAccount { believed: String, found: String, who: String },
     #[error("REPOSITORYURI says {believed}, and the repository is {found}")]
     OtherRepository { believed: String, found: String },
+    #[error("--cache-to {place}: {source}")]
+    Cache { place: String, source: Box<RoadError> },
     #[error("cannot start the embedded registry: {0}")]
     Serve(#[from] ServeError),
     #[error("there is no {name} in {context}")]

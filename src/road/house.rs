@@ -8,7 +8,7 @@ use std::time::{Duration, SystemTime};
 use tokio::sync::watch;
 
 use crate::aws::{Cloud, CloudOptions};
-use crate::build::{self, Built, Plan, Sink, Workshop};
+use crate::build::{self, Built, Imports, Layer, Plan, Sink, Workshop};
 use crate::event::{Event, Events};
 use crate::graph::Graph;
 use crate::image::{Descriptor, Reference};
@@ -106,14 +106,24 @@ impl House {
     }
 
     /// Builds, until it is done or interrupted; then what runs is ended, and the store is one that the next build can
-    /// use.
+    /// use. What is found to be damaged, or not what a cache says, is passed over by the next attempt.
     pub(super) async fn build(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
         let began = SystemTime::now();
-        match self.build_once(recipe, graph.clone(), sink).await {
-            Err(RoadError::Build(error)) if error.may_be_damage() && self.mended(began)? => {
-                self.build_once(recipe, graph, sink).await
+        let mut imports = self.unless_interrupted(async { Ok(self.imports(recipe).await) }).await?;
+        let mut mended = false;
+        loop {
+            let error = match self.build_once(recipe, graph.clone(), imports.clone(), sink).await {
+                Err(RoadError::Build(error)) if error.may_be_damage() => error,
+                built => return built,
+            };
+            if imports.were_used() {
+                imports = self.less(&imports, &error);
+            } else if !mended && self.mended(began)? {
+                mended = true;
+            } else {
+                return Err(error.into());
             }
-            built => built,
+            self.stopper.resume();
         }
     }
 
@@ -129,8 +139,14 @@ impl House {
         Ok(!damaged.is_empty())
     }
 
-    async fn build_once(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
-        let mut plan = plan(recipe, graph);
+    async fn build_once(
+        &self,
+        recipe: &Recipe,
+        graph: Graph,
+        imports: Imports,
+        sink: &impl Sink,
+    ) -> Result<Built, RoadError> {
+        let mut plan = Plan { imports, ..plan(recipe, graph) };
         if plan.run.downloads.is_none() {
             plan.run.downloads = self.replaying(recipe).await?;
         }
@@ -158,6 +174,8 @@ pub(super) fn plan(recipe: &Recipe, graph: Graph) -> Plan {
         run: recipe.run.clone(),
         pinning: recipe.pinning.clone(),
         annotations: recipe.annotations.clone(),
+        imports: Imports::default(),
+        inline: recipe.caches.inline(),
     }
 }
 
@@ -185,6 +203,9 @@ fn lock(
 
 /// The layers that come from elsewhere, and where they can be had.
 pub(super) fn base_blobs(built: &Built) -> Vec<(Reference, Descriptor)> {
-    let layers = built.snapshot.layers.iter();
-    layers.filter_map(|layer| Some((layer.from.clone()?, layer.blob.clone()))).collect()
+    from_elsewhere(&built.snapshot.layers)
+}
+
+pub(super) fn from_elsewhere(layers: &[Layer]) -> Vec<(Reference, Descriptor)> {
+    layers.iter().filter_map(|layer| Some((layer.from.clone()?, layer.blob.clone()))).collect()
 }

@@ -34,6 +34,8 @@ pub async fn ship_locally(
         None => return Err(RoadError::Interrupted),
     };
 
+    house.unless_interrupted(house.export(&built, &recipe.caches)).await?;
+
     let Root { layers, config, user, home, folder } = build::root(&built, &house.workshop).await?;
     let sandbox = house.workshop.sandbox()?.clone();
     let environment = task.environment.iter().map(|(name, value)| (name.clone(), value.clone())).collect();

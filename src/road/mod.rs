@@ -15,6 +15,7 @@ mod local;
 mod lock;
 mod materials;
 mod output;
+mod shared;
 mod start;
 mod upkeep;
 mod verify;
@@ -29,6 +30,7 @@ pub use local::ship_locally;
 pub use lock::lock;
 pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
+pub use shared::{CacheFrom, CacheTo, CacheToPlace, Caches, Mode};
 pub use upkeep::{Usage, prune, usage};
 pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
@@ -84,6 +86,7 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
         let ground = deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?;
         let destination = destination(&ground.repository_uri, repository_uri.as_ref())?;
         let pushed = push(&built, early, &destination, &loader, &house).await?;
+        house.export(&built, &recipe.caches).await?;
         let (platform, digest) = (built.image.config.platform(), built.image.digest());
         let revision = deploy::register(&cloud, &loader, &ground, &digest, &platform, &pace, events).await?;
         Ok((ground, pushed, revision))

@@ -31,6 +31,11 @@ impl Stopper {
         }
     }
 
+    /// Lets things run again: what was to end has ended, and it is to be tried once more.
+    pub fn resume(&self) {
+        self.state().stopped = false;
+    }
+
     pub fn stopped(&self) -> bool {
         self.state().stopped
     }

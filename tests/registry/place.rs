@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use locus_push::build::{
-    self, BuildError, Built, Context, Epochs, Folder, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
+    self, BuildError, Built, Context, Epochs, Folder, Imports, NoCache, Pinning, Plan, RunOptions, Sink, Workshop,
 };
 use locus_push::dockerfile;
 use locus_push::event::{Event, Events};
@@ -142,7 +142,17 @@ impl Place {
         let run = RunOptions::default();
         let annotations = BTreeMap::new();
         let (epochs, no_cache, pinning) = (Epochs::default(), NoCache::None, Pinning::default());
-        let plan = Plan { graph, context, epochs, no_cache, run, pinning, annotations };
+        let plan = Plan {
+            graph,
+            context,
+            epochs,
+            no_cache,
+            run,
+            pinning,
+            annotations,
+            imports: Imports::default(),
+            inline: false,
+        };
         let workshop = Workshop::new(self.store.clone(), client.clone(), Events::silent(), Stopper::new());
         build::build(&plan, Arc::new(workshop), sink).await
     }

@@ -13,8 +13,6 @@ const COMMANDS: &[&str] = &["deploy", "plan", "run", "logs", "status", "down", "
 const BUILD: &[(&str, Option<char>, bool)] = &[
     ("attest", None, true),
     ("builder", None, true),
-    ("cache-from", None, true),
-    ("cache-to", None, true),
     ("compress", None, false),
     ("compression", None, true),
     ("compression-level", None, true),

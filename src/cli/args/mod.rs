@@ -244,7 +244,6 @@ mod tests {
         for (line, words) in [
             ("build --cpu-shares 2 .", "`--cpu-shares` is not supported yet"),
             ("build --cpu-shares=2 .", "`--cpu-shares` is not supported yet"),
-            ("build --cache-from type=gha --cache-to type=gha .", "`--cache-from` is not supported yet"),
             ("build -m 1g .", "`--memory` is not supported yet"),
             ("build --compression zstd .", "`--compression` is not supported yet"),
             ("--compression zstd Dockerfile", "`--compression` is not supported yet"),

@@ -2,6 +2,7 @@
 
 use super::super::Failure;
 use super::super::args::RecipeArgs;
+use super::super::caches::caches;
 use super::super::settings::{Given, RecipeSettings, annotations};
 use super::{ImageOrder, frontend};
 use crate::build::{NoCache, Pinning};
@@ -29,6 +30,7 @@ pub(super) fn order(
         no_cache: no_cache(args.no_cache, &args.no_cache_filter),
         annotations: annotations(&args.annotation)?,
         pinning: Pinning::default(),
+        caches: caches(&args.cache_from, &args.cache_to, given.cwd)?,
     })
 }
 

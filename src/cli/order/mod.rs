@@ -29,7 +29,7 @@ use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
 use crate::graph::{Contexts, GitSource, size_in_bytes};
 use crate::image::{Platform, Reference};
-use crate::road::{Again, DockerfileText, ImageAt, Materials};
+use crate::road::{Again, Caches, DockerfileText, ImageAt, Materials};
 use crate::store::Prune;
 
 /// What a command asks the house to do.
@@ -110,6 +110,8 @@ pub struct ImageOrder {
     pub annotations: BTreeMap<String, String>,
     /// What the lock file holds it to.
     pub pinning: Pinning,
+    /// Build caches that are elsewhere.
+    pub caches: Caches,
 }
 
 #[derive(Debug)]

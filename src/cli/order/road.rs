@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::super::args::{self, RoadArgs};
+use super::super::caches::caches;
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
 use super::super::{Failure, home};
 use super::run_options::run_options;
@@ -12,9 +13,14 @@ use super::{image, lock};
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
-use crate::road::{DockerfileAt, Materials};
+use crate::road::{CacheToPlace, DockerfileAt, Materials};
 
 pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
+    let caches = caches(&[], &args.image.recipe.cache_to, given.cwd)?;
+    if args.dockerfiles.len() > 1 && caches.to.iter().any(|to| to.place != CacheToPlace::Inline) {
+        return Err(Failure::usage("--cache-to is one loader's: each of several would write over the others'")
+            .hint("call locus-push once for each loader"));
+    }
     let mut loaders = Vec::new();
     let mut names = BTreeSet::new();
     for path in &args.dockerfiles {

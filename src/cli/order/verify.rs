@@ -49,11 +49,14 @@ fn refuse(args: &BuildArgs) -> Result<(), Failure> {
         ("--metadata-file", args.metadata_file.is_some()),
         ("--check", args.check),
         ("--call", args.call.is_some()),
+        ("--cache-from", !args.recipe.cache_from.is_empty()),
+        ("--cache-to", !args.recipe.cache_to.is_empty()),
     ];
     match given.iter().find(|(_, given)| *given) {
         None => Ok(()),
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} does not go with verify"))
-            .hint("the Dockerfile is its argument, and both images are gone when they have been compared")),
+        Some((flag, _)) => Err(Failure::usage(format!("{flag} does not go with verify")).hint(
+            "the Dockerfile is its argument; both images are built from nothing, and gone when they have been compared",
+        )),
     }
 }
 

@@ -1,0 +1,181 @@
+//! Build caches that are elsewhere: what is read of them before a build, and written after it.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures_util::future::join_all;
+
+use crate::build::{BuildError, Built, CacheAt, Imports, NoCache, Snapshot, cache_image};
+use crate::event::Event;
+use crate::image::{Digest, Flavor, Image, Layout, Platform, Reference, write_folder};
+
+use super::house::from_elsewhere;
+use super::{House, Recipe, RoadError};
+
+pub use crate::build::Mode;
+
+/// `--cache-from` and `--cache-to`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Caches {
+    pub from: Vec<CacheFrom>,
+    pub to: Vec<CacheTo>,
+}
+
+/// Where a cache is read from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheFrom {
+    Registry(Reference),
+    Folder(PathBuf),
+}
+
+/// Where a cache is written to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CacheTo {
+    pub place: CacheToPlace,
+    pub mode: Mode,
+    /// A cache that cannot be written is no reason to fail.
+    pub ignore_error: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheToPlace {
+    Registry(Reference),
+    Folder(PathBuf),
+    /// The config of the image itself.
+    Inline,
+}
+
+impl Caches {
+    pub(super) fn inline(&self) -> bool {
+        self.to.iter().any(|to| to.place == CacheToPlace::Inline)
+    }
+}
+
+impl House {
+    /// What the caches say that a recipe names. One that cannot be read is passed over, and this is said.
+    pub(super) async fn imports(&self, recipe: &Recipe) -> Imports {
+        // Where nothing is taken, nothing need be asked.
+        if recipe.no_cache == NoCache::All {
+            return Imports::default();
+        }
+        let platform = &recipe.options.platform;
+        let read = join_all(recipe.caches.from.iter().map(|from| self.read(from, platform))).await;
+        let mut caches = Vec::new();
+        for (from, read) in recipe.caches.from.iter().zip(read) {
+            match read {
+                Ok((image, at)) => match Imports::read(&image) {
+                    Ok(record) => caches.push((record, image, at)),
+                    Err(error) => self.passed_over(from, &error.to_string(), None),
+                },
+                Err(RoadError::Pull(error)) => self.passed_over(from, &error.to_string(), error.hint()),
+                Err(error) => self.passed_over(from, &error.to_string(), None),
+            }
+        }
+        Imports::of(caches)
+    }
+
+    /// A cache's manifest and config; its layers stay where they are.
+    async fn read(&self, from: &CacheFrom, platform: &Platform) -> Result<(Image, CacheAt), RoadError> {
+        match from {
+            CacheFrom::Registry(reference) => {
+                let image = self.registry.pull_image(reference, platform).await?.image;
+                Ok((image, CacheAt::Registry(reference.clone())))
+            }
+            CacheFrom::Folder(path) => {
+                let layout = Layout::open(path)?;
+                Ok((layout.image(platform)?, CacheAt::Folder(Arc::new(layout))))
+            }
+        }
+    }
+
+    fn passed_over(&self, from: &CacheFrom, why: &str, hint: Option<String>) {
+        let message = format!("--cache-from {from}: {why}");
+        self.workshop.events.emit(Event::Warning { message, hint });
+    }
+
+    /// What is left of the caches when a build that took layers of theirs failed as this error says.
+    pub(super) fn less(&self, imports: &Imports, error: &BuildError) -> Imports {
+        let less = imports.less();
+        let message = match less.is_empty() {
+            true => format!("what --cache-from gave cannot be used: {error}"),
+            false => {
+                "of some steps --cache-from knows no more than what they gave, and their files are wanted".to_owned()
+            }
+        };
+        let hint = match less.is_empty() {
+            true => None,
+            false => Some("they are done anew; --cache-to with mode=max keeps the layers of all stages".to_owned()),
+        };
+        self.workshop.events.emit(Event::Warning { message, hint });
+        less
+    }
+
+    /// Writes what a build did to the caches that are asked for.
+    pub(super) async fn export(&self, built: &Built, caches: &Caches) -> Result<(), RoadError> {
+        for CacheTo { place, mode, ignore_error } in &caches.to {
+            match self.write(place, *mode, built).await {
+                Ok(()) => {}
+                Err(error) if *ignore_error => {
+                    let message = format!("--cache-to {place}: {error}");
+                    self.workshop.events.emit(Event::Warning { message, hint: None });
+                }
+                Err(error) => return Err(RoadError::Cache { place: place.to_string(), source: Box::new(error) }),
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&self, place: &CacheToPlace, mode: Mode, built: &Built) -> Result<(), RoadError> {
+        if *place == CacheToPlace::Inline {
+            return Ok(());
+        }
+        let Some((image, layers)) = cache_image(&built.steps, mode, &built.image.config.platform()) else {
+            let note = format!("--cache-to {place}: the build has no steps, and nothing is written");
+            self.workshop.events.emit(Event::Note(note));
+            return Ok(());
+        };
+        match place {
+            CacheToPlace::Inline => {}
+            CacheToPlace::Registry(reference) => {
+                let tags: Vec<String> = reference.tag().map(str::to_owned).into_iter().collect();
+                self.pusher(reference.clone()).finish(&image, &from_elsewhere(&layers), &tags).await?;
+            }
+            CacheToPlace::Folder(folder) => {
+                self.workshop.fetch_all(&Snapshot { layers }).await?;
+                let (store, to) = (self.store.clone(), folder.clone());
+                let written = tokio::task::spawn_blocking(move || write_layout(&to, &image, &store)).await;
+                written.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+                self.workshop.events.emit(Event::Wrote { path: folder.display().to_string() });
+            }
+        }
+        Ok(())
+    }
+}
+
+fn write_layout(folder: &Path, image: &Image, store: &crate::store::Store) -> Result<(), crate::image::LayoutError> {
+    let open = |digest: &Digest| {
+        let blob = store.open_blob(digest).map_err(io::Error::other)?;
+        Ok(Box::new(blob) as Box<dyn io::Read>)
+    };
+    write_folder(folder, image, &[], Flavor::Oci, &open)
+}
+
+impl std::fmt::Display for CacheFrom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(reference) => write!(f, "{reference}"),
+            Self::Folder(path) => write!(f, "{}", path.display()),
+        }
+    }
+}
+
+impl std::fmt::Display for CacheToPlace {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Registry(reference) => write!(f, "{reference}"),
+            Self::Folder(path) => write!(f, "{}", path.display()),
+            Self::Inline => f.write_str("type=inline"),
+        }
+    }
+}
