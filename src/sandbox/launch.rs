@@ -8,6 +8,7 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
 use rustix::io::Errno;
@@ -39,8 +40,7 @@ impl Launcher {
         io::copy(&mut from, &mut to)?;
         // A command that reaches the helper's /proc/PID/exe, or names it as its interpreter, gets this copy,
         // and nobody can change it any more (CVE-2019-5736; runc's libcontainer/dmz does the same).
-        let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
-        fcntl_add_seals(&to, seals)?;
+        seal(&to)?;
         Ok(Self { copy: Arc::new(to.into()) })
     }
 
@@ -124,6 +124,20 @@ fn memfd() -> io::Result<OwnedFd> {
         Err(Errno::INVAL) => Ok(memfd_create("locus-push", flags)?),
         made => Ok(made?),
     }
+}
+
+/// The kernel answers EBUSY while it holds a page itself, be it only on its way to a list (memfd_wait_for_pins, in Linux's
+/// mm/memfd.c, waits some 150 ms): on a busy machine that is longer, and passes.
+fn seal(copy: &File) -> io::Result<()> {
+    const TRIES: usize = 40;
+    let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
+    for _ in 1..TRIES {
+        match fcntl_add_seals(copy, seals) {
+            Err(Errno::BUSY) => std::thread::sleep(Duration::from_millis(50)),
+            sealed => return Ok(sealed?),
+        }
+    }
+    Ok(fcntl_add_seals(copy, seals)?)
 }
 
 #[cfg(test)]
