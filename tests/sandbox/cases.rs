@@ -807,7 +807,8 @@ fn an_insecure_command_has_what_the_namespace_has() {
     );
     assert_eq!(world.changes(), [""; 0]);
     // It is still a root and a tree of its own.
-    assert_eq!(insecure("ls -d /proc/[0-9]* | wc -l").said(), "3\n");
+    // The shell alone looks: what it starts would be counted, or not, as the two of them run.
+    assert_eq!(insecure("set -- /proc/[0-9]*; echo $#").said(), "1\n");
     if one_id {
         // The kernel knows every user as root.
         return;
