@@ -18,8 +18,7 @@ use hyper::{Method, Request, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
-use tokio::task::{JoinHandle, JoinSet};
+use tokio::task::JoinHandle;
 
 use super::answer::{set, words};
 use super::authority::{Authority, AuthorityError};
@@ -33,6 +32,7 @@ use super::tunnel;
 use super::upstream::{Outward, Upstream};
 use crate::event::Events;
 use crate::image::Digest;
+use crate::listen;
 use crate::secret::Secret;
 use crate::store::Store;
 
@@ -121,7 +121,10 @@ impl Replay {
             asking: Mutex::default(),
             sound: Mutex::default(),
         });
-        let accepting = tokio::spawn(accept(listener, Arc::clone(&inner)));
+        let serving = Arc::clone(&inner);
+        let accepting = tokio::spawn(listen::accept(listener, CONNECTIONS, move |stream| {
+            connection(stream, Arc::clone(&serving), None)
+        }));
         Ok(Self(Arc::new(Running { inner, accepting })))
     }
 
@@ -216,27 +219,6 @@ impl Inner {
         let login = STANDARD.decode(encoded.trim()).ok().filter(|_| scheme.eq_ignore_ascii_case("basic"))?;
         let token = login.strip_prefix(b"step:")?;
         self.passages.read().unwrap_or_else(PoisonError::into_inner).get(&Digest::of(token)).cloned()
-    }
-}
-
-/// Serves each connection in a task; all end with this one.
-async fn accept(listener: TcpListener, inner: Arc<Inner>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
-    let mut connections = JoinSet::new();
-    loop {
-        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let inner = Arc::clone(&inner);
-                connections.spawn(async move {
-                    connection(stream, inner, None).await;
-                    drop(slot);
-                });
-            }
-            // Out of descriptors, most often: it passes when a connection ends.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
     }
 }
 

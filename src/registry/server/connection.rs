@@ -8,11 +8,10 @@ use hyper::service::service_fn;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::Semaphore;
-use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 
 use super::{Identity, State, answer};
+use crate::listen;
 
 /// How many connections are served at a time; more wait.
 const CONNECTIONS: usize = 64;
@@ -26,24 +25,8 @@ const LINGER_BYTES: u64 = 64 << 20;
 
 /// Serves each connection in a task; all end with this one.
 pub(super) async fn accept(listener: TcpListener, identity: Option<Identity>, state: Arc<State>) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS));
     let acceptor = identity.map(|identity| TlsAcceptor::from(identity.0));
-    let mut connections = JoinSet::new();
-    loop {
-        let slot = slots.clone().acquire_owned().await.expect("the semaphore is never closed");
-        while connections.try_join_next().is_some() {}
-        match listener.accept().await {
-            Ok((stream, _)) => {
-                let (state, acceptor) = (state.clone(), acceptor.clone());
-                connections.spawn(async move {
-                    greet(stream, acceptor, state).await;
-                    drop(slot);
-                });
-            }
-            // Out of descriptors, most often: it passes when a connection ends.
-            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
-        }
-    }
+    listen::accept(listener, CONNECTIONS, |stream| greet(stream, acceptor.clone(), state.clone())).await;
 }
 
 async fn greet(stream: TcpStream, acceptor: Option<TlsAcceptor>, state: Arc<State>) {
