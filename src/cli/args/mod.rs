@@ -52,8 +52,9 @@ Examples:
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
-Exit codes: the task's own; 0; 1 --check found something, diff or verify a difference, or one of several loaders
-failed; 2 usage; 3 build; 4 registry or cloud; 124 --timeout; 125 the task never started; 130 interrupted.";
+Exit codes: the task's own; 0; 1 --check, doctor or `cache du --verify` found something, diff or verify a difference, or
+one of several loaders failed; 2 usage; 3 build; 4 registry or cloud; 124 --timeout; 125 the task never started;
+130 interrupted.";
 
 #[derive(Debug, Subcommand)]
 pub enum Sub {
