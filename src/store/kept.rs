@@ -88,7 +88,7 @@ impl Prune {
         // The longest unused first; the order of paths decides between two of one moment.
         items.sort_by(|a, b| (a.used, &a.path).cmp(&(b.used, &b.path)));
         let mut left: u64 = items.iter().filter(|item| item.shelf != Shelf::Leftovers).map(|item| item.bytes).sum();
-        let goes = |item: &Item| {
+        let mut goes = |item: &Item| {
             let unused = now.duration_since(item.used).unwrap_or_default();
             let goes = item.shelf == Shelf::Leftovers
                 || self.all
@@ -99,7 +99,6 @@ impl Prune {
             }
             goes
         };
-        let mut goes = goes;
         items.retain(|item| goes(item));
         items
     }
@@ -170,12 +169,6 @@ impl Store {
         }
         for (path, meta) in entries(&self.root().join("tmp"))?.into_iter().filter(|(path, _)| !is_lock(path)) {
             items.push(Item { shelf: Shelf::Leftovers, path, bytes: on_disk(&meta), used: modified(&meta) });
-        }
-        for (path, meta) in entries(&self.root().join("steps"))? {
-            // A record that says nothing is none.
-            if meta.len() == 0 {
-                items.push(Item { shelf: Shelf::Leftovers, path, bytes: 0, used: modified(&meta) });
-            }
         }
         Ok(())
     }
