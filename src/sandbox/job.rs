@@ -49,7 +49,9 @@ impl JobHandle {
             Reply::Done => Ok(()),
             Reply::JobFailed(why) => Err(JobError::Failed(why)),
             Reply::Failed(error) => Err(error.into()),
-            Reply::MapMe | Reply::Found(_) | Reply::Exit(_) => Err(out_of_turn().into()),
+            Reply::MapMe | Reply::Opened | Reply::WentAround | Reply::Found(_) | Reply::Exit(_) => {
+                Err(out_of_turn().into())
+            }
         }
     }
 }

@@ -193,7 +193,7 @@ impl<'a> Ground<'a> {
                 Err(NoRung::Overlay { dir: self.dir.to_owned(), kind: file_system(self.dir), errno })
             }
             Reply::Failed(error) => Err(NoRung::Refused(error)),
-            Reply::MapMe | Reply::Exit(_) | Reply::Done | Reply::JobFailed(_) => {
+            Reply::MapMe | Reply::Opened | Reply::WentAround | Reply::Exit(_) | Reply::Done | Reply::JobFailed(_) => {
                 Err(NoRung::Refused(super::launch::out_of_turn()))
             }
         }

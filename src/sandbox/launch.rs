@@ -89,7 +89,14 @@ impl Helper {
         match self.reply()? {
             Reply::MapMe => {}
             Reply::Failed(error) => return Err(error),
-            Reply::Exit(_) | Reply::Found(_) | Reply::Done | Reply::JobFailed(_) => return Err(out_of_turn()),
+            Reply::Opened
+            | Reply::WentAround
+            | Reply::Exit(_)
+            | Reply::Found(_)
+            | Reply::Done
+            | Reply::JobFailed(_) => {
+                return Err(out_of_turn());
+            }
         }
         map.write(self.child.id())?;
         wire::send_bytes(&mut self.socket, b"mapped").map_err(silent)

@@ -16,6 +16,7 @@
 mod cgroup;
 mod emulation;
 mod error;
+mod gate;
 mod idmap;
 mod inside;
 mod job;
@@ -31,6 +32,7 @@ use std::sync::Arc;
 
 pub use emulation::{Emulation, Emulator, NoEmulation};
 pub use error::{NoRung, RunError};
+pub use gate::{Gate, Inside, Keeper, WayIn};
 pub use inside::{JobFn, enter_if_asked};
 pub use job::{JobError, JobHandle};
 pub use ladder::{Tried, ladder, probe};

@@ -16,7 +16,7 @@ use super::cgroup::Group;
 use super::error::RunError;
 use super::job::JobHandle;
 use super::launch::{Helper, Output, out_of_turn};
-use super::step::{Exit, Layers, Mount, Mounted, Step, Stream};
+use super::step::{Exit, Layers, Mount, Mounted, Network, Step, Stream};
 use super::stop::Watched;
 use super::wire::{self, Command, Order, Reply, Task};
 use super::{Rung, Sandbox, Stopper, inside};
@@ -67,8 +67,8 @@ impl Sandbox {
     /// The control group that the step asks for; else one that bounds its processes, where nothing else does and one
     /// may be made.
     fn group(&self, step: &Step) -> Result<Option<Group>, RunError> {
-        // The helper and its watcher are in it too.
-        let processes = inside::processes_allowed(&step.limits) + 2;
+        // The helper, its watcher and a gate's doorman are in it too.
+        let processes = inside::processes_allowed(&step.limits) + 3;
         match &step.cgroup_parent {
             Some(parent) => Group::make(Some(parent), processes).map(Some).map_err(|error| no_group(step, &error)),
             None if self.rung.is_root() && !inside::can_bound_processes() => Ok(Group::make(None, processes).ok()),
@@ -101,17 +101,30 @@ impl Sandbox {
             group.take(helper.child.id()).map_err(|error| no_group(step, &error))?;
         }
         let after = after.map(|(job, writer)| (job.payload, writer));
+        let gate = match &step.network {
+            Network::Gate(gate) => Some(gate),
+            Network::Host | Network::None => None,
+        };
         let ended = helper.begin(map, &order, &more, after).and_then(|()| {
             drop(more);
+            gate.map_or(Ok(()), |gate| gate.take(&mut helper))?;
             follow([(Stream::Stdout, stdout.into()), (Stream::Stderr, stderr.into())], output)
                 .map_err(|error| RunError::system("reading the command's output", error))?;
-            helper.reply()
+            match (helper.reply()?, gate) {
+                (Reply::WentAround, Some(gate)) => {
+                    gate.keeper.went_around();
+                    helper.reply()
+                }
+                (reply, _) => Ok(reply),
+            }
         });
         match ended {
             Ok(Reply::Exit(exit)) => Ok((exit, Running { helper, group, watched })),
             _ if stopper.stopped() => Err(RunError::Stopped),
             Ok(Reply::Failed(error)) | Err(error) => Err(error),
-            Ok(Reply::MapMe | Reply::Found(_) | Reply::Done | Reply::JobFailed(_)) => Err(out_of_turn()),
+            Ok(
+                Reply::MapMe | Reply::Opened | Reply::WentAround | Reply::Found(_) | Reply::Done | Reply::JobFailed(_),
+            ) => Err(out_of_turn()),
         }
     }
 }
@@ -190,7 +203,11 @@ fn command(step: &Step, rung: &Rung, environment: usize) -> Result<Command, RunE
         hostname: hostname.clone().into_bytes(),
         resolv_conf: resolv_conf.clone(),
         hosts: hosts.clone(),
-        network: *network,
+        network: match network {
+            Network::Host => wire::Network::Host,
+            Network::None => wire::Network::None,
+            Network::Gate(gate) => wire::Network::Gate(gate.port),
+        },
         insecure: *insecure,
         mounts: mounts.iter().map(|each| mount(each, copied)).collect::<Result<_, _>>()?,
         shm_size: *shm_size,

@@ -139,6 +139,11 @@ impl Rung {
         matches!(self.way, Way::Namespaces { .. })
     }
 
+    /// Whether a step may have a network of its own.
+    pub fn has_networks(&self) -> bool {
+        matches!(self.way, Way::Namespaces { .. })
+    }
+
     pub(super) fn way(&self) -> Way {
         self.way
     }

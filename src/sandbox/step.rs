@@ -3,7 +3,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use super::Emulator;
+use super::{Emulator, Gate};
 use crate::secret::Secret;
 
 /// One command in a root of its own.
@@ -148,13 +148,15 @@ pub struct Ids {
     pub groups: Vec<u32>,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[derive(Clone, Debug, Default)]
 pub enum Network {
     /// The host's own: its addresses, the services on its loopback, and its abstract sockets.
     #[default]
     Host,
     /// A loopback of its own and nothing else.
     None,
+    /// A loopback of its own, at one port of which we answer.
+    Gate(Gate),
 }
 
 /// Which of its two outputs the command wrote to.

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use super::error::RunError;
-use super::step::{Exit, Ids, Limit, Network};
+use super::step::{Exit, Ids, Limit};
 use crate::owners::Owners;
 
 /// More is a mistake: argument lists and payloads are lists of names.
@@ -98,6 +98,16 @@ pub(super) struct Command {
     pub environment: usize,
 }
 
+/// Which network a command finds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) enum Network {
+    Host,
+    /// One of its own.
+    None,
+    /// One of its own, with a listening socket at this port for the one who asked.
+    Gate(u16),
+}
+
 /// A stack of layers with an upper directory.
 #[derive(Serialize, Deserialize)]
 pub(super) struct Overlay {
@@ -157,6 +167,10 @@ pub(super) fn path(bytes: &[u8]) -> &Path {
 pub(super) enum Reply {
     /// It is in its user namespace and waits for its ids.
     MapMe,
+    /// The gate of the command's network is made: its two descriptors follow.
+    Opened,
+    /// Before `Exit`: the command's network saw more than its gate.
+    WentAround,
     Exit(Exit),
     Failed(RunError),
     /// The probe's answer: what it tried can be done, in this way.

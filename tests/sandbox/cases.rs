@@ -6,11 +6,14 @@ use std::net::TcpListener;
 use std::os::unix::fs::{MetadataExt, symlink};
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use locus_push::sandbox::{
-    Exit, Ids, Job, JobError, Layers, Limit, Mount, Mounted, Network, Ran as Afterwards, Resource, RunError, Stopper,
+    Exit, Gate, Ids, Inside, Job, JobError, Keeper, Layers, Limit, Mount, Mounted, Network, Ran as Afterwards,
+    Resource, RunError, Stopper,
 };
 use locus_push::secret::Secret;
 
@@ -54,6 +57,7 @@ pub const CASES: &[Case] = cases![
     the_host_and_its_name_servers_are_named,
     without_a_network_there_is_a_loopback_alone,
     with_the_hosts_network_its_loopback_is_reached,
+    a_gate_is_the_only_way_out_and_in,
     a_missing_program_is_named,
     a_working_directory_must_be_one,
     a_user_beyond_the_map_is_refused,
@@ -114,6 +118,7 @@ pub const COPIED: &[Case] = cases![
 
 /// What a container's root without CAP_SYS_ADMIN is tried with as well: it may have another's /proc.
 pub const POD: &[Case] = cases![
+    a_gate_is_the_only_way_out_and_in,
     the_environment_is_exactly_the_steps,
     killing_everything_kills_nobody_outside,
     exit_codes_and_signals_come_back,
@@ -433,6 +438,53 @@ fn with_the_hosts_network_its_loopback_is_reached() {
         scope.spawn(|| listener.accept().expect("a guest").0.write_all(b"hello\n"));
         assert_eq!(world.sh(&format!("nc 127.0.0.1 {port} < /dev/null")).said(), "hello\n");
     });
+}
+
+/// Answers one guest at the gate with what the command itself serves at port 8000.
+struct Porter {
+    guests: Mutex<Vec<thread::JoinHandle<()>>>,
+    went_around: AtomicBool,
+}
+
+impl Keeper for Porter {
+    fn open(&self, Inside { listener, way_in }: Inside) -> std::io::Result<()> {
+        let greet = move || {
+            let (mut guest, _) = listener.accept().expect("a guest");
+            assert!(way_in.connect(8001).is_err(), "nobody serves there");
+            let mut word = String::new();
+            way_in.connect(8000).expect("it serves").read_to_string(&mut word).expect("it answers");
+            guest.write_all(format!("gate: {word}").as_bytes()).expect("it listens");
+        };
+        self.guests.lock().expect("nobody panicked").push(thread::spawn(greet));
+        Ok(())
+    }
+
+    fn went_around(&self) {
+        self.went_around.store(true, Ordering::SeqCst);
+    }
+}
+
+fn a_gate_is_the_only_way_out_and_in() {
+    let world = World::new();
+    let outside = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = outside.local_addr().expect("it is bound").port();
+    for (tries, around) in [("true", false), ("nc -w 1 192.0.2.1 80", true)] {
+        let porter = Arc::new(Porter { guests: Mutex::default(), went_around: AtomicBool::new(false) });
+        let mut step = world.step(&[
+            "/bin/sh",
+            "-c",
+            &format!(
+                "echo own | nc -l -p 8000 & while ! grep -q ':1F40 .* 0A ' /proc/net/tcp*; do :; done
+                 ls /sys/class/net; nc -w 1 127.0.0.1 {port} < /dev/null || echo no; {tries} < /dev/null
+                 nc 127.0.0.1 4999 < /dev/null"
+            ),
+        ]);
+        step.network = Network::Gate(Gate { port: 4999, keeper: porter.clone() });
+        assert_eq!(world.run(&step).said(), "lo\nno\ngate: own\n");
+        let guests: Vec<_> = porter.guests.lock().expect("nobody panicked").drain(..).collect();
+        guests.into_iter().for_each(|guest| guest.join().expect("it was greeted"));
+        assert_eq!(porter.went_around.load(Ordering::SeqCst), around, "{tries}");
+    }
 }
 
 fn a_missing_program_is_named() {

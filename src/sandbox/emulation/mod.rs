@@ -167,7 +167,7 @@ impl Sandbox {
             Reply::Exit(exit) => Err(Tried::Ended(exit)),
             Reply::Failed(error @ RunError::Registration { .. }) => Err(Tried::Unregistered(error)),
             Reply::Failed(error) => Err(Tried::Failed(error)),
-            Reply::MapMe | Reply::Found(_) | Reply::Done | Reply::JobFailed(_) => {
+            Reply::MapMe | Reply::Opened | Reply::WentAround | Reply::Found(_) | Reply::Done | Reply::JobFailed(_) => {
                 Err(Tried::Failed(launch::out_of_turn()))
             }
         }

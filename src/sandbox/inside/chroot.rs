@@ -18,8 +18,7 @@ use std::path::Path;
 use rustix::process::{chdir, chroot, fchdir};
 
 use super::super::error::RunError;
-use super::super::step::Network;
-use super::super::wire::{Command, Devices, Reply, Way, path};
+use super::super::wire::{Command, Devices, Network, Reply, Way, path};
 use super::covers::Covers;
 use super::replica::Replica;
 use super::stubs::Stubs;
@@ -85,6 +84,7 @@ pub(super) fn probe(dir: &Path) -> Result<Way, RunError> {
 fn refuse(command: &Command) -> Result<(), RunError> {
     let what = match (command.network, command.shm_size) {
         (Network::None, _) => "a network of its own (--network=none)",
+        (Network::Gate(_), _) => "a network with one way out",
         (Network::Host, Some(_)) => "a /dev/shm of a certain size",
         (Network::Host, None) => return Ok(()),
     };

@@ -9,6 +9,7 @@ mod descent;
 mod devices;
 mod emulation;
 mod exec;
+mod gate;
 mod mounts;
 mod overlay;
 mod ownership;

@@ -10,8 +10,7 @@ use rustix::mount::{MountAttrFlags, UnmountFlags, unmount};
 use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
-use super::super::step::Network;
-use super::super::wire::{Command, Proc, path};
+use super::super::wire::{Command, Network, Proc, path};
 use super::mounts::{attach, copy, copy_all, fresh, restrict};
 use super::scoped::openat2;
 use super::stubs::Targets;
@@ -185,7 +184,7 @@ fn sys(command: &Command, targets: &Targets) -> Result<()> {
     let restricted = NOSUID | NODEV | NOEXEC | read_only;
     // A fresh one shows a network namespace, and is only given to the owner of that.
     let own = match command.network {
-        Network::None => fresh("sysfs", &[], restricted).ok(),
+        Network::None | Network::Gate(_) => fresh("sysfs", &[], restricted).ok(),
         Network::Host => None,
     };
     let sys = match own {

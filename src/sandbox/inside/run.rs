@@ -7,8 +7,8 @@ use rustix::io::Errno;
 use rustix::thread::UnshareFlags;
 
 use super::super::error::RunError;
-use super::super::step::Network;
-use super::super::wire::{Command, Proc, Reply};
+use super::super::wire::{self, Command, Network, Proc, Reply};
+use super::gate::{self, Gate};
 use super::ownership::Door;
 use super::stand::Root;
 use super::stubs::Stubs;
@@ -21,8 +21,12 @@ pub(super) fn run(socket: &UnixStream, command: &Command, proc: Proc, more: &[u8
     let (environment, contents) = parts(command, more)?;
     namespaces(match command.network {
         Network::Host => UnshareFlags::empty(),
-        Network::None => UnshareFlags::NEWNET,
+        Network::None | Network::Gate(_) => UnshareFlags::NEWNET,
     })?;
+    let gate = match command.network {
+        Network::Gate(port) => Some(Gate::open(socket, port)?),
+        Network::Host | Network::None => None,
+    };
     probe::private_mounts()?;
     let registered = command.registration.as_deref().map(emulation::register).transpose()?;
     let stand = Root::make(&command.root)?;
@@ -54,6 +58,11 @@ pub(super) fn run(socket: &UnixStream, command: &Command, proc: Proc, more: &[u8
     release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     drop(targets);
     let ended = forked.watch(socket, supervisor.as_mut())?;
+    if gate.is_some() && gate::was_gone_around() {
+        let lost = |error| RunError::system("telling what the command's network saw", error);
+        wire::send(&mut &*socket, &Reply::WentAround).map_err(lost)?;
+    }
+    drop(gate);
     // It has stood in the command's root.
     drop(supervisor);
     drop(registered);

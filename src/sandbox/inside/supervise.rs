@@ -159,6 +159,13 @@ impl Forked {
         Ok(Ended { stopped, ..self.finish()? })
     }
 
+    /// Has it end, and waits for that.
+    pub fn end(self) -> Result<Ended, RunError> {
+        rustix::process::kill_process(self.pid, Signal::KILL)
+            .map_err(|error| RunError::system("ending a process", error))?;
+        self.finish()
+    }
+
     /// Waits for its end.
     pub fn finish(self) -> Result<Ended, RunError> {
         let of = Some(self.pid);
