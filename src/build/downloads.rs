@@ -1,13 +1,20 @@
 //! RUNs whose downloads are recorded or given again: which records are a RUN's, what it has of them in the build
 //! cache, and what it comes to when it asked for something else.
+//!
+//! A RUN that is recorded, or that the lock knows, has a network of its own with the proxy as the only way out, where this
+//! machine can give it one. So what is recorded is all that it was given, and a program that ignores the proxy variables
+//! fails when it is recorded, and not a year later.
 
 use std::ffi::OsString;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::Event;
 use crate::graph::{Action, Network, Run, Step};
 use crate::image::{Digest, Hasher, Platform};
-use crate::replay::{Command, Outcome, Policy, Replay, RunDownloads, Session};
-use crate::sandbox::{self, Mounted};
+use crate::replay::{Command, Door, Outcome, Policy, Replay, RunDownloads, Session};
+use crate::sandbox::{self, Inside, Mounted, Rung};
 use crate::secret::Secret;
 
 use super::workshop::{Workshop, inside};
@@ -19,6 +26,8 @@ pub(super) struct Recorded<'a> {
     pub command: Command,
     /// What the lock holds for it.
     pub held: Option<RunDownloads>,
+    /// Whether the network is to be out of its reach but for us.
+    alone: bool,
 }
 
 /// Under which keys the build cache has a step, and will have it.
@@ -33,6 +42,15 @@ pub(super) struct Gate {
     session: Session,
     /// What the lock holds is as old as the lock.
     aged: bool,
+    alone: bool,
+    keeper: Arc<Keeper>,
+}
+
+/// Answers at the gate of a command's own network.
+struct Keeper {
+    door: Door,
+    runtime: tokio::runtime::Handle,
+    went_around: AtomicBool,
 }
 
 /// Where apt finds what it is to do otherwise.
@@ -42,13 +60,26 @@ const APT_CONF: &str = "/dev/locus-push/apt.conf";
 /// Debian's updates and security are valid for a week.
 const APT_SAYS: &str = "Acquire::Check-Valid-Until \"false\";\n";
 
+/// Why a command may have failed that tried another way than ours.
+const AROUND: &str = "something in this RUN tried to reach the network without its proxy variables, and its downloads are \
+                      locked: it has nothing but what goes by these. `RUN --network=host`, with `--allow network.host`, \
+                      leaves it the network, and --locked then refuses it";
+
 impl<'a> Recorded<'a> {
     /// What a step has to do with downloads: a RUN that has the network, where they are recorded or given again.
-    pub fn of(step: &Step, place: (usize, usize), platform: &Platform, options: &'a RunOptions) -> Option<Self> {
-        let (replay, Action::Run(run)) = (options.downloads.as_ref()?, &step.action) else { return None };
+    pub fn of(
+        step: &Step,
+        place: (usize, usize),
+        platform: &Platform,
+        options: &'a RunOptions,
+    ) -> Result<Option<Self>, BuildError> {
+        let (Some(replay), Action::Run(run)) = (&options.downloads, &step.action) else { return Ok(None) };
         let network = if run.network == Network::Default { options.network } else { run.network };
-        if network == Network::None {
-            return None;
+        match (network, replay.policy()) {
+            (Network::None, _) => return Ok(None),
+            // Nothing would hold it to what is locked.
+            (Network::Host, Policy::Refuse) => return Err(Problem::HostNetworkLocked.into()),
+            (Network::Default | Network::Host, _) => {}
         }
         // Not what it stands on: the same command over another base asks for the same, and is not locked anew.
         let mut identity = Hasher::default();
@@ -58,17 +89,18 @@ impl<'a> Recorded<'a> {
         let command =
             Command { step: identity.finish(), text: first_line(&step.text), platform: platform.to_string(), place };
         let held = replay.held(&command.step);
-        Some(Self { replay, command, held })
+        let alone = network == Network::Default && (replay.policy() != Policy::Pass || held.is_some());
+        Ok(Some(Self { replay, command, held, alone }))
     }
 
     /// The step's keys, made of the one that it would have without downloads. A command whose downloads are all held is
     /// a function of them; one that was let through to the network is cached as every RUN is, but not for `--locked`.
     pub fn keys(&self, plain: Digest) -> Keys {
-        let pure = pure(&plain, self.held.as_ref());
+        let pure = |alone| pure(&plain, self.held.as_ref(), alone);
         let known = match (self.replay.policy(), &self.held) {
             (Policy::Record, None) => Vec::new(),
-            (Policy::Record, Some(_)) | (Policy::Refuse, _) => vec![pure],
-            (Policy::Pass, held) => vec![pure, passed(&plain, held.as_ref())],
+            (Policy::Record, Some(_)) | (Policy::Refuse, _) => vec![pure(self.alone)],
+            (Policy::Pass, held) => vec![pure(true), pure(self.alone), passed(&plain, held.as_ref())],
         };
         Keys { known, plain }
     }
@@ -80,7 +112,7 @@ impl<'a> Recorded<'a> {
             Policy::Pass | Policy::Refuse => self.held.clone(),
         };
         match outcome.is_pure() {
-            true => pure(&keys.plain, given.as_ref()),
+            true => pure(&keys.plain, given.as_ref(), self.alone),
             false => passed(&keys.plain, given.as_ref()),
         }
     }
@@ -94,7 +126,9 @@ impl<'a> Recorded<'a> {
         let secrets = options.secrets.values().cloned().collect();
         let session = self.replay.open(&self.command, secrets);
         let session = session.map_err(|error| inside("opening a proxy for RUN", std::io::Error::other(error)))?;
-        Ok(Gate { session, aged: self.held.is_some() })
+        let (door, runtime) = (session.door(), tokio::runtime::Handle::current());
+        let keeper = Arc::new(Keeper { door, runtime, went_around: AtomicBool::new(false) });
+        Ok(Gate { session, aged: self.held.is_some(), alone: self.alone, keeper })
     }
 }
 
@@ -110,9 +144,10 @@ impl Keys {
     }
 }
 
-fn pure(plain: &Digest, held: Option<&RunDownloads>) -> Digest {
+/// What had the network within reach may be made of more than its records, and is not for who asks for them alone.
+fn pure(plain: &Digest, held: Option<&RunDownloads>, alone: bool) -> Digest {
     let mut key = Hasher::default();
-    key.field(b"downloads");
+    key.field(if alone { b"downloads alone" } else { b"downloads" });
     key.field(plain.as_bytes());
     key.field(held.map_or_else(|| Hasher::default().finish(), RunDownloads::digest).as_bytes());
     key.finish()
@@ -123,7 +158,7 @@ fn passed(plain: &Digest, held: Option<&RunDownloads>) -> Digest {
     let Some(held) = held else { return *plain };
     let mut key = Hasher::default();
     key.field(b"let through");
-    key.field(pure(plain, Some(held)).as_bytes());
+    key.field(pure(plain, Some(held), false).as_bytes());
     key.finish()
 }
 
@@ -145,8 +180,8 @@ impl Gate {
         Some(Event::Warning { message, hint: Some(hint) })
     }
 
-    /// Leads the command to us.
-    pub fn lead(&self, step: &mut sandbox::Step) {
+    /// Leads the command to us; gives what is to be told where nothing keeps it there.
+    pub fn lead(&self, step: &mut sandbox::Step, rung: &Rung) -> Option<Event> {
         for (name, value) in self.session.variables() {
             set(&mut step.env, name, value);
         }
@@ -156,6 +191,31 @@ impl Gate {
             step.mounts.push(sandbox::Mount { target: APT_CONF.into(), what });
             set(&mut step.env, "APT_CONFIG", APT_CONF.to_owned());
         }
+        if !self.alone {
+            return None;
+        }
+        if !rung.has_networks() {
+            let message = "nothing keeps this RUN to what is locked: a program that ignores the proxy variables reaches \
+                           the network, as there are no network namespaces here";
+            let hint = "`locus-push doctor` says what would give them".to_owned();
+            return Some(Event::Warning { message: message.to_owned(), hint: Some(hint) });
+        }
+        step.network = sandbox::Network::Gate(sandbox::Gate {
+            port: self.keeper.door.port(),
+            keeper: Arc::clone(&self.keeper) as Arc<dyn sandbox::Keeper>,
+        });
+        None
+    }
+}
+
+impl sandbox::Keeper for Keeper {
+    fn open(&self, Inside { listener, way_in }: Inside) -> io::Result<()> {
+        let _within = self.runtime.enter();
+        self.door.open(listener, Arc::new(move |port| way_in.connect(port)))
+    }
+
+    fn went_around(&self) {
+        self.went_around.store(true, Ordering::Relaxed);
     }
 }
 
@@ -172,7 +232,8 @@ impl<S: Source> Workshop<S> {
         stage: &str,
         ran: Result<T, BuildError>,
     ) -> Result<(T, Outcome), BuildError> {
-        let mut outcome = gate.session.close().await;
+        let Gate { session, keeper, .. } = gate;
+        let mut outcome = session.close().await;
         if let (downloads @ 1.., bytes) = outcome.recorded {
             self.events.emit(Event::Recorded { stage: stage.to_owned(), downloads, bytes });
         }
@@ -193,7 +254,10 @@ impl<S: Source> Workshop<S> {
                 failed.into_iter().for_each(|message| self.events.emit(Event::Warning { message, hint: None }));
                 Ok((made, outcome))
             }
-            Err(error) => Err(error.first_hint(failed)),
+            Err(error) => {
+                let around = keeper.went_around.load(Ordering::Relaxed).then(|| AROUND.to_owned());
+                Err(error.first_hint(around).first_hint(failed))
+            }
         }
     }
 }
@@ -219,9 +283,10 @@ mod tests {
     fn a_steps_key_is_made_of_its_own_records() {
         let plain = Digest::of(b"plain");
         let (one, other) = (held(b"x", 404), held(b"x", 410));
-        assert_ne!(pure(&plain, Some(&one)), pure(&plain, Some(&other)));
-        assert_ne!(pure(&plain, Some(&one)), passed(&plain, Some(&one)));
-        assert_ne!(pure(&plain, None), plain, "what the network gave is not for --locked");
+        assert_ne!(pure(&plain, Some(&one), true), pure(&plain, Some(&other), true));
+        assert_ne!(pure(&plain, Some(&one), true), pure(&plain, Some(&one), false));
+        assert_ne!(pure(&plain, Some(&one), true), passed(&plain, Some(&one)));
+        assert_ne!(pure(&plain, None, true), plain, "what the network gave is not for --locked");
         assert_eq!(passed(&plain, None), plain);
     }
 

@@ -110,6 +110,8 @@ pub enum Problem {
     },
     #[error("network.host is not allowed")]
     HostNetwork,
+    #[error("--locked was passed, and this RUN has the host's network, where nothing holds it to what is locked")]
+    HostNetworkLocked,
     #[error("security.insecure is not allowed")]
     Insecure,
     #[error("RUN cannot be executed here: {0}")]
@@ -225,6 +227,7 @@ impl<P: Into<Problem>> From<P> for BuildError {
             Problem::Git(error) => (None, error.hint()),
             Problem::NoEmulation(error) => (None, error.hint()),
             Problem::HostNetwork => (None, Some("--allow network.host allows it".to_owned())),
+            Problem::HostNetworkLocked => (None, Some("without --network=host it is held to its records".to_owned())),
             Problem::Base(fetch) | Problem::BaseLayer(fetch) | Problem::Download { source: fetch, .. } => {
                 (None, fetch.hint.clone())
             }

@@ -111,13 +111,13 @@ impl<S: Source> Workshop<S> {
             step.mounts.push(sandbox::Mount { target: trust::FILE.into(), what });
             trust::name_in(&mut step.env);
         }
-        if let Some(gate) = &gate {
-            gate.warning(run).into_iter().for_each(|warning| self.events.emit(warning));
-            gate.lead(&mut step);
-        }
         step.hosts = hosts_file(&options.hostname, &options.hosts);
         step.hostname.clone_from(&options.hostname);
         step.network = network;
+        if let Some(gate) = &gate {
+            let unheld = gate.lead(&mut step, self.sandbox()?.rung());
+            gate.warning(run).into_iter().chain(unheld).for_each(|warning| self.events.emit(warning));
+        }
         step.insecure = insecure;
         if insecure {
             self.events.emit(Event::Note(format!("--security=insecure: {}", self.sandbox()?.rung().insecure())));

@@ -375,7 +375,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         };
         let of_image = self.spine.contains(&stage.number);
         let mut key = self.key(step, below);
-        let recorded = Recorded::of(step, (stage.number, number), &self.graph.options().platform, self.options);
+        let platform = &self.graph.options().platform;
+        let recorded = Recorded::of(step, (stage.number, number), platform, self.options)?;
         // What a command downloads is looked at with the rest.
         let early = if recorded.is_none() { self.early_key(&step.action, &key).await? } else { None };
         if let Some(early) = &early

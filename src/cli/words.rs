@@ -80,7 +80,7 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
         build::Problem::Base(_) | build::Problem::BaseLayer(_) => {
             Failure::new(Kind::Cloud, Phase::Build, problem.to_string())
         }
-        build::Problem::NotLocked { .. } | build::Problem::NotHeld { .. } => {
+        build::Problem::NotLocked { .. } | build::Problem::NotHeld { .. } | build::Problem::HostNetworkLocked => {
             Failure::configuration(problem.to_string())
         }
         build::Problem::NoRung(none) => Failure::build(problem.to_string()).hint(none.hint()),

@@ -13,17 +13,19 @@
 //! | `upstream` | the way out |
 //! | `proxy`, `tunnel`, `authority` | who may use it, and TLS |
 //! | `passage`, `session` | one step's leave, and what came of it |
+//! | `door` | the way to a step in a network of its own |
 //!
-//! A host that is this machine counts as outside when somebody listened there before the step began; what the step
-//! serves itself is let through and not recorded. What the link's neighbours say (the metadata services of clouds) is
+//! What the step serves itself on its loopback is let through and not recorded. In a network that it shares with us,
+//! that is what nobody listened at before the step began; the rest of this machine counts as outside. What the link's neighbours say (the metadata services of clouds) is
 //! never recorded: it is credentials.
 //!
 //! It sees what goes by the proxy variables, as apt, pip, npm, curl, wget and git do. A program that does not read them
-//! speaks to the network as before, `--locked` or not.
+//! goes around it, unless the step has a network of its own, to which a [`Door`] is the only way.
 
 mod address;
 mod answer;
 mod authority;
+mod door;
 mod download;
 mod fetch;
 mod keep;
@@ -42,6 +44,7 @@ mod tests;
 
 pub use address::{Address, BadAddress};
 pub use authority::AuthorityError;
+pub use door::{Door, WayIn};
 pub use download::{BadDownloads, Command, Download, Downloads, Method, RunDownloads};
 pub use passage::{Moved, Outcome};
 pub use proxy::{Options, Policy, Replay, ReplayError};

@@ -2,11 +2,14 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
+use super::door::{Own, WayIn};
 use crate::image::Digest;
 use crate::secret::Secret;
 
@@ -60,6 +63,8 @@ pub(super) struct Passage {
     secrets: Vec<Arc<Secret>>,
     /// The ports of this machine that somebody listened at before the step began.
     listening: BTreeSet<u16>,
+    /// Into the step's own network, where it has one.
+    way_in: OnceLock<WayIn>,
     outcome: Mutex<Outcome>,
     /// Downloads that go on, whether the step waits for them or not. They end with this.
     running: Mutex<JoinSet<()>>,
@@ -69,8 +74,8 @@ pub(super) struct Passage {
 
 impl Passage {
     pub fn new(step: Digest, secrets: Vec<Arc<Secret>>) -> Self {
-        let (outcome, running, tunnels) = Default::default();
-        Self { step, secrets, listening: listening(), outcome, running, tunnels }
+        let (way_in, outcome, running, tunnels) = Default::default();
+        Self { step, secrets, listening: listening(), way_in, outcome, running, tunnels }
     }
 
     pub fn outcome(&self) -> MutexGuard<'_, Outcome> {
@@ -90,9 +95,25 @@ impl Passage {
         secrets.filter(|secret| secret.len() >= SECRET).any(|secret| text.contains(secret))
     }
 
-    /// Whether a port of this machine is served by the step itself. What it asks there is no download.
-    pub fn is_its_own(&self, port: u16) -> bool {
-        !self.listening.contains(&port)
+    /// The step shares no network with us.
+    pub fn in_its_own_network(&self, way_in: WayIn) {
+        // A step has one network; a second way into it would be as good as the first.
+        let _ = self.way_in.set(way_in);
+    }
+
+    /// What the step itself serves at a port of its loopback. What it asks there is no download.
+    pub async fn own(&self, port: u16) -> Option<Own> {
+        let not_outside = |own| (!self.listening.contains(&port)).then_some(own);
+        let Some(way_in) = self.way_in.get().cloned() else { return not_outside(Own::Shared) };
+        let within = move || {
+            let stream = way_in(port)?;
+            stream.set_nonblocking(true)?;
+            Ok::<_, io::Error>(stream)
+        };
+        match tokio::task::spawn_blocking(within).await {
+            Ok(Ok(stream)) => TcpStream::from_std(stream).ok().map(Own::Within),
+            Ok(Err(_)) | Err(_) => not_outside(Own::Nobody),
+        }
     }
 
     pub fn download(&self, download: impl Future<Output = ()> + Send + 'static) {
@@ -103,9 +124,14 @@ impl Passage {
         spawn(&self.tunnels, tunnel);
     }
 
-    /// Waits for the downloads that are still on their way; nobody is left at the other end of a tunnel.
-    pub async fn clear(&self) {
+    /// Nobody is left at the other end of the connections.
+    pub fn hang_up(&self) {
         drop(taken(&self.tunnels));
+    }
+
+    /// Waits for the downloads that are still on their way.
+    pub async fn clear(&self) {
+        self.hang_up();
         let mut running = taken(&self.running);
         let clearing = async { while running.join_next().await.is_some() {} };
         // What is not done by then is not recorded, and dropped.

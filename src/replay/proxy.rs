@@ -121,10 +121,7 @@ impl Replay {
             asking: Mutex::default(),
             sound: Mutex::default(),
         });
-        let serving = Arc::clone(&inner);
-        let accepting = tokio::spawn(listen::accept(listener, CONNECTIONS, move |stream| {
-            connection(stream, Arc::clone(&serving), None)
-        }));
+        let accepting = tokio::spawn(listen_at(listener, Arc::clone(&inner)));
         Ok(Self(Arc::new(Running { inner, accepting })))
     }
 
@@ -179,6 +176,10 @@ impl Replay {
     pub(super) fn address(&self) -> SocketAddr {
         self.0.inner.address
     }
+
+    pub(super) fn inner(&self) -> &Arc<Inner> {
+        &self.0.inner
+    }
 }
 
 impl fmt::Debug for Replay {
@@ -220,6 +221,11 @@ impl Inner {
         let token = login.strip_prefix(b"step:")?;
         self.passages.read().unwrap_or_else(PoisonError::into_inner).get(&Digest::of(token)).cloned()
     }
+}
+
+/// Answers whoever comes, until it is dropped.
+pub(super) async fn listen_at(listener: TcpListener, inner: Arc<Inner>) {
+    listen::accept(listener, CONNECTIONS, |stream| connection(stream, Arc::clone(&inner), None)).await
 }
 
 /// One connection: to the proxy, or within a tunnel to a server that we are for the step.

@@ -8,11 +8,12 @@ use futures_util::stream;
 use http_body_util::BodyExt;
 use hyper::body::{Body as _, Incoming};
 use hyper::header::{LOCATION, UPGRADE};
-use hyper::{Request, StatusCode, Uri};
+use hyper::{HeaderMap, Request, StatusCode, Uri};
 use reqwest::{Response, Url};
 
 use super::address::{Address, without_secrets};
 use super::answer::{Share, from_file, reply, share, words};
+use super::door::Own;
 use super::download::{Download, Method};
 use super::passage::Passage;
 use super::pipe::{Reply, streamed, whole};
@@ -46,13 +47,13 @@ impl Tunnelled {
         format!("https://{host}:{}/", self.port).parse().ok()
     }
 
-    /// Whether the step speaks to something that it serves itself.
-    pub fn is_its_own(&self, inner: &Inner) -> bool {
-        self.root().is_some_and(|root| {
-            is_this_machine(&root)
-                && self.passage.is_its_own(self.port)
-                && !inner.table().holds_any_below(root.as_str())
-        })
+    /// What the step serves itself, where it speaks to that.
+    pub async fn own(&self, inner: &Inner) -> Option<Own> {
+        let root = self.root()?;
+        if !is_this_machine(&root) || inner.table().holds_any_below(root.as_str()) {
+            return None;
+        }
+        self.passage.own(self.port).await
     }
 }
 
@@ -136,18 +137,18 @@ impl Desk<'_> {
                 Some(reply) => reply,
                 None => self.fetch_again(question, download, alone).await,
             },
-            None if self.is_its_own(&question.url) => self.let_through(&question).await,
-            None => match self.inner.policy {
-                Policy::Record => self.record(question, alone).await,
-                Policy::Pass => {
+            None => match (self.own(&question.url).await, self.inner.policy) {
+                (Some(own), _) => self.let_through(&question, Some(own)).await,
+                (None, Policy::Record) => self.record(question, alone).await,
+                (None, Policy::Pass) => {
                     let url = question.address.to_string();
                     if self.passage.note(|outcome| &mut outcome.passed, url.clone()) {
                         self.inner.events.emit(Event::Note(format!("the lock does not hold {url}: it goes through")));
                     }
                     drop(alone);
-                    self.let_through(&question).await
+                    self.let_through(&question, None).await
                 }
-                Policy::Refuse => self.refuse(&question),
+                (None, Policy::Refuse) => self.refuse(&question),
             },
         }
     }
@@ -218,8 +219,11 @@ impl Desk<'_> {
         self.inner.table().give(&self.passage.step, download);
     }
 
-    fn is_its_own(&self, url: &Url) -> bool {
-        is_this_machine(url) && url.port_or_known_default().is_some_and(|port| self.passage.is_its_own(port))
+    async fn own(&self, url: &Url) -> Option<Own> {
+        if !is_this_machine(url) {
+            return None;
+        }
+        self.passage.own(url.port_or_known_default()?).await
     }
 
     fn refuse(&self, question: &Question) -> Reply {
@@ -236,31 +240,49 @@ impl Desk<'_> {
     }
 
     /// As it was asked, and as it is answered.
-    async fn let_through(&self, question: &Question) -> Reply {
+    async fn let_through(&self, question: &Question, own: Option<Own>) -> Reply {
         let method = if question.method == Method::Get { hyper::Method::GET } else { hyper::Method::HEAD };
         let headers = passed_on(&question.headers);
-        match self.inner.upstream.ask(method, &question.url, headers, None, self.inner.silence).await {
+        match self.ask_there(own, method, &question.url, headers, None).await {
             Ok(answer) => forwarded(answer, self.inner.silence),
             Err(error) => self.failed(question, error),
+        }
+    }
+
+    /// Asks a server outside, or one of the step's own.
+    async fn ask_there(
+        &self,
+        own: Option<Own>,
+        method: hyper::Method,
+        url: &Url,
+        headers: HeaderMap,
+        body: Option<reqwest::Body>,
+    ) -> Result<Response, UpstreamError> {
+        match own {
+            Some(Own::Within(stream)) => {
+                upstream::ask_over(stream, method, url, headers, body, self.inner.silence).await
+            }
+            Some(Own::Nobody) => Err(upstream::nobody(url)),
+            Some(Own::Shared) | None => self.inner.upstream.ask(method, url, headers, body, self.inner.silence).await,
         }
     }
 
     /// What is no plain question: POST and its like, and what must not be recorded.
     async fn send_on(&self, url: Url, request: Request<Incoming>) -> Reply {
         let what = format!("{} {}", request.method(), without_secrets(&url));
-        let own = self.is_its_own(&url);
+        let own = self.own(&url).await;
         // A secret in a path would be shown by its address.
         let what = if self.passage.shows_a_secret(&what) {
             format!("{} {}", request.method(), url.origin().ascii_serialization())
         } else {
             what
         };
-        if !own && !note_unheld(self.inner, self.passage, &what) {
+        if own.is_none() && !note_unheld(self.inner, self.passage, &what) {
             return words(StatusCode::FORBIDDEN, &format!("{what}: no lock can hold this, and --locked was passed"));
         }
         let (head, body) = request.into_parts();
         let body = (!body.is_end_stream()).then(|| reqwest::Body::wrap_stream(body.into_data_stream()));
-        match self.inner.upstream.ask(head.method, &url, passed_on(&head.headers), body, self.inner.silence).await {
+        match self.ask_there(own, head.method, &url, passed_on(&head.headers), body).await {
             Ok(answer) => forwarded(answer, self.inner.silence),
             Err(error) => words(StatusCode::BAD_GATEWAY, &error.to_string()),
         }

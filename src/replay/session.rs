@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::door::Door;
 use super::passage::{Outcome, Passage};
 use super::proxy::Replay;
 use crate::image::Digest;
@@ -33,6 +34,11 @@ impl Session {
         proxies.chain(CLEARED.into_iter().map(|name| (name, String::new()))).collect()
     }
 
+    /// To the step's own network, where it has one.
+    pub fn door(&self) -> Door {
+        Door { inner: Arc::clone(self.replay.inner()), passage: Arc::clone(&self.passage) }
+    }
+
     /// The step is over: waits for what is still on its way.
     pub async fn close(self) -> Outcome {
         self.replay.close(&self.name);
@@ -44,5 +50,6 @@ impl Session {
 impl Drop for Session {
     fn drop(&mut self) {
         self.replay.close(&self.name);
+        self.passage.hang_up();
     }
 }

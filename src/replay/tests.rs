@@ -365,6 +365,40 @@ async fn a_secret_and_what_the_step_serves_itself_are_not_recorded() {
 }
 
 #[tokio::test]
+async fn a_step_in_its_own_network_is_answered_there_and_reaches_what_it_serves_alone() {
+    let house = House::new();
+    let outside = Server::start(|_, _| answer(200, &[], "outside")).await;
+    let step = house.step(Policy::Refuse, Downloads::default()).await;
+    let own = Server::start(|request, number| answer(200, &[], &format!("{} {number}", request.method()))).await;
+    let late = Server::start(|_, _| answer(200, &[], "this machine's")).await;
+    // Of the ports of that network, 81 is served, by one whom its proxy alone can reach.
+    let (address, door) = (own.address, step.session.door());
+    let way_in = move |port| match port {
+        81 => std::net::TcpStream::connect(address),
+        _ => Err(std::io::ErrorKind::ConnectionRefused.into()),
+    };
+    let gate = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let at_gate = step.session.variables()[0]
+        .1
+        .replace(&step.replay.address().to_string(), &gate.local_addr().unwrap().to_string());
+    door.open(gate, Arc::new(way_in)).unwrap();
+    let client = Client::builder().proxy(reqwest::Proxy::all(&at_gate).unwrap()).build().unwrap();
+    let ask = async |method: reqwest::Method, url: &str| {
+        let reply = client.request(method, url).body("x").send().await.unwrap();
+        (reply.status().as_u16(), reply.text().await.unwrap())
+    };
+    assert_eq!(ask(reqwest::Method::POST, "http://localhost:81/").await, (200, "POST 1".to_owned()));
+    assert_eq!(client.get("http://127.0.0.1:81/?a").send().await.unwrap().text().await.unwrap(), "GET 2");
+    // What this machine serves since then is as far away as anything else.
+    assert_eq!(ask(reqwest::Method::POST, &late.url("/")).await.0, 502);
+    assert_eq!(client.get(outside.url("/")).send().await.unwrap().status().as_u16(), 403);
+    assert_eq!((outside.asked(), late.asked()), (0, 0));
+    let (_, outcome) = step.end().await;
+    assert_eq!(outcome.refused, [outside.url("/")].into());
+    assert!(client.get("http://127.0.0.1:81/").send().await.is_err(), "the gate is shut");
+}
+
+#[tokio::test]
 async fn a_hostile_server_has_its_limits() {
     let house = House::new();
     let long = "x".repeat(5000);

@@ -9,6 +9,7 @@ use tokio::io::AsyncReadExt;
 use tokio_rustls::TlsAcceptor;
 
 use super::answer::words;
+use super::door::Own;
 use super::passage::Passage;
 use super::pipe::{Reply, whole};
 use super::proxy::{Inner, Policy, connection};
@@ -44,12 +45,18 @@ where
     let (read, write) = tokio::io::split(stream);
     let mut stream = tokio::io::join(std::io::Cursor::new(first).chain(read), write);
     let place = Tunnelled { passage, host, port };
-    let own = place.is_its_own(&inner);
-    if first != [HANDSHAKE] || own {
-        if own || note_unheld(&inner, &place.passage, &format!("CONNECT {}:{}", place.host, place.port)) {
-            let Ok(mut server) = inner.upstream.connect(&place.host, port).await else { return };
-            let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
+    let own = place.own(&inner).await;
+    if first != [HANDSHAKE] || own.is_some() {
+        if own.is_none() && !note_unheld(&inner, &place.passage, &format!("CONNECT {}:{}", place.host, place.port)) {
+            return;
         }
+        let server = match own {
+            Some(Own::Within(server)) => Ok(server),
+            Some(Own::Nobody) => return,
+            Some(Own::Shared) | None => inner.upstream.connect(&place.host, port).await,
+        };
+        let Ok(mut server) = server else { return };
+        let _ = tokio::io::copy_bidirectional(&mut stream, &mut server).await;
         return;
     }
     let Ok(config) = inner.authority.host(&place.host) else { return };

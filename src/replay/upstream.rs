@@ -1,20 +1,23 @@
 //! The way out: to the servers that steps ask, by this machine's own proxy where it has one.
 //!
-//! A RUN shares the host's network, so where it may lead is no question here: what a step asks of the proxy it could
-//! ask itself. Redirects are the step's to follow.
+//! A RUN without a lock shares the host's network, so where it may lead is no question here: what a step asks of the
+//! proxy it could ask itself. Redirects are the step's to follow.
 
 use std::error::Error;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use hyper::HeaderMap;
+use hyper::client::conn::http1 as client;
 use hyper::header::{
     CONNECTION, CONTENT_LENGTH, HOST, HeaderName, PROXY_AUTHENTICATE, PROXY_AUTHORIZATION, TE, TRAILER,
     TRANSFER_ENCODING, UPGRADE,
 };
+use hyper::{HeaderMap, Request};
+use hyper_util::rt::TokioIo;
 use reqwest::redirect::Policy;
 use reqwest::{Certificate, Client, ClientBuilder, NoProxy, Proxy, Response, Url};
+use tokio::net::TcpStream;
 
 use super::address::without_secrets;
 
@@ -51,6 +54,44 @@ pub(super) enum UpstreamError {
     Broken { host: String, why: String },
     #[error("{host} sent nothing for {} s", .silence.as_secs())]
     Stalled { host: String, silence: Duration },
+}
+
+/// The step asks for what it would serve itself, and does not.
+pub(super) fn nobody(url: &Url) -> UpstreamError {
+    let why = "nobody listens there in this RUN's own network".to_owned();
+    UpstreamError::Broken { host: url.host_str().unwrap_or_default().to_owned(), why }
+}
+
+/// Asks a server at the other end of a connection.
+pub(super) async fn ask_over(
+    stream: TcpStream,
+    method: hyper::Method,
+    url: &Url,
+    mut headers: HeaderMap,
+    body: Option<reqwest::Body>,
+    silence: Duration,
+) -> Result<Response, UpstreamError> {
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let broken = |why: String| UpstreamError::Broken { host: host.clone(), why };
+    let asking = async {
+        let (mut server, connection) =
+            client::handshake(TokioIo::new(stream)).await.map_err(|error| broken(error.to_string()))?;
+        // It ends with the answer's body, or with whoever does not want that.
+        tokio::spawn(connection);
+        let named = url.port().map_or_else(|| host.clone(), |port| format!("{host}:{port}"));
+        headers.insert(HOST, named.parse().map_err(|_| broken("its name is no name of a host".to_owned()))?);
+        let mut request = Request::new(body.unwrap_or_default());
+        *request.method_mut() = method;
+        let query = url.query().map(|query| format!("?{query}")).unwrap_or_default();
+        let path = format!("{}{query}", url.path());
+        *request.uri_mut() = path.parse().map_err(|_| broken("its path is no path of HTTP".to_owned()))?;
+        *request.headers_mut() = headers;
+        server.send_request(request).await.map_err(|error| broken(error.to_string()))
+    };
+    match tokio::time::timeout(silence, asking).await {
+        Ok(answer) => Ok(answer?.map(reqwest::Body::wrap).into()),
+        Err(_) => Err(UpstreamError::Stalled { host: host.clone(), silence }),
+    }
 }
 
 impl Upstream {

@@ -18,6 +18,8 @@ pub struct Place {
     container: Option<Container>,
     /// The folder on which an overlay is mounted for the program, and which holds its parts.
     overlay: Option<PathBuf>,
+    /// Whether the program has no network but an empty loopback.
+    cut_off: bool,
 }
 
 /// What a run of the program came to.
@@ -106,7 +108,12 @@ impl Place {
             ("AWS_EC2_METADATA_DISABLED", "true".to_owned()),
         ];
         let vars = vars.into_iter().map(|(name, value)| (name.to_owned(), value)).collect();
-        Self { folder, vars, user: None, container: None, overlay: None }
+        Self { folder, vars, user: None, container: None, overlay: None, cut_off: false }
+    }
+
+    /// What is run from now on reaches nobody. Asks for root.
+    pub fn cut_off(&mut self) {
+        self.cut_off = true;
     }
 
     /// A path in the folder in which the program is run.
@@ -196,6 +203,12 @@ impl Place {
     fn command(&self, folder: &str, args: &[&str]) -> Command {
         let mut command = match &self.user {
             None => match &self.overlay {
+                None if self.cut_off => {
+                    let alone = "busybox ip link set lo up && exec \"$@\"";
+                    let mut command = Command::new("unshare");
+                    command.args(["--net", "sh", "-c", alone, "sh"]).arg(env!("CARGO_BIN_EXE_locus-push"));
+                    command
+                }
                 None => Command::new(env!("CARGO_BIN_EXE_locus-push")),
                 Some(overlay) => {
                     let mount = "cd \"$0\" && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work disk \

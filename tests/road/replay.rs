@@ -7,8 +7,9 @@ use std::sync::{Arc, Mutex};
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
+use crate::container::Container;
 use crate::image::Image;
-use crate::place::{Place, world};
+use crate::place::Place;
 
 /// A place on loopback that can be turned off, and then refuses as one where nobody ever was.
 struct Listening {
@@ -104,22 +105,6 @@ fn tls() -> (Arc<rustls::ServerConfig>, String) {
     (Arc::new(config), authority.pem())
 }
 
-/// The package cache at an address of its own, which can be turned off.
-fn packages() -> Listening {
-    let cache = world("LOCUS_TEST_PACKAGES").trim_start_matches("http://").to_owned();
-    Listening::new(move |client| {
-        let server = TcpStream::connect(&cache).expect("the package cache runs");
-        let pass = |mut from: TcpStream, mut to: TcpStream| {
-            let _ = std::io::copy(&mut from, &mut to);
-            let _ = to.shutdown(std::net::Shutdown::Write);
-        };
-        let (up, down) = (client.try_clone().expect("a descriptor"), server.try_clone().expect("a descriptor"));
-        let back = std::thread::spawn(move || pass(down, up));
-        pass(client, server);
-        let _ = back.join();
-    })
-}
-
 #[track_caller]
 fn built(place: &Place, flags: &[&str]) -> (String, Image) {
     let (layout, output) = place.layout();
@@ -203,6 +188,63 @@ mod sandbox {
     }
 
     #[test]
+    fn a_locked_run_reaches_nothing_but_the_proxy_and_what_it_serves_itself() {
+        let (files, other) = (Files::serve(None), Files::serve(None));
+        let (url, beside) = (files.listening.address, other.listening.address);
+        let text = format!(
+            "FROM busybox\nRUN wget -qO /a http://{url}/a && ! nc -w 2 {} {} < /dev/null\n\
+             RUN mkdir /w && echo own > /w/i && httpd -p 127.0.0.1:8099 -h /w && \
+             until wget -qO /b http://127.0.0.1:8099/i; do sleep .01; done\n",
+            beside.ip(),
+            beside.port()
+        );
+        let place = Place::new();
+        place.write("Dockerfile", &text);
+        place.run("lock --run Dockerfile").ok();
+        let rows = lines(&place);
+        assert!(rows.len() == 1 && rows[0].contains(&format!("http://{url}/a")), "{rows:?}");
+        for (rung, other_place) in
+            [("root", Place::new()), ("sub-ids", Place::of_user()), ("one id", Place::of_nobody())]
+        {
+            other_place.copy(&place.path("."), "");
+            let (said, image) = built(&other_place, &["--locked"]);
+            assert!(said.contains(&format!("Sandbox {rung}: ")), "{said}");
+            assert_eq!(
+                (&image.files(1)["/a"].content[..], &image.files(2)["/b"].content[..]),
+                (&b"one"[..], &b"own\n"[..])
+            );
+        }
+        assert_eq!(other.listening.accepted.load(Ordering::SeqCst), 0);
+
+        // Where there are no namespaces this is said.
+        let contained = Place::in_container(Container::Docker);
+        contained.copy(&place.path("."), "");
+        contained.write("Dockerfile", text.replace("! nc", "nc"));
+        contained.run("lock --run Dockerfile").ok();
+        contained.run("build --locked --no-cache .").said("warning: nothing keeps this RUN to what is locked");
+        assert!(other.listening.accepted.load(Ordering::SeqCst) > 0);
+    }
+
+    #[test]
+    fn a_run_that_goes_around_the_proxy_is_told_when_it_is_recorded_and_may_ask_for_the_hosts_network() {
+        let place = Place::new();
+        place.write("Dockerfile", "FROM busybox\nRUN nc -w 2 192.0.2.1 80 < /dev/null\n");
+        let failed = place.run("lock --run Dockerfile");
+        assert_eq!(failed.ended(3), "");
+        failed.said("hint: something in this RUN tried to reach the network without its proxy variables");
+        let files = Files::serve(None);
+        let (ip, port) = (files.listening.address.ip(), files.listening.address.port());
+        place.write("Dockerfile", format!("FROM busybox\nRUN --network=host nc -w 2 {ip} {port} < /dev/null\n"));
+        place.run("lock --run --allow network.host Dockerfile").ok();
+        assert_eq!(files.listening.accepted.load(Ordering::SeqCst), 1);
+        place.run("build --allow network.host .").ok();
+        let refused = place.run("build --allow network.host --locked .");
+        assert_eq!(refused.ended(2), "");
+        refused.said("error: --locked was passed, and this RUN has the host's network");
+        refused.said("--> Dockerfile:2");
+    }
+
+    #[test]
     fn a_body_that_was_lost_and_is_another_now_is_told_with_both_digests() {
         let place = Place::new();
         let files = Files::serve(None);
@@ -229,25 +271,19 @@ mod sandbox {
         assert_eq!(updated.ok(), format!("moved      http://{address}/a  sha256:{one} → sha256:{two}"));
     }
 
-    /// Locked with the packages there, built again from nothing with them gone.
+    /// Locked with the packages there, built again from nothing where nobody can be reached: not the packages, not the
+    /// registry of the base.
     #[track_caller]
     fn comes_again(text: &str, files: &[(&str, &str)]) -> Image {
-        let (place, packages) = (Place::new(), packages());
+        let mut place = Place::new();
         for (name, content) in files {
             place.write(name, content);
         }
-        let cache = world("LOCUS_TEST_PACKAGES");
-        let own = packages.address.port().to_string();
-        let port = cache.rsplit(':').next().expect("a port");
-        // The base images' own settings, in the place that can be turned off.
-        let moved = format!(
-            "RUN for f in $(grep -rls :{port} /etc /root /usr/local/lib/node_modules/npm/npmrc); do sed -i s/:{port}/:{own}/ $f; done\n"
-        );
-        place.write("Dockerfile", text.replacen('\n', &format!("\n{moved}"), 1));
+        place.write("Dockerfile", text);
         place.run("lock --run Dockerfile").ok();
+        assert!(lines(&place).len() > 1, "it was asked for the packages");
         let (_, first) = built(&place, &["--locked"]);
-        assert!(packages.accepted.load(Ordering::SeqCst) > 0, "it was asked for the packages");
-        packages.off();
+        place.cut_off();
         let (said, again) = built(&place, &["--locked", "--no-cache"]);
         assert!(!said.contains("Cached"), "{said}");
         assert_eq!(first.digest, again.digest);
