@@ -299,18 +299,14 @@ mod sandbox {
         assert!(image.files(0).contains_key("/usr/bin/tree"));
     }
 
+    #[test]
+    fn a_python_package_is_installed_without_the_index() {
+        let image = comes_again("FROM python\nRUN pip install --no-cache-dir --no-compile six==1.16.0\n", &[]);
+        assert!(image.files(0).keys().any(|path| path.ends_with("/six.py")));
+    }
+
     mod slow {
         use super::*;
-
-        #[test]
-        fn python_packages_are_installed_without_the_index() {
-            let image = comes_again(
-                "FROM python\nRUN pip install --no-cache-dir six==1.16.0 packaging==24.1\n\
-                 RUN python3 -c 'import six, packaging; print(six.PY3)' > /works\n",
-                &[],
-            );
-            assert_eq!(image.files(0)["/works"].content, b"True\n");
-        }
 
         #[test]
         fn node_packages_are_installed_without_the_registry() {

@@ -15,7 +15,8 @@ pub struct LockArgs {
     /// Ask anew for all that is pinned, and tell what moved
     #[arg(long)]
     pub update: bool,
-    /// Build, and record what RUN downloads by GET: later builds are given the same, without the network if need be
+    /// Build, and record what RUN downloads by GET: later builds are given the same, without the network if need be. A
+    /// RUN that is recorded reaches the network by its proxy variables only
     #[arg(long)]
     pub run: bool,
     /// The lock file [default: locus.lock, beside the Dockerfile]
