@@ -1,6 +1,6 @@
 //! A blob's tar, with limits on what comes out.
 
-use std::io::{self, Read};
+use std::io::{self, BufReader, Read};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -9,11 +9,13 @@ use flate2::read::MultiGzDecoder;
 use lzma_rust2::XzReader;
 
 use super::ArchiveKind;
-use super::zstd::Frames;
 use crate::image::Compression;
 
 /// The largest dictionary of an xz stream, in KiB: what `xz -9` asks for is 64 MiB.
 const XZ_MEMORY: u32 = 256 << 10;
+
+/// The most that a frame may look back, as a power of two: 128 MiB, the limit of `zstd -d` too.
+const ZSTD_WINDOW: u32 = 27;
 
 /// How much a blob may unpack to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,7 +56,7 @@ enum Inner<R: Read> {
     Gzip(Box<MultiGzDecoder<Counted<R>>>),
     Bzip2(Box<MultiBzDecoder<Counted<R>>>),
     Xz(Box<XzReader<Counted<R>>>),
-    Zstd(Box<Frames<Counted<R>>>),
+    Zstd(Box<zstd::Decoder<'static, BufReader<Counted<R>>>>),
 }
 
 /// Reads a blob uncompressed. When nothing more comes out, all of `blob` has been read.
@@ -77,7 +79,7 @@ impl<R: Read> Decompressed<R> {
             ArchiveKind::Gzip => Inner::Gzip(Box::new(MultiGzDecoder::new(archive))),
             ArchiveKind::Bzip2 => Inner::Bzip2(Box::new(MultiBzDecoder::new(archive))),
             ArchiveKind::Xz => Inner::Xz(Box::new(XzReader::new_mem_limit(archive, true, XZ_MEMORY))),
-            ArchiveKind::Zstd => Inner::Zstd(Box::new(Frames::new(archive))),
+            ArchiveKind::Zstd => Inner::Zstd(Box::new(frames(archive))),
         };
         Self { inner, limits, came_out: 0, went_in }
     }
@@ -104,6 +106,15 @@ impl<R: Read> Read for Decompressed<R> {
         }
         Ok(read)
     }
+}
+
+/// Frames one behind the other, some to be skipped (RFC 8878, section 3.1).
+fn frames<R: Read>(archive: R) -> zstd::Decoder<'static, BufReader<R>> {
+    let decoder = zstd::Decoder::new(archive).and_then(|mut decoder| {
+        decoder.window_log_max(ZSTD_WINDOW)?;
+        Ok(decoder)
+    });
+    decoder.expect("it fails only where there is no memory")
 }
 
 /// Counts what is read, where the decoder in front of it can not be asked.
@@ -189,6 +200,20 @@ mod tests {
         ),
         (ArchiveKind::Zstd, "28b52ffd0458510000736f6d652062797465732abbcaad"),
     ];
+
+    #[test]
+    fn frames_of_zstd_that_are_to_be_skipped_are_skipped() {
+        let skipped = [0x51, 0x2a, 0x4d, 0x18, 3, 0, 0, 0, b'.', b'.', b'.'];
+        let [one, two] = ["one ", "two"].map(|text| zstd::encode_all(text.as_bytes(), 0).unwrap());
+        let blob = [&one, &skipped[..], &zstd::encode_all(&b""[..], 0).unwrap(), &two].concat();
+        assert_eq!(read(&blob, Compression::Zstd, Limits::default()).unwrap(), b"one two");
+        assert!(read(&[&one[..], b"more"].concat(), Compression::Zstd, Limits::default()).is_err());
+        // What would look back further than a reader has memory for.
+        let mut far = zstd::Encoder::new(Vec::new(), 0).unwrap();
+        far.window_log(28).unwrap();
+        far.write_all(b"far").unwrap();
+        assert!(read(&far.finish().unwrap(), Compression::Zstd, Limits::default()).is_err());
+    }
 
     #[test]
     fn every_compression_is_read_and_a_cut_is_noticed() {

@@ -5,7 +5,7 @@ use std::fs;
 use std::io::Read;
 use std::path::Path;
 
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
@@ -112,9 +112,12 @@ impl Image {
 impl Layer {
     fn read(blob: &[u8]) -> Self {
         let mut tar = Vec::new();
-        match blob.starts_with(&[0x1f, 0x8b]) {
-            true => GzDecoder::new(blob).read_to_end(&mut tar).expect("it is gzip"),
-            false => (&mut &*blob).read_to_end(&mut tar).expect("it is in memory"),
+        match blob {
+            [0x1f, 0x8b, ..] => MultiGzDecoder::new(blob).read_to_end(&mut tar).expect("it is gzip"),
+            [0x28, 0xb5, 0x2f, 0xfd, ..] => {
+                zstd::Decoder::new(blob).and_then(|mut all| all.read_to_end(&mut tar)).expect("it is zstd")
+            }
+            _ => (&mut &*blob).read_to_end(&mut tar).expect("it is in memory"),
         };
         let mut archive = tar::Archive::new(&*tar);
         let entries = archive.entries().expect("it is a tar").map(|entry| entry_of(entry.expect("it is a tar")));
