@@ -20,6 +20,7 @@ use crate::deploy::Limits;
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
+use crate::layer::Packing;
 use crate::registry::{Pushed, Server, ServerOptions, Upstream};
 use crate::road::{self, Gathered, House, HouseOptions, Recipe, RoadError, Shipped, Target};
 
@@ -70,8 +71,8 @@ async fn road(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let RoadOrder { loaders, session, registry, home } = order;
-    let options = house(home, registry, events, interrupt);
+    let RoadOrder { loaders, packing, session, registry, home } = order;
+    let options = HouseOptions { packing, ..house(home, registry, events, interrupt) };
     let of = loaders.len();
     let (mut done, mut failed) = (Vec::new(), Vec::new());
     for loader in loaders {
@@ -127,8 +128,8 @@ async fn build(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let BuildOrder { image, tags, outputs, iidfile, metadata_file, run, registry, home } = order;
-    let options = house(home, registry, events, interrupt);
+    let BuildOrder { image, tags, outputs, packing, iidfile, metadata_file, run, registry, home } = order;
+    let options = HouseOptions { packing, ..house(home, registry, events, interrupt) };
     let recipe = recipe(image, run, source_date, &options).await?;
     let on_stdout = outputs.iter().any(Output::is_stdout);
     let names = tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
@@ -223,8 +224,8 @@ async fn verify(
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
     let VerifyOrder { build, again } = order;
-    let BuildOrder { image, run, registry, home, .. } = build;
-    let options = house(home, registry, events, interrupt);
+    let BuildOrder { image, packing, run, registry, home, .. } = build;
+    let options = HouseOptions { packing, ..house(home, registry, events, interrupt) };
     let recipe = recipe(image, run, source_date, &options).await?;
     let verified = road::verify(&recipe, &again, &options).await;
     verified.map(|verified| diff::verified(&verified)).map_err(|error| failure(error, &recipe.shown, &recipe.text))
@@ -300,7 +301,8 @@ fn house(
     interrupt: watch::Receiver<bool>,
 ) -> HouseOptions {
     let RegistrySettings { endpoints, allow_private, ca_file, cloud } = registry;
-    HouseOptions { home, endpoints, allow_private, ca_file, cloud, events: events.clone(), interrupt }
+    let packing = Packing::default();
+    HouseOptions { home, endpoints, allow_private, ca_file, cloud, packing, events: events.clone(), interrupt }
 }
 
 /// Gathers what an order names, from wherever it is.

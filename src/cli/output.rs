@@ -3,7 +3,9 @@
 use std::path::{Path, PathBuf};
 
 use super::Failure;
-use crate::image::Flavor;
+use super::escape;
+use crate::image::{Compression, Flavor};
+use crate::layer::Packing;
 
 /// Where a built image goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,6 +24,41 @@ pub enum Output {
     Nowhere,
 }
 
+/// What one flag, or one output, says of how layers are compressed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PackingAsked {
+    /// The flag, as it was written.
+    pub by: String,
+    pub kind: Option<String>,
+    pub level: Option<u32>,
+}
+
+impl PackingAsked {
+    /// What all of them together say: a build's layers are written once, for all outputs.
+    pub fn agreed(all: &[Self]) -> Result<Packing, Failure> {
+        let mut said = all.iter().filter(|asked| asked.kind.is_some() || asked.level.is_some());
+        let Some(first) = said.next() else { return Ok(Packing::default()) };
+        if let Some(other) = said.find(|other| (&other.kind, other.level) != (&first.kind, first.level)) {
+            let words = format!("{} and {} ask for two compressions of the same layers", first.by, other.by);
+            return Err(Failure::usage(words).hint("--compression once is enough for all outputs"));
+        }
+        first.packing()
+    }
+
+    fn packing(&self) -> Result<Packing, Failure> {
+        let kind = match self.kind.as_deref() {
+            None | Some("gzip") => Compression::Gzip,
+            Some("zstd") => Compression::Zstd,
+            Some("none" | "uncompressed") => Compression::None,
+            Some(other) => {
+                let words = format!("{}: there is no compression `{}`", self.by, escape::line(other.as_bytes()));
+                return Err(Failure::usage(words).hint("the kinds are gzip, zstd and none"));
+            }
+        };
+        Packing::new(kind, self.level).map_err(|error| Failure::usage(format!("{}: {error}", self.by)))
+    }
+}
+
 /// Where a tar goes.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Dest {
@@ -30,8 +67,13 @@ pub enum Dest {
 }
 
 impl Output {
-    /// One `-o`, as buildx reads it: comma-separated `key=value`, or a path alone.
-    pub fn parse(text: &str) -> Result<Self, Failure> {
+    /// One `-o`, as buildx reads it: comma-separated `key=value`, or a path alone. With what it says of compression.
+    pub fn parse(text: &str) -> Result<(Self, PackingAsked), Failure> {
+        let mut asked = PackingAsked { by: format!("-o {text}"), ..PackingAsked::default() };
+        Self::parse_with(text, &mut asked).map(|output| (output, asked))
+    }
+
+    fn parse_with(text: &str, asked: &mut PackingAsked) -> Result<Self, Failure> {
         let bad = |why: String| Failure::usage(format!("-o {text}: {why}"));
         let fields = fields(text).ok_or_else(|| bad("a quote is not closed, or stands inside a field".into()))?;
         // buildx: `-o PATH` is type=local, and `-o -` a tar on stdout.
@@ -64,7 +106,21 @@ impl Output {
                 "tar" => tar = Some(flag()?),
                 "push" => pushed = Some(flag()?),
                 "oci-mediatypes" if flag()? => {}
-                key => return Err(bad(format!("`{key}` is not supported yet")).hint("`type`, `dest`, `tar` are")),
+                "compression" => asked.kind = Some(value.to_owned()),
+                "compression-level" => {
+                    let level = value.parse().map_err(|_| bad(format!("`{value}` is not a compression level")))?;
+                    asked.level = Some(level);
+                }
+                "force-compression" if flag()? => {
+                    return Err(bad("force-compression=true: layers of a base image stay as they are".into())
+                        .hint("what this build writes is compressed as `compression` says, whatever the cache holds"));
+                }
+                "force-compression" => {}
+                key => {
+                    return Err(
+                        bad(format!("`{key}` is not supported yet")).hint("`type`, `dest`, `tar`, `compression` are")
+                    );
+                }
             }
         }
         let Some(kind) = kind else {
@@ -185,8 +241,40 @@ mod tests {
             ("type=registry", Output::Registry),
             ("type=image,push=true", Output::Registry),
         ] {
-            assert_eq!(Output::parse(text), Ok(output), "{text}");
+            let unsaid = PackingAsked { by: format!("-o {text}"), ..PackingAsked::default() };
+            assert_eq!(Output::parse(text), Ok((output, unsaid)), "{text}");
         }
+    }
+
+    #[test]
+    fn what_outputs_and_flags_say_of_compression_must_agree() {
+        let agreed = |texts: &[&str]| {
+            let asked: Vec<_> = texts.iter().map(|text| Output::parse(text).expect("it is right").1).collect();
+            PackingAsked::agreed(&asked).map_err(|failure| failure.message)
+        };
+        let zstd = |level| Packing::new(Compression::Zstd, level).map_err(|_| String::new());
+        assert_eq!(agreed(&["type=oci,dest=x"]), Ok(Packing::default()));
+        assert_eq!(agreed(&["type=oci,dest=x", "type=registry,compression=zstd"]), zstd(None));
+        assert_eq!(
+            agreed(&["type=registry,compression=zstd,compression-level=9,force-compression=false"]),
+            zstd(Some(9))
+        );
+        assert_eq!(agreed(&["type=registry,compression=uncompressed"]), Ok(Packing::None));
+        assert_eq!(
+            agreed(&["type=oci,dest=x,compression=gzip", "type=registry,compression=zstd"]),
+            Err("-o type=oci,dest=x,compression=gzip and -o type=registry,compression=zstd ask for two compressions of the \
+                 same layers"
+                .to_owned())
+        );
+        assert_eq!(
+            agreed(&["type=registry,compression=estargz"]),
+            Err("-o type=registry,compression=estargz: there is no compression `estargz`".to_owned())
+        );
+        assert_eq!(
+            agreed(&["type=registry,compression=zstd,compression-level=20"]),
+            Err("-o type=registry,compression=zstd,compression-level=20: zstd level 20 is not offered; the levels are 1 to 19"
+                .to_owned())
+        );
     }
 
     #[test]
@@ -200,7 +288,11 @@ mod tests {
             ("type=oci,dest=x,tar=maybe", "`tar` is true or false, not `maybe`"),
             ("type=local,dest=x,tar=true", "`tar` is for type=oci and type=docker"),
             ("type=oci,dest=x,push=true", "`push` does not go with this type"),
-            ("type=oci,dest=x,compression=zstd", "`compression` is not supported yet"),
+            ("type=oci,dest=x,compression-level=much", "`much` is not a compression level"),
+            (
+                "type=oci,dest=x,force-compression=true",
+                "force-compression=true: layers of a base image stay as they are",
+            ),
             ("type=oci,dest=x,oci-mediatypes=false", "`oci-mediatypes` is not supported yet"),
             ("type=registry,dest=x", "`dest` is for what is written to this machine"),
             ("type=image", "without push=true the image would go nowhere"),

@@ -12,6 +12,7 @@ use crate::build::{self, Built, Imports, Layer, Plan, Sink, Workshop};
 use crate::event::{Event, Events};
 use crate::graph::Graph;
 use crate::image::{Descriptor, Reference};
+use crate::layer::Packing;
 use crate::registry::{Endpoints, Options, PrivateHosts, Pusher, Registry};
 use crate::sandbox::Stopper;
 use crate::store::{Lock, Store, StoreError};
@@ -29,6 +30,8 @@ pub struct HouseOptions {
     pub ca_file: Option<PathBuf>,
     /// Who asks AWS for the tokens of ECR's registries.
     pub cloud: CloudOptions,
+    /// How the layers that are built are compressed.
+    pub packing: Packing,
     pub events: Events,
     /// Becomes true when the user wants it to end.
     pub interrupt: watch::Receiver<bool>,
@@ -76,7 +79,8 @@ impl House {
         registry.credentials = registry.credentials.with_ecr(amazon.login()).with_ecr_public(amazon.public_login());
         let registry = Registry::new(registry)?;
         let stopper = Stopper::new();
-        let workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
+        let mut workshop = Workshop::new(store.clone(), registry.clone(), options.events.clone(), stopper.clone());
+        workshop.packing = options.packing;
         let (workshop, ca_file, interrupt) = (Arc::new(workshop), options.ca_file.clone(), options.interrupt.clone());
         Ok(Self { store, registry, workshop, amazon, ca_file, stopper, interrupt, _in_use: in_use })
     }

@@ -49,6 +49,45 @@ fn a_tar_for_docker_and_one_of_oci_are_one_image_and_podman_loads_both() {
 }
 
 #[test]
+fn layers_hold_the_same_however_they_are_compressed() {
+    let place = place();
+    // More than a block of any compressor's, of which a part does not compress.
+    let more: Vec<u8> =
+        (0..6_000_000u32).map(|n| if n % 2_000_000 < 500_000 { (n.wrapping_mul(n) >> 11) as u8 } else { 7 }).collect();
+    place.write("data.txt", &more);
+    let built = |flags: &str| {
+        let (layout, output) = place.layout();
+        place.run(&format!("build {flags} -o {output} .")).ok();
+        Image::of_folder(&layout)
+    };
+    let media_types = |image: &Image| -> Vec<String> {
+        let layers = image.manifest["layers"].as_array().expect("a list").iter();
+        layers
+            .map(|layer| layer["mediaType"].as_str().expect("text").replace("application/vnd.oci.image.", ""))
+            .collect()
+    };
+    let gzip = built("");
+    for (flags, kind) in [
+        ("--compression gzip --compression-level 9", "layer.v1.tar+gzip"),
+        ("--compression zstd", "layer.v1.tar+zstd"),
+        ("--compression none", "layer.v1.tar"),
+    ] {
+        let image = built(flags);
+        assert_eq!(media_types(&image), [kind; 4], "{flags}");
+        assert_ne!(image.digest, gzip.digest, "{flags}");
+        // The config names the tars inside, which are the same.
+        assert_eq!(image.config_digest, gzip.config_digest, "{flags}");
+        assert!(image.files(0) == gzip.files(0), "{flags}");
+    }
+    place.run("build --compression zstd -t x:1 -o type=oci,dest=zstd.tar .").ok();
+    let tar = place.path("zstd.tar").display().to_string();
+    let podman = Podman::new();
+    podman.said(&["load", "-q", "-i", &tar]);
+    let found: Value = serde_json::from_str(&podman.said(&["image", "inspect", "x:1"])).expect("JSON");
+    assert_eq!(format!("sha256:{}", found[0]["Id"].as_str().expect("an id")), gzip.config_digest);
+}
+
+#[test]
 fn umoci_unpacks_the_layout_that_we_write() {
     let place = place();
     place.run("build -t a:v1 -o type=oci,dest=layout,tar=false .").ok();

@@ -14,8 +14,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("attest", None, true),
     ("builder", None, true),
     ("compress", None, false),
-    ("compression", None, true),
-    ("compression-level", None, true),
     ("cpu-period", None, true),
     ("cpu-quota", None, true),
     ("cpu-shares", Some('c'), true),
@@ -34,8 +32,7 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
 ];
 
 /// Flags of the road in the design.
-const ROAD: &[(&str, Option<char>, bool)] =
-    &[("adopt", None, false), ("compression", None, true), ("compression-level", None, true)];
+const ROAD: &[(&str, Option<char>, bool)] = &[("adopt", None, false)];
 
 /// The command with hidden arguments for all that is to be refused.
 pub(super) fn with_flags(command: Command) -> Command {

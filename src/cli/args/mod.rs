@@ -246,8 +246,6 @@ mod tests {
             ("build --cpu-shares 2 .", "`--cpu-shares` is not supported yet"),
             ("build --cpu-shares=2 .", "`--cpu-shares` is not supported yet"),
             ("build -m 1g .", "`--memory` is not supported yet"),
-            ("build --compression zstd .", "`--compression` is not supported yet"),
-            ("--compression zstd Dockerfile", "`--compression` is not supported yet"),
         ] {
             assert_eq!(refused(line), words, "{line}");
         }
@@ -273,6 +271,6 @@ mod tests {
         let build = command.find_subcommand_mut("build").expect("build is there").render_long_help().to_string();
         assert!(build.contains("--build-arg") && !build.contains("--cpu-period") && !build.contains("--squash"));
         let road = command.render_long_help().to_string();
-        assert!(road.contains("--registry-endpoint") && !road.contains("--compression") && !road.contains("plan"));
+        assert!(road.contains("--registry-endpoint") && !road.contains("--adopt") && !road.contains("plan"));
     }
 }

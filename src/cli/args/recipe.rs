@@ -29,6 +29,12 @@ pub struct RecipeArgs {
     /// Annotate the image's manifest
     #[arg(long, value_name = "KEY=VALUE")]
     pub annotation: Vec<String>,
+    /// How the layers that are built are compressed: gzip, zstd or none [default: gzip; base layers stay as they are]
+    #[arg(long, value_name = "KIND")]
+    pub compression: Option<String>,
+    /// How hard: 1 to 12 for gzip [default: 1], 1 to 19 for zstd [default: 3]
+    #[arg(long, value_name = "LEVEL")]
+    pub compression_level: Option<u32>,
     /// Keep the times of what COPY and ADD bring, up to SOURCE_DATE_EPOCH [default: SOURCE_DATE_EPOCH, else
     /// 1980-01-01T00:00:01Z, so that another checkout gives the same image]
     #[arg(long)]

@@ -4,7 +4,7 @@ use std::io::IsTerminal;
 use std::path::Path;
 
 use super::super::args::BuildArgs;
-use super::super::output::Output;
+use super::super::output::{Output, PackingAsked};
 use super::super::settings::{self, Given, RegistrySettings};
 use super::super::{Failure, files, home};
 use super::run_options::run_options;
@@ -13,6 +13,7 @@ use super::{image, lock};
 use crate::build::Elsewhere;
 use crate::graph::Scheme;
 use crate::image::Reference;
+use crate::layer::Packing;
 use crate::road::{DockerfileAt, DockerfileText, Materials, Wanted};
 
 pub(super) fn command(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<Command, Failure> {
@@ -63,7 +64,7 @@ fn builds_nothing(args: &BuildArgs) -> Result<(), Failure> {
 pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'_>) -> Result<BuildOrder, Failure> {
     only_false("--provenance", args.provenance.as_deref())?;
     only_false("--sbom", args.sbom.as_deref())?;
-    let outputs = outputs(args)?;
+    let (outputs, packing) = outputs(args)?;
     let tags: Vec<Reference> = args
         .tag
         .iter()
@@ -76,6 +77,7 @@ pub(super) fn order(args: &BuildArgs, registry: RegistrySettings, given: Given<'
         image: image(args, given)?,
         tags,
         outputs,
+        packing,
         iidfile: args.iidfile.clone(),
         metadata_file: args.metadata_file.clone(),
         run: run_options(&args.run, ("--secret", &args.secret), given)?,
@@ -144,8 +146,13 @@ fn own(path: &Path, given: Given<'_>) -> Result<DockerfileAt, Failure> {
     dockerfile(path, given).map(DockerfileAt::Read).map_err(|failure| failure.hint("-f FILE names another"))
 }
 
-fn outputs(args: &BuildArgs) -> Result<Vec<Output>, Failure> {
-    let mut outputs: Vec<Output> = args.output.iter().map(|text| Output::parse(text)).collect::<Result<_, _>>()?;
+fn outputs(args: &BuildArgs) -> Result<(Vec<Output>, Packing), Failure> {
+    let (mut outputs, mut asked) = (Vec::new(), vec![image::packing_asked(&args.recipe)]);
+    for text in &args.output {
+        let (output, packing) = Output::parse(text)?;
+        outputs.push(output);
+        asked.push(packing);
+    }
     if args.push {
         outputs.push(Output::Registry);
     }
@@ -166,7 +173,7 @@ fn outputs(args: &BuildArgs) -> Result<Vec<Output>, Failure> {
     if seen.iter().any(Output::is_stdout) {
         stdout_takes_a_tar(args)?;
     }
-    Ok(seen)
+    Ok((seen, PackingAsked::agreed(&asked)?))
 }
 
 fn stdout_takes_a_tar(args: &BuildArgs) -> Result<(), Failure> {

@@ -3,6 +3,7 @@
 use super::super::Failure;
 use super::super::args::RecipeArgs;
 use super::super::caches::caches;
+use super::super::output::PackingAsked;
 use super::super::settings::{Given, RecipeSettings, annotations};
 use super::{ImageOrder, frontend};
 use crate::build::{NoCache, Pinning};
@@ -32,6 +33,16 @@ pub(super) fn order(
         pinning: Pinning::default(),
         caches: caches(&args.cache_from, &args.cache_to, given.cwd)?,
     })
+}
+
+/// What the flags say of how layers are compressed.
+pub(super) fn packing_asked(args: &RecipeArgs) -> PackingAsked {
+    let (kind, level) = (args.compression.clone(), args.compression_level);
+    let flags = [
+        kind.as_ref().map(|kind| format!("--compression {kind}")),
+        level.map(|level| format!("--compression-level {level}")),
+    ];
+    PackingAsked { by: flags.into_iter().flatten().collect::<Vec<_>>().join(" "), kind, level }
 }
 
 /// Paths are those of the current folder.

@@ -29,6 +29,7 @@ use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
 use crate::graph::{Contexts, GitSource, size_in_bytes};
 use crate::image::{Platform, Reference};
+use crate::layer::Packing;
 use crate::road::{Again, Caches, DockerfileText, ImageAt, Materials};
 use crate::store::Prune;
 
@@ -54,6 +55,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct RoadOrder {
     pub loaders: Vec<LoaderOrder>,
+    /// How the layers that are built are compressed.
+    pub packing: Packing,
     pub session: Session,
     pub registry: RegistrySettings,
     /// The folder of layers and caches.
@@ -120,6 +123,8 @@ pub struct BuildOrder {
     pub tags: Vec<Reference>,
     /// May be empty: the image then stays in the store.
     pub outputs: Vec<Output>,
+    /// How the layers that are built are compressed.
+    pub packing: Packing,
     /// Gets the digest of the image's config.
     pub iidfile: Option<PathBuf>,
     pub metadata_file: Option<PathBuf>,
@@ -559,7 +564,7 @@ mod tests {
         assert_eq!(read(&order.image).shown, "loaders/b.Dockerfile");
         let tags: Vec<_> = order.tags.iter().map(ToString::to_string).collect();
         assert_eq!(tags, ["r.io/a/b:1", "docker.io/library/c:latest"]);
-        assert_eq!(order.outputs, [Output::parse("type=oci,dest=x.tar").expect("right"), Output::Registry]);
+        assert_eq!(order.outputs, [Output::parse("type=oci,dest=x.tar").expect("right").0, Output::Registry]);
         assert_eq!(order.image.build_args["A"], "1");
         assert_eq!(order.image.labels["l"], "x");
         assert_eq!((order.image.target.as_deref(), order.image.no_cache), (Some("t"), NoCache::All));

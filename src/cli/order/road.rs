@@ -5,6 +5,7 @@ use std::path::Path;
 
 use super::super::args::{self, RoadArgs};
 use super::super::caches::caches;
+use super::super::output::PackingAsked;
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
 use super::super::{Failure, home};
 use super::run_options::run_options;
@@ -38,7 +39,8 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
     }
     let session = settings::session(&args.cloud, given)?;
     let registry = RegistrySettings { cloud: session.cloud.clone(), ..registry };
-    Ok(RoadOrder { loaders, session, registry, home: home::folder(given.env)? })
+    let packing = PackingAsked::agreed(&[image::packing_asked(&args.image.recipe)])?;
+    Ok(RoadOrder { loaders, packing, session, registry, home: home::folder(given.env)? })
 }
 
 fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder, Failure> {
