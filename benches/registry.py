@@ -7,8 +7,9 @@ PROGRAM is a release build of locus-push. The layers are of bytes that nobody co
 measured. Each first push goes to a registry of its own that has nothing; the second to one that has it all. The figures
 are those of whole processes: wall seconds, seconds of the processor, and the largest resident set in MiB.
 """
-import argparse, gzip, hashlib, io, json, os, random, shutil, socket, statistics, subprocess, sys, tarfile, tempfile, time
-import traceback
+import argparse, gzip, hashlib, io, json, os, random, shutil, statistics, subprocess, sys, tarfile, tempfile, traceback
+
+from world import Registry, run
 
 
 def layout(folder, layers, mib):
@@ -48,46 +49,6 @@ def layout(folder, layers, mib):
     for name, document in [("index.json", index), ("oci-layout", {"imageLayoutVersion": "1.0.0"})]:
         with open(os.path.join(folder, name), "w") as out:
             json.dump(document, out)
-
-
-class Registry:
-    def __init__(self, folder):
-        self.folder = tempfile.mkdtemp(dir=folder)
-        with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
-            self.port = free.getsockname()[1]
-        config = {"version": "0.1", "log": {"level": "error", "accesslog": {"disabled": True}},
-                  "storage": {"filesystem": {"rootdirectory": self.folder + "/data"}},
-                  "http": {"addr": f"127.0.0.1:{self.port}"}}
-        with open(self.folder + "/config.yml", "w") as out:
-            json.dump(config, out)  # JSON is YAML.
-        environment = dict(os.environ, OTEL_TRACES_EXPORTER="none")
-        command = ["docker-registry", "serve", self.folder + "/config.yml"]
-        self.process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", self.port)).close()
-                return
-            except OSError:
-                time.sleep(0.02)
-
-    def end(self):
-        self.process.kill()
-        self.process.wait()
-        shutil.rmtree(self.folder)
-
-
-def run(command, environment):
-    """Wall seconds, processor seconds, MiB."""
-    began = time.monotonic()
-    process = subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    said = process.stderr.read()
-    _, status, usage = os.wait4(process.pid, 0)
-    wall = time.monotonic() - began
-    process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode != 0:
-        sys.exit(f"{command}: {said.decode(errors='replace')}")
-    return wall, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024
 
 
 def main():
