@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{RecipeArgs, RegistryArgs, RunArgs, ScreenArgs};
+use super::{RecipeArgs, RegistryArgs, ScreenArgs, StepArgs};
 
 #[derive(Clone, Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -24,7 +24,7 @@ pub struct BuildArgs {
     #[arg(long, value_name = "id=ID,src=FILE", help_heading = "RUN")]
     pub secret: Vec<String>,
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: StepArgs,
 
     /// Build nothing; tell what BuildKit's checks say of the Dockerfile. Exit code 1 if there is something
     #[arg(long, conflicts_with = "call")]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{RegistryArgs, RunArgs, ScreenArgs};
+use super::{RegistryArgs, ScreenArgs, StepArgs};
 
 #[derive(Debug, Args)]
 #[command(after_help = EXAMPLES)]
@@ -43,7 +43,7 @@ pub struct LockArgs {
     pub secret: Vec<String>,
     /// For --run, as in `build`; and --ssh for private repositories
     #[command(flatten)]
-    pub for_run: RunArgs,
+    pub for_run: StepArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
     #[command(flatten)]

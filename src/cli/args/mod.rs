@@ -8,8 +8,8 @@ mod later;
 mod lock;
 mod recipe;
 mod road;
-mod run;
 mod serve;
+mod step;
 mod verify;
 
 use std::ffi::OsString;
@@ -24,8 +24,8 @@ pub use doctor::DoctorArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{CloudArgs, RoadArgs};
-pub use run::RunArgs;
 pub use serve::ServeArgs;
+pub use step::StepArgs;
 pub use verify::VerifyArgs;
 
 use super::Failure;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use super::{RecipeArgs, RegistryArgs, RunArgs, ScreenArgs};
+use super::{RecipeArgs, RegistryArgs, ScreenArgs, StepArgs};
 use crate::cli::duration;
 
 #[derive(Debug, Args)]
@@ -48,7 +48,7 @@ pub struct ImageArgs {
     #[arg(long, value_name = "id=ID,src=FILE", help_heading = "RUN")]
     pub build_secret: Vec<String>,
     #[command(flatten)]
-    pub run: RunArgs,
+    pub run: StepArgs,
 }
 
 #[derive(Debug, Args)]

@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use super::super::args::{LockArgs, RecipeArgs, RunArgs};
+use super::super::args::{LockArgs, RecipeArgs, StepArgs};
 use super::super::settings::{self, Given, RegistrySettings};
 use super::super::{Failure, Place, files, home};
 use super::run_options::run_options;
@@ -44,7 +44,7 @@ pub(super) fn command(args: &LockArgs, registry: RegistrySettings, given: Given<
     if !update && let Some(pins) = at.file.as_ref().and_then(|file| file.dockerfiles.get(&at.dockerfile)) {
         image.pinning.pins = pins.clone();
     }
-    if !args.run && args.for_run != (RunArgs { ssh: args.for_run.ssh.clone(), ..RunArgs::default() }) {
+    if !args.run && args.for_run != (StepArgs { ssh: args.for_run.ssh.clone(), ..StepArgs::default() }) {
         return Err(Failure::usage("without --run nothing is run, and a flag is given that is for RUN"));
     }
     let run = run_options(&args.for_run, ("--secret", &args.secret), given)?;

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use super::super::Failure;
-use super::super::args::RunArgs;
+use super::super::args::StepArgs;
 use super::super::settings::Given;
 use super::agents::agents;
 use super::certificates::certificates;
@@ -21,7 +21,7 @@ const SECRET_LIMIT: u64 = 500 << 10;
 
 /// `secrets` are those of the flag that is named: `--secret`, which on the road is the task's.
 pub(super) fn run_options(
-    args: &RunArgs,
+    args: &StepArgs,
     (flag, texts): (&str, &[String]),
     given: Given<'_>,
 ) -> Result<RunOptions, Failure> {

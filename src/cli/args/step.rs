@@ -1,4 +1,4 @@
-//! The flags of `build` and of the road that are for RUN. Secrets are not among them: the road has two kinds.
+//! The flags of `build` and of the road that are for the Dockerfile's RUN. Secrets are not among them: the road has two kinds.
 
 use std::path::PathBuf;
 
@@ -6,7 +6,7 @@ use clap::Args;
 
 #[derive(Clone, Debug, Default, PartialEq, Eq, Args)]
 #[command(next_help_heading = "RUN")]
-pub struct RunArgs {
+pub struct StepArgs {
     /// Let RUN --mount=type=ssh ask an SSH agent: default is the one at SSH_AUTH_SOCK; or its socket, or private keys
     #[arg(long, value_name = "ID[=SOCKET|KEY,...]")]
     pub ssh: Vec<String>,
