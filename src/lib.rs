@@ -27,10 +27,10 @@
 //! | [`road`] | the order in which the rooms are walked | do a room's work |
 //! | [`cli`] | arguments in, words and bars out; the only room that prints | do the work |
 //!
-//! Seven small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
+//! Eight small values belong to nobody and may be used by all: [`event`] (facts that rooms emit, for the screen to find
 //! words for), [`secret`] (a value that cannot be seen), [`lines`] (what a command writes, line by line), [`owners`]
 //! (whose a file is, where it cannot belong to them), [`elf`] (for which CPU a program is), `range` (which part of a body
-//! a client asks for) and `listen` (connections, each in a task). The test `tests/rooms.rs` holds the table.
+//! a client asks for), `calendar` (days and seconds) and `listen` (connections, each in a task). The test `tests/rooms.rs` holds the table.
 //!
 //! # Invariants
 //!
@@ -50,6 +50,7 @@
 
 pub mod aws;
 pub mod build;
+mod calendar;
 pub mod cli;
 pub mod deploy;
 pub mod dockerfile;

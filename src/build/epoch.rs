@@ -1,5 +1,6 @@
 //! The times that an image carries. No clock is read: they are a function of what went in.
 
+use crate::calendar::rfc3339;
 use crate::layer::Epoch;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,39 +38,9 @@ impl Epochs {
     }
 }
 
-/// `2026-11-22T14:50:00Z`
-fn rfc3339(epoch: i64) -> String {
-    let (days, seconds) = (epoch.div_euclid(86_400), epoch.rem_euclid(86_400));
-    // Howard Hinnant, "chrono-Compatible Low-Level Date Algorithms", civil_from_days.
-    let shifted = days + 719_468;
-    let era = shifted.div_euclid(146_097);
-    let day_of_era = shifted.rem_euclid(146_097);
-    let year_of_era = (day_of_era - day_of_era / 1_460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
-    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let month_from_march = (5 * day_of_year + 2) / 153;
-    let day = day_of_year - (153 * month_from_march + 2) / 5 + 1;
-    let month = if month_from_march < 10 { month_from_march + 3 } else { month_from_march - 9 };
-    let year = year_of_era + era * 400 + i64::from(month <= 2);
-    let (hour, minute, second) = (seconds / 3_600, seconds / 60 % 60, seconds % 60);
-    format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}Z")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn seconds_become_dates() {
-        for (epoch, text) in [
-            (0, "1970-01-01T00:00:00Z"),
-            (315_532_801, "1980-01-01T00:00:01Z"),
-            (951_782_400, "2000-02-29T00:00:00Z"),
-            (1_795_359_000, "2026-11-22T14:50:00Z"),
-            (-1, "1969-12-31T23:59:59Z"),
-        ] {
-            assert_eq!(rfc3339(epoch), text);
-        }
-    }
 
     #[test]
     fn created_is_a_function_of_the_inputs() {
