@@ -63,9 +63,17 @@ pub enum Event {
     /// The task's state, as ECS (or the local counterpart) names it.
     Task { id: String, status: String },
     /// A line of the task's log.
-    TaskLog { line: Vec<u8> },
+    /// `alone` where no other task runs beside it, here and in what follows.
+    TaskLog { task: String, alone: bool, line: Vec<u8> },
     /// The task stopped.
-    TaskStopped { reason: String, exit_code: Option<i32>, hint: Option<String> },
+    TaskStopped {
+        task: String,
+        alone: bool,
+        stop_code: Option<String>,
+        reason: String,
+        exit_code: Option<i32>,
+        hint: Option<String>,
+    },
     /// Something worth knowing that is no error.
     Note(String),
     /// Something that may surprise, and what to do about it.

@@ -1,4 +1,4 @@
-//! Elastic Container Service: the cluster, the task definition, the task.
+//! Elastic Container Service: the cluster and the task definition.
 
 use std::sync::Arc;
 
@@ -6,13 +6,15 @@ use aws_config::SdkConfig;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types as sdk;
 
+use super::essentials::Essentials;
 use super::task_definition::TaskDefinition;
+use super::tasks::Capacity;
 use super::{AwsError, Caller};
 
 #[derive(Clone, Debug)]
 pub struct Ecs {
-    client: Client,
-    who: Arc<Caller>,
+    pub(super) client: Client,
+    pub(super) who: Arc<Caller>,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -27,57 +29,7 @@ pub struct Cluster {
 pub struct Revision {
     pub arn: String,
     pub definition: TaskDefinition,
-}
-
-/// Where a task is to run.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RunRequest<'a> {
-    pub cluster: &'a str,
-    pub task_definition: &'a str,
-    pub subnets: &'a [String],
-    pub security_groups: &'a [String],
-    pub assign_public_ip: bool,
-    /// The same token with the same request is the same task, however often the request is repeated.
-    pub client_token: &'a str,
-    pub started_by: &'a str,
-}
-
-/// RunTask's answer: 200 may as well mean that nothing was started.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Started {
-    pub tasks: Vec<Task>,
-    pub failures: Vec<EcsFailure>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Task {
-    pub arn: String,
-    pub status: String,
-    pub stop_code: Option<String>,
-    pub stopped_reason: Option<String>,
-    pub containers: Vec<Container>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Container {
-    pub name: String,
-    /// `None` where it never ran.
-    pub exit_code: Option<i32>,
-    pub reason: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct EcsFailure {
-    pub arn: Option<String>,
-    pub reason: String,
-    pub detail: Option<String>,
-}
-
-impl Task {
-    /// The last part of its ARN, which names its log stream.
-    pub fn id(&self) -> &str {
-        self.arn.rsplit('/').next().unwrap_or(&self.arn)
-    }
+    pub essentials: Essentials,
 }
 
 impl Ecs {
@@ -106,6 +58,9 @@ impl Ecs {
         self.client
             .create_cluster()
             .cluster_name(name)
+            // What a cluster is not associated with cannot be asked for later.
+            .capacity_providers(Capacity::Fargate.name())
+            .capacity_providers(Capacity::Spot.name())
             .set_tags(Some(sdk_tags(tags)))
             .send()
             .await
@@ -113,7 +68,7 @@ impl Ecs {
         Ok(())
     }
 
-    /// The latest revision that is ACTIVE.
+    /// The latest revision that is ACTIVE; or the one that `family:REVISION` or an ARN names.
     pub async fn latest(&self, family: &str) -> Result<Option<Revision>, AwsError> {
         const CALL: &str = "ecs:DescribeTaskDefinition";
         match self.client.describe_task_definition().task_definition(family).send().await {
@@ -152,94 +107,15 @@ impl Ecs {
         self.revision(CALL, made)
     }
 
-    pub async fn run(&self, request: &RunRequest<'_>) -> Result<Started, AwsError> {
-        let public = match request.assign_public_ip {
-            true => sdk::AssignPublicIp::Enabled,
-            false => sdk::AssignPublicIp::Disabled,
-        };
-        let network = sdk::AwsVpcConfiguration::builder()
-            .set_subnets(Some(request.subnets.to_vec()))
-            .set_security_groups(Some(request.security_groups.to_vec()))
-            .assign_public_ip(public)
-            .build()
-            .expect("a network configuration needs subnets, which it has");
-        let answer = self
-            .client
-            .run_task()
-            .cluster(request.cluster)
-            .task_definition(request.task_definition)
-            // Left out, it would be EC2.
-            .launch_type(sdk::LaunchType::Fargate)
-            .network_configuration(sdk::NetworkConfiguration::builder().awsvpc_configuration(network).build())
-            .client_token(request.client_token)
-            .started_by(request.started_by)
-            .count(1)
-            .enable_ecs_managed_tags(true)
-            .propagate_tags(sdk::PropagateTags::TaskDefinition)
-            .send()
-            .await
-            .map_err(|error| AwsError::new("ecs:RunTask", Some(self.who.clone()), error))?;
-        Ok(Started {
-            tasks: answer.tasks().iter().map(task).collect(),
-            failures: answer.failures().iter().map(failure).collect(),
-        })
-    }
-
-    /// `None` where ECS does not know the task, which right after RunTask means "not yet".
-    pub async fn task(&self, cluster: &str, arn: &str) -> Result<Option<Task>, AwsError> {
-        const CALL: &str = "ecs:DescribeTasks";
-        let answer = self
-            .client
-            .describe_tasks()
-            .cluster(cluster)
-            .tasks(arn)
-            .send()
-            .await
-            .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
-        Ok(answer.tasks().first().map(task))
-    }
-
-    /// SIGTERM, and SIGKILL half a minute later.
-    pub async fn stop(&self, cluster: &str, arn: &str, reason: &str) -> Result<(), AwsError> {
-        self.client
-            .stop_task()
-            .cluster(cluster)
-            .task(arn)
-            .reason(reason)
-            .send()
-            .await
-            .map_err(|error| AwsError::new("ecs:StopTask", Some(self.who.clone()), error))?;
-        Ok(())
-    }
-
     fn revision(&self, call: &'static str, found: &sdk::TaskDefinition) -> Result<Revision, AwsError> {
         let arn = found
             .task_definition_arn()
             .ok_or_else(|| AwsError::garbled(call, Some(self.who.clone()), "taskDefinitionArn"))?;
-        Ok(Revision { arn: arn.to_owned(), definition: TaskDefinition::read(found) })
-    }
-}
-
-fn task(found: &sdk::Task) -> Task {
-    let containers = found.containers().iter().map(|container| Container {
-        name: container.name().unwrap_or("").to_owned(),
-        exit_code: container.exit_code(),
-        reason: container.reason().map(str::to_owned),
-    });
-    Task {
-        arn: found.task_arn().unwrap_or("").to_owned(),
-        status: found.last_status().unwrap_or("").to_owned(),
-        stop_code: found.stop_code().map(|code| code.as_str().to_owned()),
-        stopped_reason: found.stopped_reason().map(str::to_owned),
-        containers: containers.collect(),
-    }
-}
-
-fn failure(found: &sdk::Failure) -> EcsFailure {
-    EcsFailure {
-        arn: found.arn().map(str::to_owned),
-        reason: found.reason().unwrap_or("no reason given").to_owned(),
-        detail: found.detail().map(str::to_owned),
+        Ok(Revision {
+            arn: arn.to_owned(),
+            definition: TaskDefinition::read(found),
+            essentials: Essentials::read(found),
+        })
     }
 }
 

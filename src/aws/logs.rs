@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_cloudwatchlogs::Client;
+use aws_sdk_cloudwatchlogs::types::OrderBy;
 
 use super::{AwsError, Caller, Kind};
 
@@ -28,6 +29,17 @@ pub struct LogPage {
     /// Where the next page begins; the same as was asked with when there is no more for now.
     pub next: String,
 }
+
+/// A task's part of the group.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogStream {
+    pub name: String,
+    /// When it was made, in milliseconds since 1970.
+    pub created: i64,
+}
+
+/// Pages of streams that are read, the latest first.
+const PAGES: usize = 4;
 
 impl Logs {
     pub(super) fn new(config: &SdkConfig, who: &Arc<Caller>) -> Self {
@@ -89,12 +101,47 @@ impl Logs {
         Ok(answer.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
-    /// The page at a token, or the first one. `None` where group or stream is not there yet: a stream appears when
+    /// The streams below a prefix that were written to last, the youngest first. None where there is no such group.
+    pub async fn streams(&self, group: &str, prefix: &str) -> Result<Vec<LogStream>, AwsError> {
+        const CALL: &str = "logs:DescribeLogStreams";
+        let (mut streams, mut token) = (Vec::new(), None);
+        for _ in 0..PAGES {
+            // Ordered by time it takes no prefix, and ordered by name the youngest may be anywhere.
+            let call = self.client.describe_log_streams().log_group_name(group).descending(true);
+            let call = call.order_by(OrderBy::LastEventTime).set_next_token(token);
+            let answer = match call.send().await {
+                Ok(answer) => answer,
+                Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
+                    error if error.kind == Kind::NotFound => return Ok(Vec::new()),
+                    error => return Err(error),
+                },
+            };
+            let found = answer.log_streams().iter().filter_map(|stream| {
+                let name = stream.log_stream_name().filter(|name| name.starts_with(prefix))?;
+                Some(LogStream { name: name.to_owned(), created: stream.creation_time().unwrap_or(0) })
+            });
+            streams.extend(found);
+            token = answer.next_token().map(str::to_owned);
+            if token.is_none() {
+                break;
+            }
+        }
+        streams.sort_by_key(|stream| std::cmp::Reverse(stream.created));
+        Ok(streams)
+    }
+
+    /// The page at a token, or the first one, of what is younger than `since` (in milliseconds since 1970). `None` where group or stream is not there yet: a stream appears when
     /// its container starts.
-    pub async fn page(&self, group: &str, stream: &str, token: Option<&str>) -> Result<Option<LogPage>, AwsError> {
+    pub async fn page(
+        &self,
+        group: &str,
+        stream: &str,
+        since: Option<i64>,
+        token: Option<&str>,
+    ) -> Result<Option<LogPage>, AwsError> {
         const CALL: &str = "logs:GetLogEvents";
         let call = self.client.get_log_events().log_group_name(group).log_stream_name(stream).start_from_head(true);
-        let answer = match call.set_next_token(token.map(str::to_owned)).send().await {
+        let answer = match call.set_start_time(since).set_next_token(token.map(str::to_owned)).send().await {
             Ok(answer) => answer,
             Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
                 error if error.kind == Kind::NotFound => return Ok(None),

@@ -2,9 +2,12 @@
 
 use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
+#[cfg(test)]
+use std::time::Duration;
 
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
+use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
 use aws_sdk_sts::config::SharedAsyncSleep;
 use aws_smithy_http_client::{
@@ -93,6 +96,8 @@ impl Cloud {
         let caller = sts::caller(&aws_sdk_sts::Client::new(&config))
             .await
             .map_err(|error| ConnectError::Identity { error, profile: profile.clone() })?;
+        let retries = patient(config.retry_config().cloned().unwrap_or_else(RetryConfig::standard));
+        let config = config.into_builder().retry_config(retries).build();
         Ok(Self::over(&config, caller, region, profile))
     }
 
@@ -126,6 +131,7 @@ pub(super) fn played(endpoint: &str) -> SdkConfig {
         .behavior_version(BehaviorVersion::latest())
         .http_client(http_client())
         .region(Region::from_static("eu-west-1"))
+        .retry_config(patient(RetryConfig::standard()).with_initial_backoff(Duration::from_millis(1)))
         .endpoint_url(endpoint)
         .credentials_provider(aws_sdk_sts::config::SharedCredentialsProvider::new(keys))
         .build()
@@ -135,6 +141,13 @@ pub(super) fn played(endpoint: &str) -> SdkConfig {
 pub(super) async fn settle(options: &CloudOptions) -> Result<(SdkConfig, Option<String>), ConnectError> {
     let profile = Profile::choose(options, variable, &ProfileFiles::of_this_user())?;
     Ok((load(options, &profile).await, profile.name))
+}
+
+/// ECS and its companions let a caller wait (429, `ThrottlingException`) longer than the SDK's three attempts last. Whether
+/// AWS answers at all is found with those three, by the first call.
+fn patient(wanted: RetryConfig) -> RetryConfig {
+    let attempts = wanted.max_attempts().max(6);
+    wanted.with_max_attempts(attempts)
 }
 
 async fn load(options: &CloudOptions, profile: &Profile) -> SdkConfig {

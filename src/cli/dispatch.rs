@@ -14,7 +14,7 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, doctor, itself, lock, runtime, upkeep};
+use super::{Failure, check, diff, doctor, itself, lock, runtime, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::Limits;
 use crate::event::{Event, Events};
@@ -52,6 +52,9 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Completions(shell) => itself::completions(shell),
         Command::Version => Ok(itself::version()),
         Command::Road(order) => runtime::run(|interrupt| road(*order, source_date, events, interrupt)),
+        Command::Run(order) => runtime::run(|interrupt| tasks::run(*order, events, interrupt)),
+        Command::Logs(order) => runtime::run(|interrupt| tasks::logs(order, events, interrupt)),
+        Command::Status(order) => runtime::run(|_| tasks::status(order)),
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
@@ -87,13 +90,13 @@ async fn road(
     let json: Vec<Value> = done.iter().map(|(name, shipped)| told(name, shipped)).collect();
     let mut answer = Done::new(lines.join("\n"), if of == 1 { json[0].clone() } else { json!({ "loaders": json }) });
     if of == 1 {
-        // The task's own code; what a wait status holds is eight bits anyway.
-        answer.exit_code = done.iter().map(|(_, shipped)| shipped.outcome.exit_code as u8).next().unwrap_or(0);
+        answer.exit_code = done.first().map_or(0, |(_, shipped)| tasks::exit_code(&shipped.outcomes));
         return Ok(answer);
     }
     for (name, shipped) in &done {
-        if shipped.outcome.exit_code != 0 {
-            let words = format!("the task ended with exit code {}", shipped.outcome.exit_code);
+        let code = tasks::exit_code(&shipped.outcomes);
+        if code != 0 {
+            let words = format!("the task ended with exit code {code}");
             failed.push((name.clone(), Failure::new(super::Kind::Difference, super::Phase::Task, words)));
         }
     }
@@ -107,19 +110,22 @@ async fn loader(
     source_date: Option<&str>,
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
-    let LoaderOrder { image, task, run, timeout } = order;
+    let LoaderOrder { image, task, run, timeout, reattach } = order;
     let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
+    let order = |recipe, loader| {
+        let repository_uri = session.repository_uri.clone();
+        road::Order { recipe, loader, session: tasks::at(session.clone()), repository_uri }
+    };
     let shipped = match task {
         Task::Local(task) => road::ship_locally(&recipe, &task, limits, options).await,
-        Task::Cloud(loader) => {
-            let Session { cloud, account, repository_uri } = session.clone();
-            let order = road::Order { recipe, loader, cloud, account, repository_uri, limits };
-            road::ship(order, options).await
-        }
+        Task::Cloud(loader, start) => road::ship(order(recipe, loader), &start, limits, options).await,
+        Task::Deployed(loader) => road::deploy(order(recipe, loader), options).await,
     };
-    shipped.map_err(|error| failure(error, &shown, &text))
+    let shipped = shipped.map_err(|error| failure(error, &shown, &text))?;
+    tasks::say_how_to_come_back(&shipped.outcomes, &reattach, &options.events);
+    Ok(shipped)
 }
 
 async fn build(
@@ -350,16 +356,11 @@ fn keeps_git_dir(build_args: &BTreeMap<String, String>) -> Result<bool, Failure>
 }
 
 fn told(name: &str, shipped: &Shipped) -> Value {
-    let outcome = &shipped.outcome;
-    json!({
-        "loader": name,
-        "image": shipped.image.to_string(),
-        "task": outcome.task_id,
-        "exit_code": outcome.exit_code,
-        "stop_code": outcome.stop_code,
-        "reason": outcome.reason,
-        "hint": outcome.hint,
-    })
+    let mut json = tasks::told(&shipped.outcomes);
+    json["loader"] = json!(name);
+    json["image"] = json!(shipped.image.to_string());
+    json["task_definition"] = json!(shipped.task_definition);
+    json
 }
 
 fn write(path: &Path, text: &str) -> Result<(), Failure> {

@@ -28,6 +28,8 @@ mod place;
 mod runtime;
 mod screen;
 mod settings;
+mod shell;
+mod tasks;
 mod upkeep;
 mod words;
 
@@ -38,12 +40,12 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, PushOrder, RoadOrder, ServeOrder,
-    Task, VerifyOrder, World,
+    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, LogsOrder, PushOrder, RoadOrder,
+    RunOrder, ServeOrder, StatusOrder, Task, VerifyOrder, World,
 };
 pub use output::Output;
 pub use place::Place;
-pub use screen::{Manner, Paint, Progress, Screen};
+pub use screen::{LogTo, Manner, Paint, Progress, Screen};
 pub use settings::{RegistrySettings, Session};
 
 use args::{CacheCommand, Cli, NotParsed, ScreenArgs, Sub};
@@ -92,7 +94,11 @@ fn run(cli: &Cli, screen: &Screen) -> Result<Done, Failure> {
 /// How the command wants to be told.
 fn said(cli: &Cli) -> Manner {
     let (quiet, args) = match &cli.command {
-        None => (false, &cli.road.screen),
+        None => (false, &cli.road.deploy.screen),
+        Some(Sub::Deploy(args)) => (false, &args.screen),
+        Some(Sub::Status(args)) => (false, &args.screen),
+        Some(Sub::Run(args)) => (false, &args.screen),
+        Some(Sub::Logs(args)) => (false, &args.screen),
         Some(Sub::Build(args)) => (args.quiet, &args.screen),
         Some(Sub::Push(args)) => (false, &args.screen),
         Some(Sub::Verify(args)) => (args.build.quiet, &args.build.screen),
@@ -109,7 +115,13 @@ fn said(cli: &Cli) -> Manner {
         }
     };
     let ScreenArgs { progress, json, verbose } = *args;
-    Manner { progress: if quiet { Progress::Quiet } else { progress }, json, verbose }
+    let log = match &cli.command {
+        Some(Sub::Run(_)) if !json => LogTo::Stdout,
+        Some(Sub::Logs(_)) if json => LogTo::StdoutAsJson,
+        Some(Sub::Logs(_)) => LogTo::Stdout,
+        _ => LogTo::Stderr,
+    };
+    Manner { progress: if quiet { Progress::Quiet } else { progress }, json, verbose, log }
 }
 
 fn clap_speaks(error: &clap::Error, json: bool) -> ExitCode {

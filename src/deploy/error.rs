@@ -4,6 +4,7 @@ use crate::aws::{AwsError, EcsFailure};
 
 use super::explain;
 use super::secret_spec::UnreadableSecret;
+use super::size::BadSize;
 
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
@@ -34,6 +35,16 @@ pub enum DeployError {
     Vanished { kind: &'static str, name: String },
     #[error("an image for {0} does not run on Fargate, which has linux/amd64 and linux/arm64")]
     Platform(crate::image::Platform),
+    #[error("there is no task definition {name}{}", .revision.map(|revision| format!(":{revision}")).unwrap_or_default())]
+    NoTaskDefinition { name: String, revision: Option<u32> },
+    #[error("the cluster {cluster} has no task {task} that ECS or the log remembers")]
+    NoSuchTask { cluster: String, task: String },
+    #[error("{name} has no {which} that ECS or the log remembers")]
+    NoTask { name: String, which: &'static str },
+    #[error("the log of {name} is not in CloudWatch Logs of this region")]
+    NoLog { name: String },
+    #[error(transparent)]
+    Size(#[from] BadSize),
     #[error("ECS does not know the task {task} any more")]
     Lost { task: String },
     #[error("interrupted before the task was started")]
@@ -52,8 +63,18 @@ impl DeployError {
     /// What to do about it.
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Aws { source, .. } | Self::Refused(source) => source.hint(),
-            Self::Secret(_) | Self::Interrupted | Self::TimedOut => None,
+            Self::Refused(source) => explain::advice(&source.message).map(str::to_owned).or_else(|| source.hint()),
+            Self::Aws { source, .. } => source.hint(),
+            Self::Secret(_) | Self::Interrupted | Self::TimedOut | Self::Size(_) => None,
+            Self::NoTaskDefinition { .. } => {
+                Some("`locus-push deploy DOCKERFILE` registers one; is it in this region and this account?".to_owned())
+            }
+            Self::NoSuchTask { .. } | Self::NoTask { .. } => Some(
+                "a stopped task is remembered for an hour, its log for longer; is this the cluster (--cluster), the region \
+                 and the account?"
+                    .to_owned(),
+            ),
+            Self::NoLog { .. } => Some("its task definition says where it goes (logConfiguration)".to_owned()),
             Self::NoSecretValue { variable, .. } => Some(format!(
                 "export {variable}, or say where the value comes from: --secret {variable}=env:NAME, file:PATH or stdin; \
                  nothing was changed"
@@ -89,9 +110,17 @@ impl DeployError {
             Self::NotStarted(_) | Self::Refused(_) | Self::NoCommand => 125,
             Self::Interrupted => 130,
             Self::TimedOut => 124,
-            Self::Secret(_) | Self::NoSecretValue { .. } | Self::NoLocalSecret { .. } | Self::Platform(_) => 2,
+            Self::Secret(_)
+            | Self::NoSecretValue { .. }
+            | Self::NoLocalSecret { .. }
+            | Self::Size(_)
+            | Self::Platform(_) => 2,
             Self::Aws { .. }
             | Self::NoSuchSecret(_)
+            | Self::NoTaskDefinition { .. }
+            | Self::NoSuchTask { .. }
+            | Self::NoTask { .. }
+            | Self::NoLog { .. }
             | Self::SecretDeleted(_)
             | Self::ForeignRepository { .. }
             | Self::Trust(_)
@@ -113,7 +142,7 @@ impl<T> During<T> for Result<T, AwsError> {
     }
 }
 
-fn words(failures: &[EcsFailure]) -> String {
+pub(super) fn words(failures: &[EcsFailure]) -> String {
     if failures.is_empty() {
         return "RunTask named neither a task nor a reason".to_owned();
     }

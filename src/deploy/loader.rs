@@ -178,6 +178,10 @@ impl Loader {
     pub fn size(&self) -> Size {
         self.size
     }
+
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
 }
 
 fn network(
@@ -198,6 +202,18 @@ fn network(
         }
     }
     Ok(Network { subnets, security_groups, assign_public_ip: public.unwrap_or(true) })
+}
+
+impl Network {
+    /// Where the tasks of the loader `name` stand; in public, where nobody says otherwise.
+    pub fn new(
+        name: &str,
+        subnets: Vec<String>,
+        groups: Vec<String>,
+        public: Option<bool>,
+    ) -> Result<Self, LoaderError> {
+        network(name, subnets, groups, public)
+    }
 }
 
 fn checked<C: FromIterator<String>>(kind: Kind, texts: Vec<String>) -> Result<C, BadName> {

@@ -57,9 +57,11 @@ pub async fn run_local(
     status("RUNNING");
     let stopper = Stopper::new();
     let mut running = tokio::task::spawn_blocking({
-        let (stopper, log) = (stopper.clone(), events.clone());
+        let (stopper, log, id) = (stopper.clone(), events.clone(), id.clone());
         move || {
-            let mut lines = Lines::new(|line| log.emit(Event::TaskLog { line: line.to_vec() }));
+            let mut lines = Lines::new(|line| {
+                log.emit(Event::TaskLog { task: id.clone(), alone: true, line: line.to_vec() });
+            });
             let exit = sandbox.run(&step, &stopper, &mut |_, bytes| lines.push(bytes));
             lines.finish();
             exit
@@ -122,16 +124,19 @@ fn ended_by(ended: Joined, cut: Option<i32>, id: &str, events: &Events) -> Outco
     };
     let hint = (code == Some(137)).then(|| "137 is SIGKILL: out of memory?".to_owned());
     events.emit(Event::Task { id: id.to_owned(), status: "STOPPED".to_owned() });
-    events.emit(Event::TaskStopped { reason: reason.clone(), exit_code: code, hint: hint.clone() });
-    Outcome {
+    let stop_code = if code.is_some() { "EssentialContainerExited" } else { "TaskFailedToStart" };
+    let outcome = Outcome {
         task_arn: String::new(),
         task_id: id.to_owned(),
         exit_code: cut.or(code).unwrap_or(125),
         container_exit_code: code,
-        stop_code: Some(if code.is_some() { "EssentialContainerExited" } else { "TaskFailedToStart" }.to_owned()),
+        stop_code: Some(stop_code.to_owned()),
         reason,
         hint,
-    }
+        runs_on: false,
+    };
+    outcome.emit(true, events);
+    outcome
 }
 
 async fn told(interrupt: &mut watch::Receiver<bool>) {

@@ -1,22 +1,19 @@
-//! One task, from RunTask to its end.
+//! A revision's tasks, from RunTask to their end.
 
-use std::hash::{BuildHasher, RandomState};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
+use futures_util::future::join_all;
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, sleep_until};
+use tokio::time::{Instant, sleep};
 
-use super::apply::lacks_service_role;
-use super::error::DeployError;
-use super::explain::explain;
-use super::follow::{Phase, follow, passes};
-use super::ground::Ground;
-use super::loader::Loader;
+use super::error::{DeployError, words};
+use super::job::{Job, Start, Stay};
 use super::outcome::Outcome;
 use super::pace::Pace;
-use crate::aws::{AwsError, Cloud, Kind, RunRequest, Task};
+use super::start::Starter;
+use super::watch::{Watch, left};
+use crate::aws::{Cloud, Started};
 use crate::event::{Event, Events};
-use crate::image::Digest;
 
 /// Said while a role of this run is waited for.
 pub(super) const NOT_YET: &str = "the new role is not known everywhere yet; trying again";
@@ -30,283 +27,94 @@ pub struct Limits {
     pub interrupt: watch::Receiver<bool>,
 }
 
-/// Runs a revision on Fargate, emits its log and its states, and returns how it ended.
+/// Runs a revision on Fargate, emits the logs and the states of its tasks, and returns how each ended.
 pub async fn run(
     cloud: &Cloud,
-    loader: &Loader,
-    ground: &Ground,
-    revision: &str,
+    job: &Job,
+    start: &Start,
     limits: Limits,
     pace: &Pace,
     events: &Events,
-) -> Result<Outcome, DeployError> {
-    let run = Run { cloud, loader, ground, revision, pace, events };
+) -> Result<Vec<Outcome>, DeployError> {
+    let Limits { timeout, mut interrupt } = limits;
+    let overrides = job.overrides(&start.overrides)?;
+    let starter = Starter { cloud, job, start, overrides: &overrides, pace, events };
+    let watch = Watch { cloud, at: &job.at, stay: start.stay, alone: start.count == 1, pace, events };
     let begun = Instant::now();
-    let deadline = limits.timeout.map(|timeout| begun + timeout);
+    let deadline = timeout.map(|timeout| begun + timeout);
     loop {
-        let outcome = run.once(deadline, limits.interrupt.clone()).await?;
-        // A role of seconds is taken at the start of the task only, and not for long: pulumi-awsx#927
-        let lag = ground.new_role && outcome.exit_code == 125 && outcome.reason.contains("unable to assume the role");
-        if lag && begun.elapsed() < pace.role_lag.total {
+        let Started { tasks, failures } = starter.start(deadline, &mut interrupt).await?;
+        if start.stay == Stay::Away {
+            tasks.iter().for_each(|task| watch.emit(task));
+            return Ok(tasks.iter().map(|task| left(task, 0)).collect());
+        }
+        let missing = usize::from(start.count).saturating_sub(tasks.len());
+        if missing > 0 {
+            let message = format!("{missing} of {} tasks were not started: {}", start.count, words(&failures));
+            events.emit(Event::Warning { message, hint: DeployError::NotStarted(failures.clone()).hint() });
+        }
+        let watched = tasks.into_iter().map(|task| async {
+            let outcome = watch.to_the_end(task, None, deadline, interrupt.clone()).await?;
+            // A role of seconds is taken at the start of the task only, and not for long: pulumi-awsx#927
+            let young = job.new_role && outcome.is_role_lag() && begun.elapsed() < pace.role_lag.total;
+            if !young {
+                outcome.emit(start.count == 1, events);
+            }
+            Ok((outcome, young))
+        });
+        // All are watched to their end, also when one is lost from sight.
+        let watched = join_all(watched).await.into_iter().collect::<Result<Vec<(Outcome, bool)>, DeployError>>()?;
+        if watched.iter().all(|(_, young)| *young) {
             events.emit(Event::Note(NOT_YET.to_owned()));
             sleep(pace.role_lag.longest).await;
             continue;
         }
-        events.emit(Event::TaskStopped {
-            reason: outcome.reason.clone(),
-            exit_code: outcome.container_exit_code,
-            hint: outcome.hint.clone(),
-        });
-        return Ok(outcome);
+        let mut outcomes: Vec<Outcome> = watched.into_iter().map(|(outcome, _)| outcome).collect();
+        outcomes.extend((0..missing).map(|_| Outcome::never(words(&failures))));
+        return Ok(outcomes);
     }
-}
-
-struct Run<'a> {
-    cloud: &'a Cloud,
-    loader: &'a Loader,
-    ground: &'a Ground,
-    revision: &'a str,
-    pace: &'a Pace,
-    events: &'a Events,
-}
-
-/// Why we ended a task ourselves.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Cut {
-    Interrupted,
-    TimedOut,
-}
-
-impl Run<'_> {
-    async fn once(
-        &self,
-        deadline: Option<Instant>,
-        mut interrupt: watch::Receiver<bool>,
-    ) -> Result<Outcome, DeployError> {
-        let task = self.start(deadline, &mut interrupt).await?;
-        self.emit(&task);
-        let (phase, phases) = watch::channel(Phase::Running);
-        let name = &self.loader.name;
-        let stream = format!("{name}/{name}/{}", task.id());
-        let watching = self.until_stopped(task, deadline, interrupt, phase);
-        let following = follow(&self.cloud.logs, &self.ground.log_group, &stream, phases, self.pace, self.events);
-        tokio::pin!(watching, following);
-        let (ended, told) = tokio::select! {
-            ended = &mut watching => (ended?, following.await),
-            told = &mut following => (watching.await?, told),
-        };
-        let (task, cut) = ended;
-        let mut outcome = explain(&task, name, told.wrong_architecture);
-        match cut {
-            Some(Cut::Interrupted) => outcome.exit_code = 130,
-            Some(Cut::TimedOut) => {
-                outcome.exit_code = 124;
-                outcome.hint = Some("it was stopped at the time limit (--timeout)".to_owned());
-            }
-            None => {}
-        }
-        Ok(outcome)
-    }
-
-    /// RunTask until something is started: 200 may as well mean that nothing was.
-    async fn start(
-        &self,
-        deadline: Option<Instant>,
-        interrupt: &mut watch::Receiver<bool>,
-    ) -> Result<Task, DeployError> {
-        let (begun, mut step) = (Instant::now(), self.pace.capacity.first);
-        loop {
-            match self.ask().await {
-                Err(error) if has_no_room(&error) && begun.elapsed() < self.pace.capacity.total => {
-                    let message = "Fargate has no capacity here at this moment; asking again";
-                    self.events.emit(Event::Note(message.to_owned()));
-                }
-                done => return done,
-            }
-            match self.wait(step, deadline, interrupt).await {
-                Some(Cut::Interrupted) => return Err(DeployError::Interrupted),
-                Some(Cut::TimedOut) => return Err(DeployError::TimedOut),
-                None => step = self.pace.capacity.after(step),
-            }
-        }
-    }
-
-    async fn ask(&self) -> Result<Task, DeployError> {
-        // A new token each time that the answer was "nothing": the same one would be the same answer. Where no answer
-        // came at all, the SDK asks again with the same token, so that two tasks are never started for one.
-        let token = client_token(self.revision);
-        let network = &self.loader.network;
-        let request = RunRequest {
-            cluster: &self.ground.cluster,
-            task_definition: self.revision,
-            subnets: &network.subnets,
-            security_groups: &network.security_groups,
-            assign_public_ip: network.assign_public_ip,
-            client_token: &token,
-            started_by: "locus-push",
-        };
-        let young = |error: &AwsError| {
-            let lag = self.ground.new_role
-                && (error.message.contains("unable to assume the role")
-                    || (error.kind == Kind::Denied && error.message.contains("iam:PassRole")));
-            let young = lag || lacks_service_role(error);
-            if young {
-                self.events.emit(Event::Note(NOT_YET.to_owned()));
-            }
-            young
-        };
-        let answer = self.pace.role_lag.retry(young, || self.cloud.ecs.run(&request)).await;
-        let started = answer.map_err(|source| match source.kind {
-            Kind::Refused | Kind::NotFound => DeployError::Refused(source),
-            _ => DeployError::Aws { doing: format!("starting the task {}", self.loader.name), source },
-        })?;
-        started.tasks.into_iter().next().ok_or(DeployError::NotStarted(started.failures))
-    }
-
-    /// Looks at the task until it has stopped, and stops it when the user or the time limit says so.
-    async fn until_stopped(
-        &self,
-        mut task: Task,
-        deadline: Option<Instant>,
-        mut interrupt: watch::Receiver<bool>,
-        phase: watch::Sender<Phase>,
-    ) -> Result<(Task, Option<Cut>), DeployError> {
-        let begun = Instant::now();
-        let (mut cut, mut give_up) = (None, None);
-        let mut step = self.pace.status.first;
-        let mut trouble = 0;
-        loop {
-            if task.status == "STOPPED" || give_up.is_some_and(|at| Instant::now() >= at) {
-                let ran = task.containers.iter().any(|container| container.exit_code.is_some());
-                let ended = match *phase.borrow() {
-                    Phase::Ending(ended) => ended,
-                    Phase::Running | Phase::Stopped { .. } => Instant::now(),
-                };
-                phase.send_replace(Phase::Stopped { ended, ran });
-                return Ok((task, cut));
-            }
-            if matches!(task.status.as_str(), "DEACTIVATING" | "STOPPING" | "DEPROVISIONING")
-                && *phase.borrow() == Phase::Running
-            {
-                phase.send_replace(Phase::Ending(Instant::now()));
-            }
-            if cut.is_none() {
-                cut = self.wait(step, deadline, &mut interrupt).await;
-                if let Some(cut) = cut {
-                    self.stop(&task, cut).await?;
-                    give_up = Some(Instant::now() + self.pace.stop);
-                    step = self.pace.status.first;
-                }
-            } else {
-                sleep(step).await;
-            }
-            step = self.pace.status.after(step);
-            match self.cloud.ecs.task(&self.ground.cluster, &task.arn).await {
-                Ok(Some(now)) => {
-                    trouble = 0;
-                    if now.status != task.status {
-                        self.emit(&now);
-                    }
-                    task = now;
-                }
-                // Right after RunTask the task may be MISSING: it is "not yet" then.
-                Ok(None) if begun.elapsed() < self.pace.missing => {}
-                Ok(None) => return Err(DeployError::Lost { task: task.arn }),
-                // The SDK has asked three times by now.
-                Err(error) if passes(&error) && trouble < 10 => trouble += 1,
-                Err(source) => {
-                    return Err(DeployError::Aws {
-                        doing: format!("watching the task {}, which still runs", task.arn),
-                        source,
-                    });
-                }
-            }
-        }
-    }
-
-    async fn wait(
-        &self,
-        step: Duration,
-        deadline: Option<Instant>,
-        interrupt: &mut watch::Receiver<bool>,
-    ) -> Option<Cut> {
-        let limit = async {
-            match deadline {
-                Some(deadline) => sleep_until(deadline).await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            // Whoever held the other end is gone: nobody will interrupt.
-            Ok(_) = interrupt.wait_for(|stop| *stop) => Some(Cut::Interrupted),
-            () = limit => Some(Cut::TimedOut),
-            () = sleep(step) => None,
-        }
-    }
-
-    async fn stop(&self, task: &Task, cut: Cut) -> Result<(), DeployError> {
-        let reason = match cut {
-            Cut::Interrupted => "locus-push was interrupted",
-            Cut::TimedOut => "the time limit of locus-push was reached",
-        };
-        let stopped = self.cloud.ecs.stop(&self.ground.cluster, &task.arn, reason).await;
-        stopped.map_err(|source| DeployError::Aws {
-            doing: format!("stopping the task {}, which still runs", task.arn),
-            source,
-        })
-    }
-
-    fn emit(&self, task: &Task) {
-        self.events.emit(Event::Task { id: task.id().to_owned(), status: task.status.clone() });
-    }
-}
-
-fn has_no_room(error: &DeployError) -> bool {
-    let capacity = "Capacity is unavailable";
-    match error {
-        DeployError::NotStarted(failures) => failures.iter().any(|failure| failure.reason.contains(capacity)),
-        DeployError::Refused(error) => error.message.contains(capacity),
-        _ => false,
-    }
-}
-
-/// 32 hex digits that no other call has.
-fn client_token(revision: &str) -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_nanos();
-    // The keys of a `RandomState` come from the system's random numbers.
-    let chance = RandomState::new().hash_one(revision);
-    let digest = Digest::of(format!("{revision} {now} {} {chance}", std::process::id()).as_bytes()).to_string();
-    digest.trim_start_matches("sha256:").chars().take(32).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{Played, Script, TASK, ground, os_opendata, recorded};
+    use super::super::job::Overrides;
+    use super::super::testing::{Played, Script, TASK, job, recorded};
     use super::*;
+    use crate::aws::Capacity;
 
     /// What came of a run: its outcome, its log, and the cloud's memory.
     struct Ran {
         outcome: Result<Outcome, DeployError>,
+        all: Vec<Outcome>,
         log: Vec<String>,
         played: Played,
     }
 
     async fn ran(script: Script, new_role: bool, timeout: Option<Duration>, interrupted: bool) -> Ran {
+        started_so(script, Start::default(), new_role, timeout, interrupted).await
+    }
+
+    async fn started_so(
+        script: Script,
+        start: Start,
+        new_role: bool,
+        timeout: Option<Duration>,
+        interrupted: bool,
+    ) -> Ran {
         let played = script.play().await;
         let (events, seen) = recorded();
         let (_user, interrupt) = watch::channel(interrupted);
-        let ground = Ground { new_role, ..ground() };
         let limits = Limits { timeout, interrupt };
-        let outcome =
-            run(&played.cloud, &os_opendata(), &ground, "os_opendata:1", limits, &Pace::hurried(), &events).await;
+        let outcomes = run(&played.cloud, &job(new_role), &start, limits, &Pace::hurried(), &events).await;
         let lines = |event: &Event| match event {
-            Event::TaskLog { line } => Some(String::from_utf8(line.clone()).unwrap()),
+            Event::TaskLog { line, .. } => Some(String::from_utf8(line.clone()).unwrap()),
             _ => None,
         };
         let log = seen.lock().unwrap().iter().filter_map(lines).collect();
-        Ran { outcome, log, played }
+        let all = outcomes.as_ref().map_or(Vec::new(), Clone::clone);
+        Ran { outcome: outcomes.map(|all| all[0].clone()), all, log, played }
     }
 
     async fn plainly(script: Script) -> Ran {
@@ -363,7 +171,7 @@ mod tests {
             .answer("GetLogEvents", page(&[], "f/3"))
             .answer("GetLogEvents", page(&["c"], "f/4"))
             .answer("GetLogEvents", page(&[], "f/4"));
-        let Ran { outcome, log, played } = plainly(script).await;
+        let Ran { outcome, log, played, .. } = plainly(script).await;
         let outcome = outcome.unwrap();
         assert_eq!(
             (outcome.exit_code, outcome.container_exit_code, outcome.task_id.as_str()),
@@ -543,8 +351,107 @@ mod tests {
         assert!(outcome.hint.unwrap().contains("--platform linux/amd64"));
     }
 
-    #[test]
-    fn a_token_is_never_given_twice() {
-        assert_ne!(client_token("x"), client_token("x"));
+    #[tokio::test]
+    async fn a_throttled_call_is_made_again() {
+        let script = quiet(
+            Script::default()
+                .error("RunTask", 400, "ThrottlingException", "Rate exceeded")
+                .error("RunTask", 429, "TooManyRequestsException", "Rate exceeded")
+                .error("RunTask", 400, "ThrottlingException", "Rate exceeded")
+                .answer("RunTask", tasks(task("PROVISIONING", None)))
+                .error("DescribeTasks", 400, "ThrottlingException", "Rate exceeded")
+                .answer("DescribeTasks", tasks(task("STOPPED", Some(0)))),
+        );
+        let Ran { outcome, played, .. } = plainly(script).await;
+        assert_eq!(outcome.unwrap().exit_code, 0);
+        assert_eq!(played.asked_for("RunTask").len(), 4);
+    }
+
+    #[tokio::test]
+    async fn what_is_otherwise_than_in_the_revision_is_asked_for() {
+        let overrides = Overrides {
+            environment: [("FILTER".to_owned(), "Town".to_owned())].into(),
+            command: Some(vec!["python".into(), "load.py".into()]),
+            cpu: None,
+            memory: Some(1024),
+        };
+        let script = quiet(started().answer("DescribeTasks", tasks(task("STOPPED", Some(0)))));
+        let wish = Start { capacity: Capacity::Spot, overrides, ..Start::default() };
+        let Ran { outcome, played, .. } = started_so(script, wish, false, None, false).await;
+        assert_eq!(outcome.unwrap().exit_code, 0);
+        let asked = &played.asked_for("RunTask")[0];
+        assert_eq!(
+            asked["overrides"],
+            json!({
+                "containerOverrides": [{
+                    "name": "os_opendata",
+                    "environment": [{ "name": "FILTER", "value": "Town" }],
+                    "command": ["python", "load.py"],
+                    "memoryReservation": 1024,
+                }],
+                "cpu": "256",
+                "memory": "1024",
+            })
+        );
+        assert_eq!(
+            asked["capacityProviderStrategy"],
+            json!([{ "capacityProvider": "FARGATE_SPOT", "weight": 1, "base": 0 }])
+        );
+        assert!(asked.get("launchType").is_none(), "never both");
+        assert_eq!(
+            (&asked["propagateTags"], &asked["enableECSManagedTags"]),
+            (&json!("TASK_DEFINITION"), &json!(true))
+        );
+    }
+
+    #[tokio::test]
+    async fn a_size_that_fargate_does_not_have_is_refused_before_the_call() {
+        let overrides = Overrides { memory: Some(3072), ..Overrides::default() };
+        let wish = Start { overrides, ..Start::default() };
+        let Ran { outcome, played, .. } = started_so(started(), wish, false, None, false).await;
+        let error = outcome.unwrap_err();
+        assert_eq!(error.exit_code(), 2);
+        assert!(error.to_string().starts_with("Fargate has no memory = 3072 with cpu = 256"), "{error}");
+        assert!(played.asked().is_empty());
+    }
+
+    #[tokio::test]
+    async fn of_several_tasks_each_is_followed_and_one_that_was_not_started_is_told() {
+        let other = TASK.replace("0123", "4567");
+        let named = |arn: &str, code: Option<i32>| {
+            let mut task = task(if code.is_some() { "STOPPED" } else { "PROVISIONING" }, code);
+            task["taskArn"] = arn.into();
+            task
+        };
+        let full = json!([{ "reason": "RESOURCE:ENI" }]);
+        let script = Script::default()
+            .answer("RunTask", json!({ "tasks": [named(TASK, None), named(&other, None)], "failures": full }))
+            .answer("DescribeTasks 0123abcd", tasks(named(TASK, Some(0))))
+            .answer("DescribeTasks 4567abcd", tasks(named(&other, Some(7))))
+            .answer("GetLogEvents 0123abcd", page(&["of one"], "f/1"))
+            .answer("GetLogEvents 0123abcd", page(&[], "f/1"))
+            .answer("GetLogEvents 4567abcd", page(&["of two"], "f/1"))
+            .answer("GetLogEvents 4567abcd", page(&[], "f/1"));
+        let Ran { all, mut log, played, .. } =
+            started_so(script, Start { count: 3, ..Start::default() }, false, None, false).await;
+        assert_eq!(all.iter().map(|outcome| outcome.exit_code).collect::<Vec<_>>(), [0, 7, 125]);
+        assert_eq!(all[2].reason, "RESOURCE:ENI");
+        log.sort();
+        assert_eq!(log, ["of one", "of two"]);
+        assert_eq!(played.asked_for("RunTask")[0]["count"], 3);
+    }
+
+    #[tokio::test]
+    async fn a_task_that_we_leave_runs_on() {
+        let running = || quiet(started().answer("DescribeTasks", tasks(task("RUNNING", None))));
+        let away = started_so(running(), Start { stay: Stay::Away, ..Start::default() }, false, None, false).await;
+        let outcome = away.outcome.unwrap();
+        assert_eq!((outcome.exit_code, outcome.runs_on), (0, true));
+        assert!(away.played.asked_for("DescribeTasks").is_empty());
+        let wish = Start { stay: Stay::UntilInterrupted, ..Start::default() };
+        let interrupted = started_so(running(), wish, false, None, true).await;
+        let outcome = interrupted.outcome.unwrap();
+        assert_eq!((outcome.exit_code, outcome.runs_on), (130, true));
+        assert!(interrupted.played.asked_for("StopTask").is_empty());
     }
 }

@@ -1,6 +1,6 @@
 //! A cloud that answers what a test tells it to, over HTTP on loopback, and remembers what it was asked.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -13,8 +13,8 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{Description, Ground, Loader, SecretSpec};
-use crate::aws::Cloud;
+use super::{Description, Ground, Job, Loader, SecretSpec};
+use crate::aws::{Cloud, ContainerDefinition, Essentials, Revision, TaskDefinition};
 use crate::event::{Event, Events};
 
 /// The cloud as a script: call → its answers, the last of which is given for ever. `Call word` is a call whose body has
@@ -179,6 +179,34 @@ pub(super) fn ground() -> Ground {
         secrets: BTreeMap::from([("DBCONNECTION".into(), ARN.into())]),
         new_role: false,
     }
+}
+
+/// The revision that would run there.
+pub(super) fn job(new_role: bool) -> Job {
+    let definition = TaskDefinition {
+        family: "os_opendata".into(),
+        execution_role: None,
+        task_role: None,
+        cpu: "256".into(),
+        memory: "512".into(),
+        ephemeral_storage_gib: None,
+        architecture: "X86_64".into(),
+        container: ContainerDefinition::default(),
+        beyond: BTreeSet::new(),
+    };
+    let options = [("awslogs-group", "os_opendata"), ("awslogs-stream-prefix", "os_opendata")];
+    let essentials = Essentials {
+        cpu: "256".into(),
+        memory: "512".into(),
+        container: "os_opendata".into(),
+        image: "i".into(),
+        memory_reservation: Some(512),
+        log_driver: "awslogs".into(),
+        log_options: options.map(|(name, value)| (name.to_owned(), value.to_owned())).into(),
+    };
+    let arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/os_opendata:1".to_owned();
+    let network = os_opendata().network().clone();
+    Job::new("os_opendata", Revision { arn, definition, essentials }, &ground().cluster, "eu-west-1", network, new_role)
 }
 
 /// Events that are remembered.

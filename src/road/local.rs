@@ -46,5 +46,5 @@ pub async fn ship_locally(
         let message = "what the task wrote could not be removed from our folder".to_owned();
         options.events.emit(Event::Warning { message, hint: None });
     }
-    Ok(Shipped { image: pushed.reference, outcome: outcome? })
+    Ok(Shipped { image: pushed.reference, task_definition: None, outcomes: vec![outcome?] })
 }

@@ -3,6 +3,7 @@
 //! What can go wrong without anything being changed comes first: the text, the plan, the cloud looked at, the base
 //! images, the build. Only an image that exists changes the cloud.
 
+mod again;
 mod amazon;
 mod build;
 mod check;
@@ -20,6 +21,7 @@ mod start;
 mod upkeep;
 mod verify;
 
+pub use again::{logs, run, status};
 pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
 pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
@@ -36,7 +38,7 @@ pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::Built;
-use crate::deploy::{self, Limits, Loader, Outcome, Pace};
+use crate::deploy::{self, Job, Limits, Loader, Outcome, Pace, Start};
 use crate::event::Event;
 use crate::image::Reference;
 use crate::registry::{Pushed, Pusher};
@@ -45,31 +47,57 @@ use crate::registry::{Pushed, Pusher};
 pub struct Order {
     pub recipe: Recipe,
     pub loader: Loader,
-    pub cloud: CloudOptions,
-    /// The account that the user believes to be in: `AWSACCOUNT`.
-    pub account: Option<String>,
+    pub session: Session,
     /// `REPOSITORYURI`: where the user believes the image to go.
     pub repository_uri: Option<Reference>,
-    pub limits: Limits,
 }
 
-/// A task that came to its end, and the image that it ran.
+/// Who calls AWS, and in which account they believe to be: `AWSACCOUNT`.
+#[derive(Clone, Debug, Default)]
+pub struct Session {
+    pub cloud: CloudOptions,
+    pub account: Option<String>,
+}
+
+/// An image that is where it should be, and what became of its tasks.
 #[derive(Debug)]
 pub struct Shipped {
     /// By digest.
     pub image: Reference,
-    pub outcome: Outcome,
+    /// The ARN of the revision that runs it; none on this machine.
+    pub task_definition: Option<String>,
+    /// Of each task; none where nothing was to be run.
+    pub outcomes: Vec<Outcome>,
 }
 
 /// From the Dockerfile's text to the task's exit code.
-pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadError> {
-    let Order { recipe, loader, cloud, account, repository_uri, limits } = order;
+pub async fn ship(order: Order, start: &Start, limits: Limits, options: &HouseOptions) -> Result<Shipped, RoadError> {
+    let Deployed { cloud, job, image, arn } = place(order, options).await?;
+    let outcomes = deploy::run(&cloud, &job, start, limits, &Pace::default(), &options.events).await?;
+    Ok(Shipped { image, task_definition: Some(arn), outcomes })
+}
+
+/// The road without the run.
+pub async fn deploy(order: Order, options: &HouseOptions) -> Result<Shipped, RoadError> {
+    let Deployed { image, arn, .. } = place(order, options).await?;
+    Ok(Shipped { image, task_definition: Some(arn), outcomes: Vec::new() })
+}
+
+/// Something that can be run.
+struct Deployed {
+    cloud: Cloud,
+    job: Job,
+    image: Reference,
+    arn: String,
+}
+
+async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadError> {
+    let Order { recipe, loader, session, repository_uri } = order;
     let (pace, events) = (Pace::default(), &options.events);
     let graph = recipe_graph(&recipe, events)?;
     deploy::cpu_architecture(&recipe.options.platform)?;
 
-    let cloud = Cloud::connect(&cloud).await?;
-    check_account(&cloud, account.as_deref())?;
+    let cloud = connect(&session).await?;
     let present = deploy::look(&cloud, &loader).await?;
     let changes = deploy::difference(&loader, &present)?;
     for kept in deploy::kept(&loader, &present) {
@@ -92,8 +120,16 @@ pub async fn ship(order: Order, options: &HouseOptions) -> Result<Shipped, RoadE
         Ok((ground, pushed, revision))
     };
     let (ground, pushed, revision) = house.unless_interrupted(placing).await?;
-    let outcome = deploy::run(&cloud, &loader, &ground, &revision.arn, limits, &pace, events).await?;
-    Ok(Shipped { image: pushed.reference, outcome })
+    let arn = revision.arn.clone();
+    let network = loader.network().clone();
+    let job = Job::new(loader.name(), revision, &ground.cluster, &cloud.region, network, ground.new_role);
+    Ok(Deployed { cloud, job, image: pushed.reference, arn })
+}
+
+async fn connect(session: &Session) -> Result<Cloud, RoadError> {
+    let cloud = Cloud::connect(&session.cloud).await?;
+    check_account(&cloud, session.account.as_deref())?;
+    Ok(cloud)
 }
 
 /// Where the repository is there already, whether we may push to it is asked before the build, and layers go out

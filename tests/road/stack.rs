@@ -9,6 +9,9 @@ use crate::cloud::{Cloud, registry_that_refuses};
 use crate::local::found_below;
 use crate::place::{Place, Ran, eventually, interrupt, world};
 
+#[path = "tasks.rs"]
+mod tasks;
+
 const ECR: &str = "AmazonEC2ContainerRegistry_V20150921";
 const ECS: &str = "AmazonEC2ContainerServiceV20141113";
 

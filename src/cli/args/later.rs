@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Failure;
 
 /// Commands of the design that do not exist yet.
-const COMMANDS: &[&str] = &["deploy", "plan", "run", "logs", "status", "down", "preflight", "inspect", "init"];
+const COMMANDS: &[&str] = &["plan", "down", "preflight", "inspect", "init"];
 
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
 /// for `docker build`'s sake) and of the design. `true` is a flag that takes a value.

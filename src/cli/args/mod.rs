@@ -9,7 +9,9 @@ mod lock;
 mod recipe;
 mod road;
 mod serve;
+mod start;
 mod step;
+mod task;
 mod verify;
 
 use std::ffi::OsString;
@@ -23,9 +25,11 @@ pub use diff::DiffArgs;
 pub use doctor::DoctorArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
-pub use road::{CloudArgs, RoadArgs};
+pub use road::{AtArgs, DeployArgs, NetworkArgs, RoadArgs};
 pub use serve::ServeArgs;
+pub use start::{OnInterrupt, Provider, StartArgs};
 pub use step::StepArgs;
+pub use task::{ConfigArgs, LogsArgs, RunArgs, StatusArgs};
 pub use verify::VerifyArgs;
 
 use super::Failure;
@@ -49,6 +53,7 @@ Examples:
   locus-push loaders/os_opendata.Dockerfile            build, push, run on Fargate, follow the log
   locus-push --local loaders/os_opendata.Dockerfile    the same, without AWS
   locus-push --env FILTER='Test Loader' --memory 1024 loaders/os_opendata.Dockerfile
+  locus-push deploy loaders/os_opendata.Dockerfile     the same without the run; then `run`, `logs`, `status os_opendata`
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
@@ -56,8 +61,22 @@ Exit codes: the task's own; 0; 1 --check, doctor or `cache du --verify` found so
 one of several loaders failed; 2 usage; 3 build; 4 registry or cloud; 124 --timeout; 125 the task never started;
 130 interrupted.";
 
+const DEPLOY: &str = "\
+Example:
+  locus-push deploy loaders/os_opendata.Dockerfile     prints the image by digest; --json the task definition too
+  locus-push run os_opendata                           runs it";
+
 #[derive(Debug, Subcommand)]
 pub enum Sub {
+    /// The road without the run: build, push, register
+    #[command(after_help = DEPLOY)]
+    Deploy(Box<DeployArgs>),
+    /// Run a task again, without a build
+    Run(Box<RunArgs>),
+    /// A task's log
+    Logs(LogsArgs),
+    /// What of a loader runs, and what ran last
+    Status(StatusArgs),
     /// Build an image, as `docker buildx build` does
     Build(Box<BuildArgs>),
     /// Push an OCI layout to a registry
@@ -153,7 +172,7 @@ pub fn parse(args: impl IntoIterator<Item = OsString>) -> Result<Cli, NotParsed>
     let matches = later::with_flags(Cli::command()).try_get_matches_from(args)?;
     later::refuse_flags(&matches)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    if let (None, Some(first)) = (&cli.command, cli.road.dockerfiles.first().and_then(|path| path.to_str())) {
+    if let (None, Some(first)) = (&cli.command, cli.road.deploy.dockerfiles.first().and_then(|path| path.to_str())) {
         later::refuse_command(first)?;
         refuse_late_command(first)?;
     }
@@ -218,20 +237,20 @@ mod tests {
     fn dockerfiles_are_the_road_and_names_are_commands() {
         let road = parsed("--local a.Dockerfile b.Dockerfile").expect("the road");
         assert!(road.command.is_none() && road.road.local);
-        assert_eq!(road.road.dockerfiles, ["a.Dockerfile", "b.Dockerfile"].map(PathBuf::from));
+        assert_eq!(road.road.deploy.dockerfiles, ["a.Dockerfile", "b.Dockerfile"].map(PathBuf::from));
         assert!(matches!(parsed("build .").expect("a build").command, Some(Sub::Build(_))));
         assert!(matches!(parsed("version").expect("version").command, Some(Sub::Version)));
         let file = parsed("./build").expect("the file");
-        assert_eq!(file.road.dockerfiles, [PathBuf::from("./build")]);
+        assert_eq!(file.road.deploy.dockerfiles, [PathBuf::from("./build")]);
     }
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["plan", "deploy", "run", "logs", "init"] {
+        for name in ["plan", "down", "preflight", "init"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }
-        assert_eq!(refused("logs --follow x"), "`logs` is not there yet");
+        assert_eq!(refused("down --all x"), "`down` is not there yet");
         assert!(parsed("./plan").is_ok());
     }
 

@@ -1,24 +1,28 @@
 //! The flags of the whole road.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::Args;
 
-use super::{RecipeArgs, RegistryArgs, ScreenArgs, StepArgs};
-use crate::cli::duration;
+use super::{RecipeArgs, RegistryArgs, ScreenArgs, StartArgs, StepArgs};
 
 #[derive(Debug, Args)]
 pub struct RoadArgs {
-    /// The Dockerfiles; each is a loader
-    #[arg(value_name = "DOCKERFILE", required = true)]
-    pub dockerfiles: Vec<PathBuf>,
+    #[command(flatten)]
+    pub deploy: DeployArgs,
     /// Do it all on this machine: embedded registry, the task in the sandbox
     #[arg(long)]
     pub local: bool,
-    /// Stop the task, and the road, after this time, e.g. 30m
-    #[arg(long, value_name = "DURATION", value_parser = duration::parse)]
-    pub timeout: Option<Duration>,
+    #[command(flatten)]
+    pub start: StartArgs,
+}
+
+/// The road without the run.
+#[derive(Debug, Args)]
+pub struct DeployArgs {
+    /// The Dockerfiles; each is a loader
+    #[arg(value_name = "DOCKERFILE", required = true)]
+    pub dockerfiles: Vec<PathBuf>,
 
     #[command(flatten)]
     pub image: ImageArgs,
@@ -78,6 +82,19 @@ pub struct TaskArgs {
 #[derive(Debug, Default, Args)]
 #[command(next_help_heading = "AWS")]
 pub struct CloudArgs {
+    #[command(flatten)]
+    pub at: AtArgs,
+    /// The ECR repository [env: REPOSITORYURI] [default: locus_data_loaders]
+    #[arg(long, value_name = "NAME")]
+    pub repository: Option<String>,
+    #[command(flatten)]
+    pub network: NetworkArgs,
+}
+
+/// Whose account, where, and which cluster in it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "AWS")]
+pub struct AtArgs {
     /// The AWS profile [default: locus, where there is one]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
@@ -87,9 +104,12 @@ pub struct CloudArgs {
     /// The ECS cluster [default: <name>_cluster]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,
-    /// The ECR repository [env: REPOSITORYURI] [default: locus_data_loaders]
-    #[arg(long, value_name = "NAME")]
-    pub repository: Option<String>,
+}
+
+/// Where a task stands.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "AWS")]
+pub struct NetworkArgs {
     /// A subnet for the task [env: SUBNET1, SUBNET2]
     #[arg(long, visible_alias = "subnets", value_name = "ID", value_delimiter = ',')]
     pub subnet: Vec<String>,

@@ -52,6 +52,7 @@ pub struct Defaults {
     pub log_retention_days: Option<At<u32>>,
     pub tags: Option<Vec<Text>>,
     pub timeout: Option<Text>,
+    pub capacity_provider: Option<Text>,
     pub platform: Option<Text>,
 }
 
@@ -125,6 +126,7 @@ fn defaults(table: &mut Table<'_>) -> Result<Defaults, Failure> {
         log_retention_days: table.number("log_retention_days")?,
         tags: table.texts("tags")?,
         timeout: table.text("timeout")?,
+        capacity_provider: table.text("capacity_provider")?,
         platform: table.text("platform")?,
     })
 }

@@ -10,6 +10,7 @@ mod lock;
 mod road;
 mod run_options;
 mod serve;
+mod task;
 mod verify;
 
 use std::collections::BTreeMap;
@@ -18,13 +19,14 @@ use std::time::Duration;
 
 pub use lock::LockAt;
 pub use serve::ServeOrder;
+pub use task::{LogsOrder, Reattach, RunOrder, StatusOrder};
 
 use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
 use crate::build::{Elsewhere, NoCache, Pinning, RunOptions};
-use crate::deploy::{Description, Loader, SecretSpec};
+use crate::deploy::{Description, Loader, SecretSpec, Start};
 use crate::dockerfile::credentials::hidden;
 use crate::dockerfile::nearest::nearest;
 use crate::graph::{Contexts, GitSource, size_in_bytes};
@@ -37,6 +39,9 @@ use crate::store::Prune;
 #[derive(Debug)]
 pub enum Command {
     Road(Box<RoadOrder>),
+    Run(Box<RunOrder>),
+    Logs(LogsOrder),
+    Status(StatusOrder),
     Build(Box<BuildOrder>),
     Check(Box<CheckOrder>),
     Push(PushOrder),
@@ -69,13 +74,16 @@ pub struct LoaderOrder {
     pub task: Task,
     pub run: RunOptions,
     pub timeout: Option<Duration>,
+    pub reattach: Reattach,
 }
 
 /// Where the loader's task runs.
 #[derive(Debug)]
 pub enum Task {
     /// On Fargate.
-    Cloud(Loader),
+    Cloud(Loader, Start),
+    /// Nowhere yet: it is registered.
+    Deployed(Loader),
     /// On this machine, as described; nothing of it stands in a network of AWS.
     Local(Description),
 }
@@ -83,14 +91,14 @@ pub enum Task {
 impl Task {
     pub fn name(&self) -> &str {
         match self {
-            Self::Cloud(loader) => loader.name(),
+            Self::Cloud(loader, _) | Self::Deployed(loader) => loader.name(),
             Self::Local(description) => &description.name,
         }
     }
 
     pub fn secrets(&self) -> &[SecretSpec] {
         match self {
-            Self::Cloud(loader) => loader.secrets(),
+            Self::Cloud(loader, _) | Self::Deployed(loader) => loader.secrets(),
             Self::Local(description) => &description.secrets,
         }
     }
@@ -220,7 +228,11 @@ impl World {
 /// The command that was typed.
 pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let registry = match &cli.command {
-        None => &cli.road.registry,
+        None => &cli.road.deploy.registry,
+        Some(Sub::Deploy(args)) => &args.registry,
+        Some(Sub::Run(args)) => return task::run(args, world),
+        Some(Sub::Logs(args)) => return task::logs(args, world),
+        Some(Sub::Status(args)) => return task::status(args, world),
         Some(Sub::Build(args)) => &args.registry,
         Some(Sub::Push(args)) => &args.registry,
         Some(Sub::Diff(args)) => &args.registry,
@@ -241,6 +253,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Verify(args)) => verify::command(args, registry, given)?,
         Some(Sub::Lock(args)) => lock::command(args, registry, given)?,
         Some(Sub::Diff(args)) => Command::Diff(diff::order(args, registry, world)?),
+        Some(Sub::Deploy(args)) => Command::Road(Box::new(road::deploy(args, registry, given)?)),
         _ => Command::Road(Box::new(road::order(&cli.road, registry, given)?)),
     })
 }
@@ -368,6 +381,8 @@ mod tests {
 
     use super::super::args;
     use super::*;
+    use crate::aws::Capacity;
+    use crate::deploy::Stay;
     use crate::road::{DockerfileAt, Wanted};
 
     /// A folder with two Dockerfiles, and what a command means in it.
@@ -461,7 +476,7 @@ mod tests {
         let first = &order.loaders[0];
         assert_eq!(read(&first.image).shown, "loaders/os_opendata.Dockerfile");
         assert!(read(&first.image).text.starts_with("FROM scratch"));
-        assert!(matches!(first.task, Task::Cloud(_)));
+        assert!(matches!(first.task, Task::Cloud(..)));
         assert_eq!(order.home, PathBuf::from("/h/.cache/locus-push"));
     }
 
@@ -527,6 +542,47 @@ mod tests {
         here.vars = vec![("HOME", "/h")];
         let local = here.road("--local loaders/b.Dockerfile").expect("needs neither");
         assert!(matches!(local.loaders[0].task, Task::Local(_)));
+    }
+
+    #[test]
+    fn a_run_knows_its_network_and_a_look_needs_none() {
+        let mut here = Here::new();
+        let file = "[loaders.places]\ncluster = 'shared'\ncapacity_provider = 'FARGATE_SPOT'\ntimeout = '30m'\n";
+        fs::write(here.folder.path().join("locus.toml"), file).expect("written");
+        let run = |here: &Here, line: &str| match here.order(line) {
+            Ok(Command::Run(order)) => Ok(*order),
+            Ok(other) => panic!("{line} was taken for {other:?}"),
+            Err(failure) => Err(failure.message),
+        };
+        let order = run(&here, "run places --count 3 --on-interrupt detach -- python load.py").expect("right");
+        let Start { count, capacity, overrides, stay } = order.start;
+        assert_eq!((count, capacity, stay), (3, Capacity::Spot, Stay::UntilInterrupted));
+        assert_eq!(overrides.command, Some(vec!["python".to_owned(), "load.py".to_owned()]));
+        assert_eq!(order.timeout, Some(Duration::from_secs(1800)));
+        assert_eq!(run(&here, "run x").expect("any name").start, Start { count: 1, ..Start::default() });
+        let order = run(&here, "run places --detach --capacity-provider fargate").expect("right");
+        assert_eq!((order.timeout, order.start.capacity), (None, Capacity::Fargate), "nobody stays to stop it");
+        for (line, words) in [
+            ("run loaders/b.Dockerfile", "cannot be the name of a loader"),
+            ("run places:0", "`0` is not a revision's number"),
+            ("run places --cpu 256 --memory 99", "memory = 99"),
+            ("run places --command 'x", "a quote is not closed"),
+        ] {
+            assert!(run(&here, line).expect_err(line).contains(words), "{line}");
+        }
+        here.vars = vec![("HOME", "/h")];
+        assert_eq!(run(&here, "run places").expect_err("no subnet"), "no subnet for the task: SUBNET1 is not set");
+        assert!(matches!(here.order("status places"), Ok(Command::Status(_))));
+        assert!(matches!(here.order("logs places --since 10m -f"), Ok(Command::Logs(order)) if order.wish.follow));
+    }
+
+    #[test]
+    fn what_is_fargates_is_refused_for_this_machine() {
+        let here = Here::new();
+        for flag in ["--count 2", "--spot", "--command x", "--detach", "--on-interrupt detach"] {
+            let failure = here.road(&format!("--local {flag} loaders/b.Dockerfile")).expect_err(flag);
+            assert!(failure.message.ends_with("is for a task on Fargate, and --local runs it here"), "{failure:?}");
+        }
     }
 
     #[test]
@@ -652,7 +708,7 @@ mod tests {
         let order = here.road("loaders/b.Dockerfile").expect("right");
         assert_eq!(order.loaders[0].task.name(), "places");
         assert!(order.registry.endpoints.of("docker.io").to_string().contains("http://[::1]:5"));
-        let Task::Cloud(loader) = &order.loaders[0].task else { panic!("on Fargate") };
+        let Task::Cloud(loader, _) = &order.loaders[0].task else { panic!("on Fargate") };
         assert_eq!(loader.size().memory(), 1024);
         assert!(here.road("--config other.toml loaders/b.Dockerfile").is_err());
     }

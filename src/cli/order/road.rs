@@ -2,21 +2,56 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
-use super::super::args::{self, RoadArgs};
+use super::super::args::{self, ConfigArgs, DeployArgs, RoadArgs};
 use super::super::caches::caches;
 use super::super::output::PackingAsked;
 use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
 use super::super::{Failure, home};
 use super::run_options::run_options;
+use super::task::{self, Reattach};
 use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
 use super::{image, lock};
+use crate::aws::Capacity;
 use crate::deploy::ValueFrom::Stdin;
 use crate::deploy::{Description, Kind, Loader, Size};
 use crate::dockerfile::nearest::nearest;
 use crate::road::{CacheToPlace, DockerfileAt, Materials};
 
+/// The whole road.
 pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
+    if args.local {
+        task::refuse_for_local(&args.start)?;
+    }
+    let run = |settings: Run| {
+        let timeout = args.start.timeout.or(settings.timeout).filter(|_| !args.start.detach);
+        let (start, description) = (task::start(&args.start, settings.capacity)?, settings.description);
+        let task = if args.local { local(description)? } else { Task::Cloud(cloud(description)?, start) };
+        Ok((task, timeout))
+    };
+    loaders(&args.deploy, args.local, registry, given, run)
+}
+
+/// The road without the run.
+pub(super) fn deploy(args: &DeployArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
+    loaders(args, false, registry, given, |settings| Ok((Task::Deployed(cloud(settings.description)?), None)))
+}
+
+/// What of a loader's settings says how it is run.
+struct Run {
+    description: Description,
+    timeout: Option<Duration>,
+    capacity: Option<Capacity>,
+}
+
+fn loaders(
+    args: &DeployArgs,
+    local: bool,
+    registry: RegistrySettings,
+    given: Given<'_>,
+    run: impl Fn(Run) -> Result<(Task, Option<Duration>), Failure>,
+) -> Result<RoadOrder, Failure> {
     let caches = caches(&[], &args.image.recipe.cache_to, given.cwd)?;
     if args.dockerfiles.len() > 1 && caches.to.iter().any(|to| to.place != CacheToPlace::Inline) {
         return Err(Failure::usage("--cache-to is one loader's: each of several would write over the others'")
@@ -25,7 +60,7 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
     let mut loaders = Vec::new();
     let mut names = BTreeSet::new();
     for path in &args.dockerfiles {
-        let loader = loader(args, path, given)?;
+        let loader = loader(args, local, path, given, &run)?;
         let name = loader.task.name().to_owned();
         if !names.insert(name.clone()) {
             return Err(Failure::configuration(format!("two loaders are called {name}"))
@@ -37,41 +72,55 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
     if stdin.count() > 1 {
         return Err(Failure::usage("--secret: stdin can be read once, for one secret of one loader"));
     }
-    let session = settings::session(&args.cloud, given)?;
+    let session = settings::session(&args.cloud.at, args.cloud.repository.as_deref(), given)?;
     let registry = RegistrySettings { cloud: session.cloud.clone(), ..registry };
     let packing = PackingAsked::agreed(&[image::packing_asked(&args.image.recipe)])?;
     Ok(RoadOrder { loaders, packing, session, registry, home: home::folder(given.env)? })
 }
 
-fn loader(args: &RoadArgs, path: &Path, given: Given<'_>) -> Result<LoaderOrder, Failure> {
+fn loader(
+    args: &DeployArgs,
+    local: bool,
+    path: &Path,
+    given: Given<'_>,
+    run: impl Fn(Run) -> Result<(Task, Option<Duration>), Failure>,
+) -> Result<LoaderOrder, Failure> {
     let dockerfile = dockerfile(path, given).map_err(|missing| match meant(path, given) {
         Some(meant) => Failure { hints: vec![meant], ..missing },
         None => missing,
     })?;
-    let LoaderSettings { description, context: folder, recipe, timeout } =
-        settings::loader(args, path, args.dockerfiles.len(), given)?;
+    let LoaderSettings { description, context: folder, recipe, timeout, capacity } =
+        settings::loader(args, local, path, args.dockerfiles.len(), given)?;
     let directory = context(&folder, given)?;
     let preserve_modes = args.image.recipe.preserve_modes;
     let materials = Materials::Folder { directory, dockerfile: DockerfileAt::Read(dockerfile), preserve_modes };
     let pinning = lock::pinning(lock::dockerfile_of(&materials), &args.image.recipe, given)?;
     let image = ImageOrder { pinning, ..image::order(materials, &args.image.recipe, recipe, given)? };
-    let run = run_options(&args.image.run, ("--build-secret", &args.image.build_secret), given)?;
-    let task = if args.local { local(description)? } else { cloud(description)? };
-    Ok(LoaderOrder { image, task, run, timeout })
+    let steps = run_options(&args.image.run, ("--build-secret", &args.image.build_secret), given)?;
+    let (task, timeout) = run(Run { description, timeout, capacity })?;
+    let config = ConfigArgs { config: args.registry.config.clone() };
+    let reattach = Reattach::new(task.name(), &args.cloud.at, &config);
+    Ok(LoaderOrder { image, task, run: steps, timeout, reattach })
 }
 
-fn cloud(description: Description) -> Result<Task, Failure> {
+fn cloud(description: Description) -> Result<Loader, Failure> {
+    must_stand_somewhere(&description.subnets, &description.security_groups)?;
+    Loader::new(description).map_err(|error| Failure::configuration(error.to_string()))
+}
+
+/// A task on Fargate has a subnet and a security group.
+pub(super) fn must_stand_somewhere(subnets: &[String], security_groups: &[String]) -> Result<(), Failure> {
     let missing = |what: &str, variable: &str, flag: &str, key: &str| {
         Failure::configuration(format!("no {what} for the task: {variable} is not set"))
             .hint(format!("export {variable}, or write {flag} ID, or `{key}` in locus.toml; --local needs none of it"))
     };
-    if description.subnets.is_empty() {
+    if subnets.is_empty() {
         return Err(missing("subnet", "SUBNET1", "--subnet", "subnets"));
     }
-    if description.security_groups.is_empty() {
+    if security_groups.is_empty() {
         return Err(missing("security group", "SECURITYGROUP", "--security-group", "security_groups"));
     }
-    Loader::new(description).map(Task::Cloud).map_err(|error| Failure::configuration(error.to_string()))
+    Ok(())
 }
 
 /// Here, too, what Fargate would refuse is refused: the next run may be there.

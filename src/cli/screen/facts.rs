@@ -98,10 +98,11 @@ fn fact(event: &Event) -> Value {
             },
         }),
         Event::Task { id, status } => json!({"event": "task", "id": id, "status": status}),
-        Event::TaskLog { line } => json!({"event": "task_log", "line": lossy(line)}),
-        Event::TaskStopped { reason, exit_code, hint } => {
-            json!({"event": "task_stopped", "reason": reason, "exit_code": exit_code, "hint": hint})
-        }
+        Event::TaskLog { task, alone: _, line } => json!({"event": "task_log", "task": task, "line": lossy(line)}),
+        Event::TaskStopped { task, alone: _, stop_code, reason, exit_code, hint } => json!({
+            "event": "task_stopped", "task": task, "stop_code": stop_code, "reason": reason, "exit_code": exit_code,
+            "hint": hint,
+        }),
         Event::Note(note) => json!({"event": "note", "message": note}),
         Event::Warning { message, hint } => json!({"event": "warning", "message": message, "hint": hint}),
     }
@@ -126,9 +127,12 @@ mod tests {
     fn an_event_is_one_object_on_one_line_that_steers_no_terminal() {
         let raw = "a\n\x1b[2J\u{9b}2J\u{202e}\u{7f} é";
         let mut facts = Facts::new(Vec::new());
-        facts.show(&Event::TaskLog { line: raw.as_bytes().to_vec() });
+        facts.show(&Event::TaskLog { task: "t".into(), alone: true, line: raw.as_bytes().to_vec() });
         let text = String::from_utf8(facts.0).expect("JSON is UTF-8");
-        assert_eq!(text, "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\"}\n");
+        assert_eq!(
+            text,
+            "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\",\"task\":\"t\"}\n"
+        );
         let back: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(back["line"], raw);
     }

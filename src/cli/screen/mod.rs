@@ -3,6 +3,7 @@
 mod amount;
 mod bars;
 mod facts;
+mod log;
 mod paint;
 mod plain;
 mod words;
@@ -49,6 +50,18 @@ pub struct Screen {
     json: bool,
     /// Each file that was made still is told of.
     detailed: bool,
+    log: LogTo,
+}
+
+/// Where the lines go that a task writes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogTo {
+    /// They are told as all else is.
+    #[default]
+    Stderr,
+    /// They are the answer.
+    Stdout,
+    StdoutAsJson,
 }
 
 /// How a command wants to be told.
@@ -58,11 +71,12 @@ pub struct Manner {
     /// The form of the answer and of a failure.
     pub json: bool,
     pub verbose: bool,
+    pub log: LogTo,
 }
 
 impl Screen {
     /// The screen that was asked for.
-    pub fn open(Manner { progress, json, verbose }: Manner, env: &Environment) -> Result<Self, Failure> {
+    pub fn open(Manner { progress, json, verbose, log }: Manner, env: &Environment) -> Result<Self, Failure> {
         let terminal = io::stderr().is_terminal();
         let paint = Paint::wanted(env, terminal);
         let settled = settled(progress, terminal, env)?;
@@ -74,15 +88,19 @@ impl Screen {
             Settled::Json => Box::new(facts::Facts::new(io::stderr())),
             Settled::Quiet => Box::new(Quiet),
         };
-        Ok(Self { face: Arc::new(Mutex::new(face)), paint, json, detailed })
+        Ok(Self { face: Arc::new(Mutex::new(face)), paint, json, detailed, log })
     }
 
     /// The listener that rooms emit to.
     pub fn events(&self) -> Events {
-        let (face, detailed) = (self.face.clone(), self.detailed);
+        let (face, detailed, to) = (self.face.clone(), self.detailed, self.log);
+        let terminal = io::stdout().is_terminal();
         // A panic while a line was written leaves a face that can still write the next.
         Events::new(move |event| {
-            if detailed || !matches!(event, Event::StilledFile { .. }) {
+            if let Some(line) = log::on_stdout(&event, to, terminal) {
+                // Whoever reads it may have gone; the task goes on.
+                let _ = to_stdout(&line);
+            } else if detailed || !matches!(event, Event::StilledFile { .. }) {
                 face.lock().unwrap_or_else(PoisonError::into_inner).show(&event);
             }
         })
@@ -98,6 +116,10 @@ impl Screen {
         self.close();
         if let Some(failure) = &done.failure {
             tell_failure(failure, false, self.paint);
+        }
+        // Its lines were the answer.
+        if self.log == LogTo::StdoutAsJson {
+            return Ok(());
         }
         let mut text = if self.json { facts::one_line(&as_json(done)) } else { done.text.trim_end().to_owned() };
         if text.is_empty() {

@@ -76,11 +76,14 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
             says(verb, format!("{kind} {}", escape::text(name)))
         }
         Event::Task { id, status } => says("Task", format!("{} {}", escape::text(id), escape::text(status))),
-        Event::TaskLog { line } => Some(quoted("log", line)),
-        Event::TaskStopped { reason, exit_code, hint } => {
+        Event::TaskLog { task, alone, line } => Some(quoted(if *alone { "log" } else { task }, line)),
+        Event::TaskStopped { task, alone, stop_code, reason, exit_code, hint } => {
+            let which = if *alone { String::new() } else { format!("{} ", escape::text(task)) };
             let code = exit_code.map_or("no exit code".to_owned(), |code| format!("exit code {code}"));
-            let text = if reason.is_empty() { code } else { format!("{code}: {}", escape::text(reason)) };
-            Some(with_hint(status(paint, "Stopped", &text), hint.as_deref(), paint))
+            // ECS's own words say the same in most cases, and not in all.
+            let parts = stop_code.as_deref().into_iter().chain(Some(reason.as_str()).filter(|said| !said.is_empty()));
+            let why: String = parts.map(|part| format!(": {}", escape::text(part))).collect();
+            Some(with_hint(status(paint, "Stopped", &format!("{which}{code}{why}")), hint.as_deref(), paint))
         }
         Event::Note(note) => says("Note", escape::text(note)),
         Event::Warning { message, hint } => {
@@ -237,16 +240,26 @@ mod tests {
         }
         check(Event::Task { id: "4f2a".into(), status: "RUNNING".into() }, "      Task 4f2a RUNNING");
         check(
-            Event::TaskStopped { reason: "Essential container exited".into(), exit_code: Some(7), hint: None },
-            "   Stopped exit code 7: Essential container exited",
+            Event::TaskStopped {
+                task: "4f2a".into(),
+                alone: true,
+                stop_code: Some("EssentialContainerExited".into()),
+                reason: "Essential container exited".into(),
+                exit_code: Some(7),
+                hint: None,
+            },
+            "   Stopped exit code 7: EssentialContainerExited: Essential container exited",
         );
         check(
             Event::TaskStopped {
+                task: "4f2a".into(),
+                alone: false,
+                stop_code: None,
                 reason: "CannotPullContainerError".into(),
                 exit_code: None,
                 hint: Some("look at the subnets' route".into()),
             },
-            "   Stopped no exit code: CannotPullContainerError\nhint: look at the subnets' route",
+            "   Stopped 4f2a no exit code: CannotPullContainerError\nhint: look at the subnets' route",
         );
         check(Event::Note("as it is".into()), "      Note as it is");
         check(
@@ -257,9 +270,12 @@ mod tests {
 
     #[test]
     fn what_a_task_or_a_run_writes_cannot_pass_for_ours() {
-        check(Event::TaskLog { line: b"    Pushed evil\x1b[2K".to_vec() }, "       log |     Pushed evil\\x1b[2K");
-        check(Event::TaskLog { line: b"a\r    Pushed evil".to_vec() }, "       log | a\\r    Pushed evil");
-        check(Event::TaskLog { line: b"two\n    Pushed evil".to_vec() }, "       log | two\\n    Pushed evil");
+        let logged = |line: Vec<u8>| Event::TaskLog { task: "4f2a".into(), alone: true, line };
+        check(logged(b"    Pushed evil\x1b[2K".to_vec()), "       log |     Pushed evil\\x1b[2K");
+        check(logged(b"a\r    Pushed evil".to_vec()), "       log | a\\r    Pushed evil");
+        check(logged(b"two\n    Pushed evil".to_vec()), "       log | two\\n    Pushed evil");
+        let one_of_two = Event::TaskLog { task: "0123456789abcdef".into(), alone: false, line: b"x".to_vec() };
+        check(one_of_two, "0123456789 | x");
         check(
             Event::Output { stage: String::new(), line: "caf\u{e9}\tx\r".as_bytes().to_vec() },
             "           | caf\u{e9}\tx",

@@ -3,10 +3,11 @@
 use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
-use super::super::args::RoadArgs;
+use super::super::args::{DeployArgs, NetworkArgs};
 use super::super::locus_toml::{Defaults, LoaderTable, LocusToml, Text};
 use super::super::{duration, name};
 use super::{Failure, Given, RecipeSettings, pairs, secrets};
+use crate::aws::Capacity;
 use crate::deploy::Description;
 
 /// One loader with everything merged.
@@ -15,11 +16,19 @@ pub struct LoaderSettings {
     pub description: Description,
     pub context: PathBuf,
     pub recipe: RecipeSettings,
+    /// What the file says of the run.
     pub timeout: Option<Duration>,
+    pub capacity: Option<Capacity>,
 }
 
 /// The settings for a Dockerfile as it was named on the command line, one of `of`.
-pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -> Result<LoaderSettings, Failure> {
+pub fn loader(
+    args: &DeployArgs,
+    local: bool,
+    dockerfile: &Path,
+    of: usize,
+    given: Given<'_>,
+) -> Result<LoaderSettings, Failure> {
     let Given { env, file, cwd } = given;
     let exported = env.set("DOCKERNAME");
     if let (Some(name), 2..) = (exported, of) {
@@ -37,20 +46,11 @@ pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -
     let empty = LoaderTable::default();
     let said = Said { given, table: table.unwrap_or(&empty) };
 
-    let subnets: Vec<String> =
-        ["SUBNET1", "SUBNET2"].into_iter().filter_map(|name| env.set(name)).map(str::to_owned).collect();
-    let groups: Vec<String> = env.set("SECURITYGROUP").into_iter().map(str::to_owned).collect();
     let (task, cloud) = (&args.task, &args.cloud);
-    let repository_uri = super::session(cloud, given)?.repository_uri;
+    let repository_uri = super::session(&cloud.at, cloud.repository.as_deref(), given)?.repository_uri;
     // A run on this machine stands in no subnet, and must not ask for the variables that name one.
-    let network = |flags: &[String], exported, pick: fn(&Defaults) -> Option<&Vec<Text>>| {
-        if args.local { Ok(Vec::new()) } else { said.list(flags, exported, pick) }
-    };
-    let public_ip = match (cloud.public_ip, cloud.no_public_ip) {
-        (true, _) => Some(true),
-        (_, true) => Some(false),
-        _ => None,
-    };
+    let NetworkSettings { subnets, security_groups, public_ip } =
+        if local { NetworkSettings::default() } else { said.network(&cloud.network)? };
 
     let description = Description {
         repository: said
@@ -58,12 +58,12 @@ pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -
                 all.repository.as_ref()
             })?,
         tags: said.list(&args.image.tag, Vec::new(), |all| all.tags.as_ref())?,
-        cluster: said.first(cloud.cluster.clone(), |all| all.cluster.as_ref())?,
+        cluster: said.first(cloud.at.cluster.clone(), |all| all.cluster.as_ref())?,
         log_group: said.first(None, |all| all.log_group.as_ref())?,
         log_retention_days: said.of(|all| all.log_retention_days.as_ref()).map(|days| days.value),
-        subnets: network(&cloud.subnet, subnets, |all| all.subnets.as_ref())?,
-        security_groups: network(&cloud.security_group, groups, |all| all.security_groups.as_ref())?,
-        assign_public_ip: public_ip.or(said.of(|all| all.assign_public_ip.as_ref()).map(|flag| flag.value)),
+        subnets,
+        security_groups,
+        assign_public_ip: public_ip,
         cpu: task.cpu.or(said.table.cpu.as_ref().map(|cpu| cpu.value)),
         memory: task.memory.or(said.table.memory.as_ref().map(|memory| memory.value)),
         ephemeral_storage: task.ephemeral_storage.or(said.table.ephemeral_storage.as_ref().map(|gib| gib.value)),
@@ -82,13 +82,6 @@ pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -
         (None, Some(context), Some(file)) => file.folder.join(file.expand(context, env)?),
         _ => PathBuf::from("."),
     };
-    let timeout = match (args.timeout, said.of(|all| all.timeout.as_ref()), file) {
-        (Some(timeout), ..) => Some(timeout),
-        (None, Some(text), Some(file)) => {
-            Some(duration::parse(&file.expand(text, env)?).map_err(|why| file.fault(text.line, why))?)
-        }
-        _ => None,
-    };
     let recipe = &args.image.recipe;
     Ok(LoaderSettings {
         description,
@@ -99,22 +92,67 @@ pub fn loader(args: &RoadArgs, dockerfile: &Path, of: usize, given: Given<'_>) -
             labels: pairs::labels(&recipe.label, &said.table.labels, given)?,
             platform: super::platform(&recipe.platform, said.first(None, |all| all.platform.as_ref())?)?,
         },
-        timeout,
+        timeout: said.timeout()?,
+        capacity: said.capacity()?,
     })
 }
 
+/// Where a task stands, as flag, variable and file say.
+#[derive(Clone, Debug, Default)]
+pub struct NetworkSettings {
+    pub subnets: Vec<String>,
+    pub security_groups: Vec<String>,
+    pub public_ip: Option<bool>,
+}
+
 /// What locus.toml says: the loader's table before the top of the file.
-struct Said<'a> {
-    given: Given<'a>,
-    table: &'a LoaderTable,
+pub(super) struct Said<'a> {
+    pub given: Given<'a>,
+    pub table: &'a LoaderTable,
 }
 
 impl<'a> Said<'a> {
-    fn of<T>(&self, pick: impl Fn(&'a Defaults) -> Option<&'a T>) -> Option<&'a T> {
+    pub fn network(&self, args: &NetworkArgs) -> Result<NetworkSettings, Failure> {
+        let exported = |names: &[&str]| -> Vec<String> {
+            names.iter().filter_map(|name| self.given.env.set(name)).map(str::to_owned).collect()
+        };
+        let public_ip = match (args.public_ip, args.no_public_ip) {
+            (true, _) => Some(true),
+            (_, true) => Some(false),
+            _ => self.of(|all| all.assign_public_ip.as_ref()).map(|flag| flag.value),
+        };
+        let groups = exported(&["SECURITYGROUP"]);
+        Ok(NetworkSettings {
+            subnets: self.list(&args.subnet, exported(&["SUBNET1", "SUBNET2"]), |all| all.subnets.as_ref())?,
+            security_groups: self.list(&args.security_group, groups, |all| all.security_groups.as_ref())?,
+            public_ip,
+        })
+    }
+
+    pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
+        let (Some(text), Some(file)) = (self.of(|all| all.timeout.as_ref()), self.given.file) else { return Ok(None) };
+        let timeout = duration::parse(&file.expand(text, self.given.env)?);
+        timeout.map(Some).map_err(|why| file.fault(text.line, why))
+    }
+
+    pub fn capacity(&self) -> Result<Option<Capacity>, Failure> {
+        let (Some(text), Some(file)) = (self.of(|all| all.capacity_provider.as_ref()), self.given.file) else {
+            return Ok(None);
+        };
+        let name = file.expand(text, self.given.env)?;
+        match [Capacity::Fargate, Capacity::Spot].into_iter().find(|capacity| capacity.name() == name) {
+            Some(capacity) => Ok(Some(capacity)),
+            None => {
+                Err(file.fault(text.line, format!("`{name}` is no capacity provider; FARGATE and FARGATE_SPOT are")))
+            }
+        }
+    }
+
+    pub fn of<T>(&self, pick: impl Fn(&'a Defaults) -> Option<&'a T>) -> Option<&'a T> {
         pick(&self.table.own).or_else(|| self.given.file.and_then(|file| pick(&file.all)))
     }
 
-    fn first(
+    pub fn first(
         &self,
         before: Option<String>,
         pick: impl Fn(&'a Defaults) -> Option<&'a Text>,
@@ -247,7 +285,8 @@ dockerfile = 'twice.Dockerfile'
         let cli = Cli::try_parse_from(std::iter::once("locus-push").chain(line.split(' '))).expect(line);
         let env = Environment::of(vars);
         let given = Given { env: &env, file: file.as_ref(), cwd: Path::new("/w/loaders") };
-        loader(&cli.road, &cli.road.dockerfiles[0], cli.road.dockerfiles.len(), given)
+        let (args, local) = (&cli.road.deploy, cli.road.local);
+        loader(args, local, &args.dockerfiles[0], args.dockerfiles.len(), given)
     }
 
     #[test]
@@ -285,7 +324,7 @@ dockerfile = 'twice.Dockerfile'
     fn flags_beat_environment_and_environment_beats_the_file() {
         let vars = [("SUBNET1", "subnet-1"), ("HOME", "/h"), ("REPOSITORYURI", "r.io/of_env"), ("X", "x")];
         let line = "--subnet subnet-a,subnet-b --cpu 1024 --env FILTER=flag --env X --repository of_flag \
-                    --timeout 1h --context ctx --no-public-ip --tag v1 os_opendata.Dockerfile";
+                    --context ctx --no-public-ip --tag v1 os_opendata.Dockerfile";
         let line = line.split_whitespace().collect::<Vec<_>>().join(" ");
         let settings = check(&line, &vars, Some(FILE)).expect("right");
         let described = settings.description;
@@ -296,7 +335,7 @@ dockerfile = 'twice.Dockerfile'
         assert_eq!(pairs, ["FILTER=flag", "KEPT=/h", "X=x"]);
         assert_eq!(described.assign_public_ip, Some(false));
         assert_eq!(described.tags, ["v1"]);
-        assert_eq!((settings.timeout, settings.context), (Some(Duration::from_secs(3600)), PathBuf::from("ctx")));
+        assert_eq!(settings.context, PathBuf::from("ctx"));
         let env_before_file = check("os_opendata.Dockerfile", &vars, Some(FILE)).expect("right").description;
         assert_eq!(env_before_file.subnets, ["subnet-1"]);
         assert_eq!(env_before_file.repository.as_deref(), Some("of_env"));

@@ -1,6 +1,7 @@
 //! Flags before the environment, the environment before locus.toml, locus.toml before the defaults. Pure: everything
 //! that was read is handed in.
 
+mod known;
 mod loader;
 mod pairs;
 mod secrets;
@@ -8,14 +9,15 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{CloudArgs, RecipeArgs, RegistryArgs};
+use super::args::{AtArgs, RecipeArgs, RegistryArgs};
 use super::locus_toml::LocusToml;
 use super::{Environment, Failure};
 use crate::aws::CloudOptions;
 use crate::image::{Platform, Reference};
 use crate::registry::{Endpoints, PrivateHosts};
 
-pub use loader::{LoaderSettings, loader};
+pub use known::{known, network, variables};
+pub use loader::{LoaderSettings, NetworkSettings, loader};
 pub use pairs::annotations;
 
 /// What the settings are merged from, besides the flags.
@@ -80,7 +82,7 @@ pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySetting
     for host in &args.allow_private {
         allow_private.add(host).map_err(|error| Failure::usage(format!("--allow-private: {error}")))?;
     }
-    let cloud = cloud(&CloudArgs::default(), given)?;
+    let cloud = cloud(&AtArgs::default(), given)?;
     Ok(RegistrySettings { endpoints, allow_private, ca_file: args.ca_file.clone().or(ca_file), cloud })
 }
 
@@ -95,18 +97,19 @@ pub fn recipe(args: &RecipeArgs, given: Given<'_>) -> Result<RecipeSettings, Fai
     })
 }
 
-pub fn session(args: &CloudArgs, given: Given<'_>) -> Result<Session, Failure> {
+/// `repository` is the one that a flag names.
+pub fn session(args: &AtArgs, repository: Option<&str>, given: Given<'_>) -> Result<Session, Failure> {
     let Given { env, .. } = given;
     let cloud = cloud(args, given)?;
     let account = env.set("AWSACCOUNT").map(account).transpose()?;
-    let repository_uri = match &args.repository {
+    let repository_uri = match repository {
         Some(_) => None,
         None => env.set("REPOSITORYURI").map(repository_uri).transpose()?,
     };
     Ok(Session { cloud, account, repository_uri })
 }
 
-fn cloud(args: &CloudArgs, given: Given<'_>) -> Result<CloudOptions, Failure> {
+fn cloud(args: &AtArgs, given: Given<'_>) -> Result<CloudOptions, Failure> {
     let Given { env, file, .. } = given;
     let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
         file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
@@ -219,15 +222,15 @@ mod tests {
     #[test]
     fn profile_and_region_of_flag_and_file_are_kept_apart() {
         let file = file();
-        let args = CloudArgs { profile: Some("of-flag".into()), ..CloudArgs::default() };
-        let cloud = session(&args, given(&Environment::of(&[]), Some(&file))).expect("right").cloud;
+        let args = AtArgs { profile: Some("of-flag".into()), ..AtArgs::default() };
+        let cloud = session(&args, None, given(&Environment::of(&[]), Some(&file))).expect("right").cloud;
         assert_eq!((cloud.profile.as_deref(), cloud.file_profile.as_deref()), (Some("of-flag"), Some("of-file")));
         assert_eq!((cloud.region, cloud.file_region.as_deref()), (None, Some("eu-west-1")));
     }
 
     #[test]
     fn the_exported_account_and_repository_are_checked() {
-        let of = |vars: &[(&str, &str)]| session(&CloudArgs::default(), given(&Environment::of(vars), None));
+        let of = |vars: &[(&str, &str)]| session(&AtArgs::default(), None, given(&Environment::of(vars), None));
         let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/locus_data_loaders";
         let session = of(&[("AWSACCOUNT", "123456789012"), ("REPOSITORYURI", uri)]).expect("right");
         assert_eq!(session.account.as_deref(), Some("123456789012"));
