@@ -46,6 +46,7 @@ pub(super) fn with_flags(command: Command) -> Command {
     };
     command.args(ROAD.iter().map(flag)).mut_subcommands(|sub| match sub.get_name() {
         "build" | "verify" => sub.args(BUILD.iter().map(flag)),
+        "deploy" => sub.args(ROAD.iter().map(flag)),
         _ => sub,
     })
 }
@@ -55,6 +56,7 @@ pub(super) fn refuse_flags(matches: &ArgMatches) -> Result<(), Failure> {
     refuse(matches, ROAD)?;
     match matches.subcommand() {
         Some(("build" | "verify", build)) => refuse(build, BUILD).and_then(|()| refuse_load(build)),
+        Some(("deploy", deploy)) => refuse(deploy, ROAD),
         _ => Ok(()),
     }
 }
