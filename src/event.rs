@@ -101,4 +101,5 @@ pub enum CloudOutcome {
     Changed,
     Registered,
     Unchanged,
+    Removed,
 }

@@ -116,12 +116,33 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest() {
 }
 
 #[test]
+fn a_documents_fault_is_told_with_its_line() {
+    let here = Here::new();
+    let toml = "[loaders.os_opendata]\ntask_definition = 'task.json'\n";
+    fs::write(here.0.path().join("locus.toml"), toml).expect("written");
+    let refuses = |json: &str, words: &str| {
+        fs::write(here.0.path().join("task.json"), json).expect("written");
+        here.refuses("plan --secret-env DB=env:X loaders/os_opendata.Dockerfile", &[], words);
+    };
+    refuses(
+        "{\n  \"familly\": \"a\"\n}",
+        "error: task.json: unknown field `familly`; did you mean `family`? at line 2 column 11\n  --> task.json:2\n   |\n \
+         2 |   \"familly\": \"a\"\n   |   ^^^^^^^^^^^^^^\n",
+    );
+    refuses(
+        "{\n  \"family\": \"$NOBODY\"\n}",
+        "error: the variable NOBODY is not set\n  --> task.json:2\n   |\n 2 |   \"family\": \"$NOBODY\"\n   |   ^^^^^^^^^^^^^^^^^^^\n\
+         hint: export the variable, or write the value into the file\n",
+    );
+}
+
+#[test]
 fn what_is_not_there_yet_is_refused_by_name() {
     let here = Here::new();
     here.refuses(
-        "plan loaders/os_opendata.Dockerfile",
+        "preflight os_opendata",
         &[],
-        "error: `plan` is not there yet\nhint: if a Dockerfile of that name is meant, write `./plan`\n",
+        "error: `preflight` is not there yet\nhint: if a Dockerfile of that name is meant, write `./preflight`\n",
     );
     here.refuses("build --squash .", &[], "error: `--squash` is not supported yet\n");
 }

@@ -32,6 +32,8 @@ mod lock;
 mod one_id;
 #[path = "road/outputs.rs"]
 mod outputs;
+#[path = "road/plan.rs"]
+mod plan;
 #[path = "road/replay.rs"]
 mod replay;
 #[path = "road/rungs.rs"]

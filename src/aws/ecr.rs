@@ -6,6 +6,7 @@ use std::sync::Arc;
 use aws_config::SdkConfig;
 use aws_sdk_ecr::Client;
 use aws_sdk_ecr::types::{self as sdk, ImageTagMutability, LayerAvailability, Tag};
+use serde_json::Value;
 
 use super::{AwsError, Caller, Kind};
 use crate::image::Digest;
@@ -26,6 +27,51 @@ pub struct Repository {
     pub arn: String,
     /// The account that it is in.
     pub account: String,
+    pub mutability: Mutability,
+}
+
+/// Whether a tag may be moved to another image.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Mutability {
+    #[default]
+    Mutable,
+    Immutable,
+    /// All but those that one of these patterns fits.
+    ImmutableExcept(BTreeSet<String>),
+    /// A setting that this version does not know.
+    Other(String),
+}
+
+impl Mutability {
+    fn read(found: &sdk::Repository) -> Self {
+        match found.image_tag_mutability() {
+            None | Some(ImageTagMutability::Mutable) => Self::Mutable,
+            Some(ImageTagMutability::Immutable) => Self::Immutable,
+            Some(ImageTagMutability::ImmutableWithExclusion) => {
+                let filters = found.image_tag_mutability_exclusion_filters();
+                Self::ImmutableExcept(filters.iter().map(|filter| filter.filter().to_owned()).collect())
+            }
+            Some(other) => Self::Other(other.as_str().to_owned()),
+        }
+    }
+
+    fn to_sdk(&self) -> (ImageTagMutability, Option<Vec<sdk::ImageTagMutabilityExclusionFilter>>) {
+        let filter = |filter: &String| {
+            sdk::ImageTagMutabilityExclusionFilter::builder()
+                .filter_type(sdk::ImageTagMutabilityExclusionFilterType::Wildcard)
+                .filter(filter)
+                .build()
+                .expect("a kind and a pattern are all that a filter needs")
+        };
+        match self {
+            Self::Mutable => (ImageTagMutability::Mutable, None),
+            Self::Immutable => (ImageTagMutability::Immutable, None),
+            Self::ImmutableExcept(filters) => {
+                (ImageTagMutability::ImmutableWithExclusion, Some(filters.iter().map(filter).collect()))
+            }
+            Self::Other(word) => (ImageTagMutability::from(word.as_str()), None),
+        }
+    }
 }
 
 impl Ecr {
@@ -44,23 +90,86 @@ impl Ecr {
         }
     }
 
-    /// Tags can be moved (`latest` has to be), and tasks run by digest anyway.
-    pub async fn create_repository(&self, name: &str, tags: &[(&str, &str)]) -> Result<Repository, AwsError> {
+    pub async fn create_repository(
+        &self,
+        name: &str,
+        mutability: &Mutability,
+        tags: &[(&str, &str)],
+    ) -> Result<Repository, AwsError> {
         const CALL: &str = "ecr:CreateRepository";
-        let tags = tags.iter().map(|(key, value)| {
-            Tag::builder().key(*key).value(*value).build().expect("a key and a value are all that a tag needs")
-        });
+        let (mutability, filters) = mutability.to_sdk();
         let answer = self
             .client
             .create_repository()
             .repository_name(name)
-            .image_tag_mutability(ImageTagMutability::Mutable)
-            .set_tags(Some(tags.collect()))
+            .image_tag_mutability(mutability)
+            .set_image_tag_mutability_exclusion_filters(filters)
+            .set_tags(Some(sdk_tags(tags)))
             .send()
             .await
             .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
         let made = answer.repository().ok_or_else(|| self.garbled(CALL, "repository"))?;
         self.read(CALL, made)
+    }
+
+    pub async fn set_mutability(&self, name: &str, mutability: &Mutability) -> Result<(), AwsError> {
+        let (mutability, filters) = mutability.to_sdk();
+        self.client
+            .put_image_tag_mutability()
+            .repository_name(name)
+            .image_tag_mutability(mutability)
+            .set_image_tag_mutability_exclusion_filters(filters)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("ecr:PutImageTagMutability", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    pub async fn lifecycle(&self, name: &str) -> Result<Option<Value>, AwsError> {
+        const CALL: &str = "ecr:GetLifecyclePolicy";
+        match self.client.get_lifecycle_policy().repository_name(name).send().await {
+            Ok(answer) => {
+                let policy = answer.lifecycle_policy_text().and_then(|text| serde_json::from_str(text).ok());
+                policy.map(Some).ok_or_else(|| self.garbled(CALL, "lifecyclePolicyText in JSON"))
+            }
+            Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
+                error if error.kind == Kind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    pub async fn put_lifecycle(&self, name: &str, policy: &Value) -> Result<(), AwsError> {
+        self.client
+            .put_lifecycle_policy()
+            .repository_name(name)
+            .lifecycle_policy_text(policy.to_string())
+            .send()
+            .await
+            .map_err(|error| AwsError::new("ecr:PutLifecyclePolicy", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    pub async fn tags(&self, repository: &Repository) -> Result<Vec<(String, String)>, AwsError> {
+        let answer = self
+            .client
+            .list_tags_for_resource()
+            .resource_arn(&repository.arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("ecr:ListTagsForResource", Some(self.who.clone()), error))?;
+        Ok(answer.tags().iter().map(|tag| (tag.key().to_owned(), tag.value().to_owned())).collect())
+    }
+
+    pub async fn tag(&self, repository: &Repository, tags: &[(&str, &str)]) -> Result<(), AwsError> {
+        self.client
+            .tag_resource()
+            .resource_arn(&repository.arn)
+            .set_tags(Some(sdk_tags(tags)))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("ecr:TagResource", Some(self.who.clone()), error))?;
+        Ok(())
     }
 
     /// What a registry is pushed to with: base64 of `AWS:<password>`, which follows `Authorization: Basic` as it came.
@@ -109,7 +218,8 @@ impl Ecr {
     fn read(&self, call: &'static str, found: &sdk::Repository) -> Result<Repository, AwsError> {
         match (found.repository_uri(), found.repository_arn(), found.registry_id()) {
             (Some(uri), Some(arn), Some(account)) => {
-                Ok(Repository { uri: uri.to_owned(), arn: arn.to_owned(), account: account.to_owned() })
+                let (uri, arn, account) = (uri.to_owned(), arn.to_owned(), account.to_owned());
+                Ok(Repository { uri, arn, account, mutability: Mutability::read(found) })
             }
             _ => Err(self.garbled(call, "repositoryUri, repositoryArn and registryId")),
         }
@@ -118,6 +228,13 @@ impl Ecr {
     fn garbled(&self, call: &'static str, what: &str) -> AwsError {
         AwsError::garbled(call, Some(self.who.clone()), what)
     }
+}
+
+fn sdk_tags(tags: &[(&str, &str)]) -> Vec<Tag> {
+    let tag = |(key, value): &(&str, &str)| {
+        Tag::builder().key(*key).value(*value).build().expect("a key and a value are all that a tag needs")
+    };
+    tags.iter().map(tag).collect()
 }
 
 #[cfg(test)]

@@ -1,13 +1,15 @@
 //! Elastic Container Service: the cluster and the task definition.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use aws_config::SdkConfig;
 use aws_sdk_ecs::Client;
 use aws_sdk_ecs::types as sdk;
+use serde_json::Value;
 
 use super::essentials::Essentials;
-use super::task_definition::TaskDefinition;
+use super::raw::{Answer, with_body};
 use super::tasks::Capacity;
 use super::{AwsError, Caller};
 
@@ -25,11 +27,26 @@ pub struct Cluster {
 }
 
 /// One revision of a task definition.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
     pub arn: String,
-    pub definition: TaskDefinition,
+    /// In ECS's own JSON, as it is described: the SDK's types would lose the fields that they do not know.
+    pub definition: Value,
     pub essentials: Essentials,
+    pub tags: Vec<(String, String)>,
+}
+
+impl Revision {
+    /// `family:7`.
+    pub fn name(&self) -> &str {
+        self.arn.rsplit('/').next().unwrap_or(&self.arn)
+    }
+
+    /// The image of one of its containers.
+    pub fn image_of(&self, container: &str) -> Option<&str> {
+        let mut containers = self.definition["containerDefinitions"].as_array()?.iter();
+        containers.find(|found| found["name"] == container)?["image"].as_str()
+    }
 }
 
 impl Ecs {
@@ -68,11 +85,14 @@ impl Ecs {
         Ok(())
     }
 
-    /// The latest revision that is ACTIVE; or the one that `family:REVISION` or an ARN names.
-    pub async fn latest(&self, family: &str) -> Result<Option<Revision>, AwsError> {
+    /// The latest revision of a family that is ACTIVE; or the one that `family:REVISION` or an ARN names.
+    pub async fn revision(&self, id: &str) -> Result<Option<Revision>, AwsError> {
         const CALL: &str = "ecs:DescribeTaskDefinition";
-        match self.client.describe_task_definition().task_definition(family).send().await {
-            Ok(answer) => answer.task_definition().map(|found| self.revision(CALL, found)).transpose(),
+        let answer = Answer::default();
+        let call = self.client.describe_task_definition().task_definition(id);
+        let call = call.include(sdk::TaskDefinitionField::Tags).customize().interceptor(answer.clone());
+        match call.send().await {
+            Ok(found) => self.read(CALL, &answer, found.task_definition()).map(Some),
             Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
                 // ECS has no error of its own for a family that is not there.
                 error if error.message.contains("Unable to describe task definition") => Ok(None),
@@ -81,41 +101,90 @@ impl Ecs {
         }
     }
 
-    pub async fn register(&self, wanted: &TaskDefinition, tags: &[(&str, &str)]) -> Result<Revision, AwsError> {
+    /// `definition` is what the AWS CLI calls `--cli-input-json`, and goes out as it is, tags included.
+    pub async fn register(&self, definition: &Value) -> Result<Revision, AwsError> {
         const CALL: &str = "ecs:RegisterTaskDefinition";
-        let (container, platform, storage) = wanted.to_sdk();
-        let answer = self
-            .client
-            .register_task_definition()
-            .family(&wanted.family)
-            .network_mode(sdk::NetworkMode::Awsvpc)
-            .requires_compatibilities(sdk::Compatibility::Fargate)
-            .cpu(&wanted.cpu)
-            .memory(&wanted.memory)
-            .set_execution_role_arn(wanted.execution_role.clone())
-            .set_task_role_arn(wanted.task_role.clone())
-            .runtime_platform(platform)
-            .set_ephemeral_storage(storage)
-            .container_definitions(container)
-            .set_tags(Some(sdk_tags(tags)))
-            .send()
-            .await
-            .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
-        let made = answer
-            .task_definition()
-            .ok_or_else(|| AwsError::garbled(CALL, Some(self.who.clone()), "taskDefinition"))?;
-        self.revision(CALL, made)
+        let answer = Answer::default();
+        let call = self.client.register_task_definition().customize().interceptor(answer.clone());
+        let sent = with_body(call, definition).send().await;
+        let made = sent.map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+        self.read(CALL, &answer, made.task_definition())
     }
 
-    fn revision(&self, call: &'static str, found: &sdk::TaskDefinition) -> Result<Revision, AwsError> {
-        let arn = found
-            .task_definition_arn()
-            .ok_or_else(|| AwsError::garbled(call, Some(self.who.clone()), "taskDefinitionArn"))?;
-        Ok(Revision {
-            arn: arn.to_owned(),
-            definition: TaskDefinition::read(found),
-            essentials: Essentials::read(found),
-        })
+    /// The ARNs of a family's ACTIVE revisions, the newest first.
+    pub async fn revisions(&self, family: &str) -> Result<Vec<String>, AwsError> {
+        const CALL: &str = "ecs:ListTaskDefinitions";
+        let mut arns = Vec::new();
+        let mut token: Option<String> = None;
+        loop {
+            let answer = self
+                .client
+                .list_task_definitions()
+                .family_prefix(family)
+                .status(sdk::TaskDefinitionStatus::Active)
+                .sort(sdk::SortOrder::Desc)
+                .set_next_token(token.clone())
+                .send()
+                .await
+                .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+            arns.extend(answer.task_definition_arns().iter().cloned());
+            match answer.next_token() {
+                Some(next) if Some(next) != token.as_deref() => token = Some(next.to_owned()),
+                _ => return Ok(arns),
+            }
+        }
+    }
+
+    /// It runs no new task after that; those that run with it go on.
+    pub async fn deregister(&self, arn: &str) -> Result<(), AwsError> {
+        self.client
+            .deregister_task_definition()
+            .task_definition(arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("ecs:DeregisterTaskDefinition", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    /// The revisions that tasks of a family run with now, in a cluster.
+    pub async fn in_use(&self, cluster: &str, family: &str) -> Result<BTreeSet<String>, AwsError> {
+        let mut used = BTreeSet::new();
+        let mut token: Option<String> = None;
+        loop {
+            let list = self.client.list_tasks().cluster(cluster).family(family).set_next_token(token.clone());
+            let page = match list.send().await {
+                Ok(page) => page,
+                Err(error) => return Err(AwsError::new("ecs:ListTasks", Some(self.who.clone()), error)),
+            };
+            // A page holds no more than may be described at once.
+            if !page.task_arns().is_empty() {
+                let tasks = self.client.describe_tasks().cluster(cluster);
+                let tasks = tasks.set_tasks(Some(page.task_arns().to_vec())).send().await;
+                let tasks = tasks.map_err(|error| AwsError::new("ecs:DescribeTasks", Some(self.who.clone()), error))?;
+                used.extend(tasks.tasks().iter().filter_map(|task| task.task_definition_arn().map(str::to_owned)));
+            }
+            match page.next_token() {
+                Some(next) if Some(next) != token.as_deref() => token = Some(next.to_owned()),
+                _ => return Ok(used),
+            }
+        }
+    }
+
+    fn read(
+        &self,
+        call: &'static str,
+        answer: &Answer,
+        found: Option<&sdk::TaskDefinition>,
+    ) -> Result<Revision, AwsError> {
+        let garbled = || AwsError::garbled(call, Some(self.who.clone()), "taskDefinition with its ARN");
+        let essentials = Essentials::read(found.ok_or_else(garbled)?);
+        let mut answer = answer.json().ok_or_else(garbled)?;
+        let text = |value: &Value| value.as_str().map(str::to_owned);
+        let tags = answer["tags"].as_array().into_iter().flatten();
+        let tags = tags.filter_map(|tag| Some((text(&tag["key"])?, text(&tag["value"])?))).collect();
+        let definition = answer["taskDefinition"].take();
+        let arn = text(&definition["taskDefinitionArn"]).ok_or_else(garbled)?;
+        Ok(Revision { arn, definition, essentials, tags })
     }
 }
 

@@ -166,6 +166,7 @@ fn kind_of(code: &str, message: &str) -> Kind {
         | "MissingAuthenticationToken" => Kind::UnknownCredential,
         "ResourceNotFoundException"
         | "RepositoryNotFoundException"
+        | "LifecyclePolicyNotFoundException"
         | "NoSuchEntity"
         | "NoSuchEntityException"
         | "ClusterNotFoundException" => Kind::NotFound,

@@ -44,21 +44,40 @@ impl Iam {
         tags: &[(&str, &str)],
     ) -> Result<Role, AwsError> {
         const CALL: &str = "iam:CreateRole";
-        let tags = tags.iter().map(|(key, value)| {
-            Tag::builder().key(*key).value(*value).build().expect("a key and a value are all that a tag needs")
-        });
         let answer = self
             .client
             .create_role()
             .role_name(name)
             .assume_role_policy_document(trust.to_string())
             .description(description)
-            .set_tags(Some(tags.collect()))
+            .set_tags(Some(sdk_tags(tags)))
             .send()
             .await
             .map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
         let made = answer.role().ok_or_else(|| AwsError::garbled(CALL, Some(self.who.clone()), "role"))?;
         self.read(CALL, made)
+    }
+
+    pub async fn set_trust(&self, role: &str, trust: &Value) -> Result<(), AwsError> {
+        self.client
+            .update_assume_role_policy()
+            .role_name(role)
+            .policy_document(trust.to_string())
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:UpdateAssumeRolePolicy", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    pub async fn tag_role(&self, role: &str, tags: &[(&str, &str)]) -> Result<(), AwsError> {
+        self.client
+            .tag_role()
+            .role_name(role)
+            .set_tags(Some(sdk_tags(tags)))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:TagRole", Some(self.who.clone()), error))?;
+        Ok(())
     }
 
     /// An inline policy of a role.
@@ -116,6 +135,13 @@ impl Iam {
             .and_then(|text| serde_json::from_slice(&text).ok())
             .ok_or_else(|| AwsError::garbled(call, Some(self.who.clone()), "policy document in JSON"))
     }
+}
+
+fn sdk_tags(tags: &[(&str, &str)]) -> Vec<Tag> {
+    let tag = |(key, value): &(&str, &str)| {
+        Tag::builder().key(*key).value(*value).build().expect("a key and a value are all that a tag needs")
+    };
+    tags.iter().map(tag).collect()
 }
 
 fn or_none<T>(error: AwsError) -> Result<Option<T>, AwsError> {

@@ -101,6 +101,15 @@ impl Logs {
         Ok(answer.tags().into_iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
+    pub async fn tag_group(&self, arn: &str, tags: &[(&str, &str)]) -> Result<(), AwsError> {
+        let mut call = self.client.tag_resource().resource_arn(arn);
+        for (key, value) in tags {
+            call = call.tags(*key, *value);
+        }
+        call.send().await.map_err(|error| AwsError::new("logs:TagResource", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
     /// The streams below a prefix that were written to last, the youngest first. None where there is no such group.
     pub async fn streams(&self, group: &str, prefix: &str) -> Result<Vec<LogStream>, AwsError> {
         const CALL: &str = "logs:DescribeLogStreams";

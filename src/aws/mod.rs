@@ -8,15 +8,15 @@ mod error;
 mod essentials;
 mod iam;
 mod logs;
+mod raw;
 mod secrets;
 mod session;
 mod sts;
-mod task_definition;
 mod tasks;
 #[cfg(test)]
 mod testing;
 
-pub use ecr::{Ecr, Repository};
+pub use ecr::{Ecr, Mutability, Repository};
 pub use ecr_public::public_login;
 pub use ecs::{Cluster, Ecs, Revision};
 pub use error::{AwsError, Kind};
@@ -26,5 +26,4 @@ pub use logs::{LogGroup, LogPage, LogStream, Logs};
 pub use secrets::{SecretFound, Secrets};
 pub use session::{Cloud, CloudOptions, ConnectError};
 pub use sts::Caller;
-pub use task_definition::{ContainerDefinition, Difference, TaskDefinition};
 pub use tasks::{Capacity, Container, EcsFailure, Overrides, RunRequest, Started, Task, Wanted};

@@ -14,9 +14,9 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, doctor, itself, lock, runtime, tasks, upkeep};
+use super::{Failure, check, diff, doctor, itself, lock, plan, runtime, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
-use crate::deploy::Limits;
+use crate::deploy::{Limits, Loader};
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
@@ -55,6 +55,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Run(order) => runtime::run(|interrupt| tasks::run(*order, events, interrupt)),
         Command::Logs(order) => runtime::run(|interrupt| tasks::logs(order, events, interrupt)),
         Command::Status(order) => runtime::run(|_| tasks::status(order)),
+        Command::Plan(order) => runtime::run(|interrupt| plan(*order, source_date, events, interrupt)),
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
@@ -114,18 +115,38 @@ async fn loader(
     let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
-    let order = |recipe, loader| {
-        let repository_uri = session.repository_uri.clone();
-        road::Order { recipe, loader, session: tasks::at(session.clone()), repository_uri }
-    };
     let shipped = match task {
         Task::Local(task) => road::ship_locally(&recipe, &task, limits, options).await,
-        Task::Cloud(loader, start) => road::ship(order(recipe, loader), &start, limits, options).await,
-        Task::Deployed(loader) => road::deploy(order(recipe, loader), options).await,
+        Task::Cloud(loader, start) => road::ship(in_cloud(recipe, *loader, session), &start, limits, options).await,
+        Task::Deployed(loader) => road::deploy(in_cloud(recipe, *loader, session), options).await,
     };
     let shipped = shipped.map_err(|error| failure(error, &shown, &text))?;
     tasks::say_how_to_come_back(&shipped.outcomes, &reattach, &options.events);
     Ok(shipped)
+}
+
+async fn plan(
+    order: RoadOrder,
+    source_date: Option<&str>,
+    events: &Events,
+    interrupt: watch::Receiver<bool>,
+) -> Result<Done, Failure> {
+    let RoadOrder { loaders, packing: _, session, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let mut plans = Vec::new();
+    for LoaderOrder { image, task, run, timeout: _, reattach: _ } in loaders {
+        let (Task::Deployed(loader) | Task::Cloud(loader, _)) = task else { continue };
+        let recipe = recipe(image, run, source_date, &options).await?;
+        let (shown, text, name) = (recipe.shown.clone(), recipe.text.clone(), loader.name().to_owned());
+        let plan = road::plan(in_cloud(recipe, *loader, &session), events).await;
+        plans.push((name, plan.map_err(|error| failure(error, &shown, &text))?));
+    }
+    Ok(plan::answer(&plans))
+}
+
+fn in_cloud(recipe: Recipe, loader: Loader, session: &Session) -> road::Order {
+    let repository_uri = session.repository_uri.clone();
+    road::Order { recipe, loader, session: tasks::at(session.clone()), repository_uri }
 }
 
 async fn build(

@@ -10,10 +10,10 @@ mod check;
 mod diff;
 mod dispatch;
 mod doctor;
+mod documents;
 mod duration;
 mod environment;
 mod escape;
-mod expand;
 mod failure;
 mod files;
 mod home;
@@ -25,10 +25,12 @@ mod order;
 mod output;
 mod panic;
 mod place;
+mod plan;
 mod runtime;
 mod screen;
 mod settings;
 mod shell;
+mod task_definition;
 mod tasks;
 mod upkeep;
 mod words;
@@ -104,6 +106,7 @@ fn said(cli: &Cli) -> Manner {
         Some(Sub::Verify(args)) => (args.build.quiet, &args.build.screen),
         Some(Sub::Diff(args)) => (false, &args.screen),
         Some(Sub::Lock(args)) => (false, &args.screen),
+        Some(Sub::Plan(args)) => (false, &args.screen),
         Some(Sub::Serve(args)) => (false, &args.screen),
         Some(Sub::Doctor(args)) => (false, &args.screen),
         Some(Sub::Cache(args)) => match &args.command {

@@ -2,16 +2,15 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::change::{Action, Change, RoleKind, kept};
+use super::change::{Action, Adopted, Change, RoleKind};
 use super::error::{DeployError, During};
 use super::ground::Ground;
 use super::loader::Loader;
 use super::pace::Pace;
-use super::policy;
 use super::present::Present;
 use super::secret_spec::SecretSource;
 use super::tags;
-use crate::aws::{AwsError, Cloud, Kind, Repository};
+use crate::aws::{AwsError, Cloud, Kind, Mutability, Repository};
 use crate::event::{CloudOutcome, Event, Events};
 
 /// Makes `changes`, which `difference` found between `loader` and `present`.
@@ -26,9 +25,6 @@ pub async fn apply(
     events: &Events,
 ) -> Result<Ground, DeployError> {
     emit_existing(loader, changes, events);
-    for message in kept(loader, &present) {
-        events.emit(Event::Note(message));
-    }
     let mut work = Work::new(cloud, loader, present, pace);
     for change in changes {
         let (kind, name) = (change.action.kind(), &change.name);
@@ -77,7 +73,7 @@ impl<'a> Work<'a> {
                 role_arns.insert(kind.word(), role.arn.clone());
             }
         }
-        let repository = present.repository.take();
+        let repository = present.repository.take().map(|repository| repository.found);
         Self { cloud, loader, pace, present, made: BTreeMap::new(), role_arns, repository, new_role: false }
     }
 
@@ -86,7 +82,9 @@ impl<'a> Work<'a> {
         let mut outcome = change.action.outcome();
         match &change.action {
             Action::CreateRepository => {
-                self.repository = match cloud.ecr.create_repository(name, &tags::SHARED).await {
+                // Tags are moved (`latest` has to be), and tasks run by digest anyway.
+                let mutability = loader.mutability.as_ref().unwrap_or(&Mutability::Mutable);
+                self.repository = match cloud.ecr.create_repository(name, mutability, &tags::SHARED).await {
                     Err(error) if error.kind == Kind::AlreadyExists => {
                         outcome = CloudOutcome::Exists;
                         cloud.ecr.repository(name).await?
@@ -94,13 +92,22 @@ impl<'a> Work<'a> {
                     made => Some(made?),
                 };
             }
+            Action::SetMutability => {
+                if let Some(wanted) = &loader.mutability {
+                    cloud.ecr.set_mutability(name, wanted).await?;
+                }
+            }
+            Action::CreateLifecycle | Action::ReplaceLifecycle => {
+                if let Some(wanted) = &loader.lifecycle {
+                    cloud.ecr.put_lifecycle(name, &wanted.document()).await?;
+                }
+            }
             Action::CreateCluster => {
                 let tags = if name == format!("{}_cluster", loader.name) { tags::of(loader) } else { tags::SHARED };
                 self.create_cluster(name, &tags).await?;
             }
             Action::CreateLogGroup => {
-                let tags = if name == loader.name { tags::of(loader) } else { tags::SHARED };
-                outcome = created_or_there(cloud.logs.create_group(name, &tags).await)?;
+                outcome = created_or_there(cloud.logs.create_group(name, &tags::of_log_group(loader)).await)?;
                 cloud.logs.set_retention(name, loader.log_retention_days).await?;
             }
             Action::SetRetention => cloud.logs.set_retention(name, loader.log_retention_days).await?,
@@ -116,8 +123,24 @@ impl<'a> Work<'a> {
                 let (role, policy, _) = kind.of(loader, &self.present);
                 cloud.iam.delete_role_policy(role, policy).await?;
             }
+            Action::ReplaceTrust(_) => cloud.iam.set_trust(name, &loader.trust(&self.present.scope)).await?,
+            Action::Adopt(what) => self.adopt(*what, name).await?,
+            Action::Register | Action::Deregister => {
+                unreachable!("`difference` leaves the task definition to `register`, which knows the image")
+            }
         }
         Ok(outcome)
+    }
+
+    async fn adopt(&self, what: Adopted, name: &str) -> Result<(), AwsError> {
+        let Self { cloud, loader, present, .. } = self;
+        match (what, &self.repository, &present.log_group) {
+            (Adopted::Repository, Some(found), _) => cloud.ecr.tag(found, &tags::SHARED).await,
+            (Adopted::LogGroup, _, Some(found)) => cloud.logs.tag_group(&found.arn, &tags::of_log_group(loader)).await,
+            (Adopted::Role(_), ..) => cloud.iam.tag_role(name, &tags::of(loader)).await,
+            // `difference` adopts only what it found.
+            (Adopted::Repository, None, _) | (Adopted::LogGroup, _, None) => Ok(()),
+        }
     }
 
     /// In an account that never used ECS, its service-linked role comes into being with the first cluster, and too late
@@ -150,7 +173,7 @@ impl<'a> Work<'a> {
 
     async fn create_role(&mut self, name: &str, kind: RoleKind) -> Result<CloudOutcome, AwsError> {
         let iam = &self.cloud.iam;
-        let trust = policy::trust(&self.present.scope);
+        let trust = self.loader.trust(&self.present.scope);
         // IAM takes no quotation marks here, nor anything beyond Latin.
         let description = format!("{} role of the loader {}", kind.word(), self.loader.name);
         let (role, outcome) = match iam.create_role(name, &trust, &description, &tags::of(self.loader)).await {
@@ -169,24 +192,27 @@ impl<'a> Work<'a> {
         let (role, policy, _) = kind.of(self.loader, &self.present);
         let scope = &self.present.scope;
         let document = match kind {
-            RoleKind::Task => policy::task(scope, &self.loader.s3),
+            RoleKind::Task => self.loader.task_document(scope),
             RoleKind::Execution => {
                 let (arns, keys) = self.secrets();
-                Some(policy::execution(scope, &self.loader.repository, &self.loader.log_group, &arns, &keys))
+                Some(self.loader.execution_document(scope, &arns, &keys))
             }
         };
         let document = document.expect("`difference` asks for a policy only where there is something to allow");
         self.cloud.iam.put_role_policy(role, policy, &document).await
     }
 
-    /// The ARNs of all secrets, and the customers' keys that they are locked with.
-    fn secrets(&self) -> (BTreeSet<String>, BTreeSet<String>) {
-        let found = self.present.secrets.values().filter_map(|secret| secret.found.as_ref());
-        let (mut arns, mut keys) = (BTreeSet::new(), BTreeSet::new());
-        for (arn, key) in found.map(|found| (&found.arn, &found.kms_key)).chain(self.made.values().map(|(a, k)| (a, k)))
-        {
-            arns.insert(arn.clone());
-            keys.extend(key.clone());
+    /// The ARNs of all secrets by variable, and the customers' keys that they are locked with.
+    fn secrets(&self) -> (BTreeMap<String, String>, BTreeSet<String>) {
+        let (mut arns, mut keys) = (BTreeMap::new(), BTreeSet::new());
+        for spec in &self.loader.secrets {
+            let (SecretSource::Named { name, .. } | SecretSource::Arn { arn: name, .. }) = &spec.source;
+            let found = self.present.secrets.get(&spec.variable).and_then(|secret| secret.found.as_ref());
+            let found = found.map(|found| (&found.arn, &found.kms_key));
+            if let Some((arn, key)) = found.or(self.made.get(name).map(|(arn, key)| (arn, key))) {
+                arns.insert(spec.variable.clone(), arn.clone());
+                keys.extend(key.clone());
+            }
         }
         (arns, keys)
     }
@@ -195,13 +221,11 @@ impl<'a> Work<'a> {
         let Self { loader, present, made, mut role_arns, repository, new_role, .. } = self;
         let mut secrets = BTreeMap::new();
         for spec in &loader.secrets {
-            let (SecretSource::Named { name, json_key } | SecretSource::Arn { arn: name, json_key }) = &spec.source;
+            let (SecretSource::Named { name, .. } | SecretSource::Arn { arn: name, .. }) = &spec.source;
             let found = present.secrets.get(&spec.variable).and_then(|secret| secret.found.as_ref());
             let arn = found.map(|found| &found.arn).or(made.get(name).map(|(arn, _)| arn));
             let arn = arn.ok_or_else(|| DeployError::NoSuchSecret(name.clone()))?;
-            // `:json-key:stage:version`: the empty parts keep their colons.
-            let from = json_key.as_ref().map_or(arn.clone(), |key| format!("{arn}:{key}::"));
-            secrets.insert(spec.variable.clone(), from);
+            secrets.insert(spec.variable.clone(), spec.value_from(arn));
         }
         let mut role = |kind: RoleKind, name: &str| {
             role_arns.remove(kind.word()).ok_or_else(|| DeployError::Vanished { kind: "role", name: name.to_owned() })
@@ -247,7 +271,8 @@ fn created_or_there(result: Result<(), AwsError>) -> Result<CloudOutcome, AwsErr
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{ARN, Played, Script, ground, loader, recorded};
+    use super::super::policy;
+    use super::super::testing::{ARN, Played, Script, ground, loader, recorded, scope};
     use super::super::{Description, SecretSpec, difference, look};
     use super::*;
 
@@ -261,8 +286,9 @@ mod tests {
         )
     }
 
-    fn scope() -> policy::Scope {
-        policy::Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() }
+    /// The same, made by somebody else.
+    fn foreign_role(name: &str, trust: &Value) -> String {
+        role(name, trust).replace("managed-by", "made-by")
     }
 
     fn repository(account: &str) -> Value {
@@ -280,6 +306,7 @@ mod tests {
             "os_opendata",
             &BTreeSet::from([ARN.to_owned()]),
             &BTreeSet::new(),
+            &BTreeSet::new(),
         );
         let encoded: String = policy.to_string().bytes().map(|b| format!("%{b:02X}")).collect();
         let trust = policy::trust(&scope());
@@ -294,6 +321,8 @@ mod tests {
                 ] }),
             )
             .answer("DescribeSecret", json!({ "ARN": ARN, "Name": "DBCONNECTION" }))
+            .answer("DescribeTaskDefinition", json!({ "taskDefinition": { "taskDefinitionArn": "t/os_opendata:1" } }))
+            .answer("ListTaskDefinitions", json!({ "taskDefinitionArns": ["t/os_opendata:1"] }))
             .xml("GetRole execution", &role("os_opendata-task-execution-role", &trust))
             .xml("GetRole", &role("os_opendata-task-role", &trust))
             .xml(
@@ -309,6 +338,7 @@ mod tests {
             .answer("DescribeClusters", json!({ "clusters": [], "failures": [{ "reason": "MISSING" }] }))
             .answer("DescribeLogGroups", json!({ "logGroups": [] }))
             .error("DescribeSecret", 400, "ResourceNotFoundException", "")
+            .error("DescribeTaskDefinition", 400, "ClientException", "Unable to describe task definition.")
             .xml_error("GetRole", 404, "NoSuchEntity")
     }
 
@@ -344,7 +374,7 @@ mod tests {
             .asked()
             .into_iter()
             .map(|asked| asked.call)
-            .filter(|call| !call.starts_with("Describe") && !call.starts_with("Get"))
+            .filter(|call| !["Describe", "Get", "List"].iter().any(|read| call.starts_with(read)))
             .collect();
         assert_eq!(writes, Vec::<String>::new());
         let exists = |event: &Event| matches!(event, Event::Cloud { outcome: CloudOutcome::Exists, .. });
@@ -421,7 +451,7 @@ mod tests {
                 "the secret DBCONNECTION is scheduled for deletion",
             ),
             (
-                trusted_to_ec2.xml("GetRole", &role("os_opendata-task-role", &ec2)),
+                trusted_to_ec2.xml("GetRole", &foreign_role("os_opendata-task-role", &ec2)),
                 "the role os_opendata-task-role may not be taken by ECS tasks: its trust policy does not name \
                  ecs-tasks.amazonaws.com",
             ),
@@ -430,9 +460,8 @@ mod tests {
             let error = ground.unwrap_err();
             assert_eq!((error.to_string().as_str(), error.exit_code()), (words, 4));
             assert!(error.hint().is_some(), "{words}");
-            assert!(
-                played.asked().iter().all(|asked| asked.call.starts_with("Describe") || asked.call.starts_with("Get"))
-            );
+            let read = |call: &str| ["Describe", "Get", "List"].iter().any(|read| call.starts_with(read));
+            assert!(played.asked().iter().all(|asked| read(&asked.call)));
         }
     }
 }

@@ -49,6 +49,8 @@ pub enum DeployError {
     Lost { task: String },
     #[error("interrupted before the task was started")]
     Interrupted,
+    #[error("the task definition is for {stated}, and the image for {platform}")]
+    Architecture { stated: String, platform: crate::image::Platform },
     #[error("the time limit (--timeout) was reached before the task was started")]
     TimedOut,
     /// RunTask answered, and started nothing.
@@ -97,6 +99,9 @@ impl DeployError {
             )),
             Self::Vanished { .. } => Some("run the same command again".to_owned()),
             Self::Lost { .. } => Some("a stopped task is forgotten after an hour; its log remains".to_owned()),
+            Self::Architecture { .. } => {
+                Some("build with --platform linux/amd64 for X86_64, linux/arm64 for ARM64".to_owned())
+            }
             Self::Platform(_) => Some("build with --platform linux/amd64".to_owned()),
             Self::NotStarted(failures) => {
                 failures.iter().find_map(|failure| explain::advice(&failure.reason)).map(str::to_owned)
@@ -114,7 +119,8 @@ impl DeployError {
             | Self::NoSecretValue { .. }
             | Self::NoLocalSecret { .. }
             | Self::Size(_)
-            | Self::Platform(_) => 2,
+            | Self::Platform(_)
+            | Self::Architecture { .. } => 2,
             Self::Aws { .. }
             | Self::NoSuchSecret(_)
             | Self::NoTaskDefinition { .. }

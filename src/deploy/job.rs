@@ -109,7 +109,7 @@ impl Known {
             Some(revision) => format!("{}:{revision}", self.name),
             None => self.name.clone(),
         };
-        cloud.ecs.latest(&reference).await.during(|| format!("looking at the task definition {reference}"))
+        cloud.ecs.revision(&reference).await.during(|| format!("looking at the task definition {reference}"))
     }
 
     pub(super) fn missing(&self) -> DeployError {

@@ -44,7 +44,7 @@ pub async fn logs(
     let Remembered { id, task, .. } = chosen(cloud, known, &at, wish).await?;
     // An older task's log may be where its own revision said.
     if let Some(task) = &task
-        && let Ok(Some(revision)) = cloud.ecs.latest(&task.task_definition).await
+        && let Ok(Some(revision)) = cloud.ecs.revision(&task.task_definition).await
     {
         at = Whereabouts::of(&revision, &at.cluster, &cloud.region);
     }

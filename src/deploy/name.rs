@@ -26,6 +26,7 @@ pub enum Kind {
     Subnet,
     SecurityGroup,
     Bucket,
+    Queue,
 }
 
 impl Kind {
@@ -53,6 +54,7 @@ impl Kind {
             Self::ImageTag => within(1, 128, b"_.-") && !text.starts_with(['.', '-']),
             Self::Subnet => text.strip_prefix("subnet-").is_some_and(is_id),
             Self::SecurityGroup => text.strip_prefix("sg-").is_some_and(is_id),
+            Self::Queue => within(1, 80, b"_-.") && !text.trim_end_matches(".fifo").contains('.'),
             // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
             Self::Bucket => within(3, 63, b".-") && !text.bytes().any(|b| b.is_ascii_uppercase()),
         }
@@ -78,6 +80,7 @@ impl Kind {
             Self::ImageTag => "it is 1–128 ASCII letters, digits or `_.-`, and does not begin with `.` or `-`",
             Self::Subnet => "it is `subnet-` and the digits of its id",
             Self::SecurityGroup => "it is `sg-` and the digits of its id",
+            Self::Queue => "it is 1–80 ASCII letters, digits, `_` or `-`, and may end in `.fifo`",
             Self::Bucket => "it is 3–63 lower-case letters, digits, `.` or `-`, without `s3://` and without a path",
         }
     }
@@ -85,7 +88,13 @@ impl Kind {
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(self.phrase())
+    }
+}
+
+impl Kind {
+    pub(super) fn phrase(self) -> &'static str {
+        match self {
             Self::Loader => "a loader (which names its task definition)",
             Self::Repository => "an ECR repository",
             Self::Cluster => "an ECS cluster",
@@ -98,7 +107,8 @@ impl fmt::Display for Kind {
             Self::Subnet => "a subnet",
             Self::SecurityGroup => "a security group",
             Self::Bucket => "an S3 bucket",
-        })
+            Self::Queue => "a queue",
+        }
     }
 }
 
@@ -162,6 +172,7 @@ mod tests {
             (Kind::Subnet, "${SUBNET1}"),
             (Kind::SecurityGroup, ""),
             (Kind::Bucket, "s3://x"),
+            (Kind::Queue, "a.b"),
             (Kind::ImageTag, "-x"),
         ] {
             assert!(kind.check(text).is_err(), "{kind}: {text:?}");

@@ -1,8 +1,10 @@
-//! The documents of the two roles: who may take them, and the least that they must allow.
+//! The documents that we make of the roles: who may take them, and the least that Fargate must be allowed.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::{Value, json};
+
+use crate::aws::{Caller, Cloud};
 
 /// Where an ARN is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +15,25 @@ pub(super) struct Scope {
 }
 
 impl Scope {
-    fn arn(&self, service: &str, resource: &str) -> String {
+    pub fn of(cloud: &Cloud) -> Self {
+        let Caller { partition, account, .. } = &*cloud.caller;
+        Self { partition: partition.clone(), region: cloud.region.clone(), account: account.clone() }
+    }
+
+    /// What a document of the user's may name of it, besides the variable that names the loader.
+    pub const VARIABLES: [&'static str; 3] = ["AWSACCOUNT", "REGION", "AWSREGION"];
+
+    pub fn variables(&self) -> BTreeMap<&'static str, String> {
+        let values = [&self.account, &self.region, &self.region].map(String::clone);
+        Self::VARIABLES.into_iter().zip(values).collect()
+    }
+
+    /// Where the services of this partition answer.
+    pub fn domain(&self) -> &'static str {
+        if self.partition == "aws-cn" { "amazonaws.com.cn" } else { "amazonaws.com" }
+    }
+
+    pub fn arn(&self, service: &str, resource: &str) -> String {
         let Self { partition, region, account } = self;
         format!("arn:{partition}:{service}:{region}:{account}:{resource}")
     }
@@ -42,6 +62,7 @@ pub(super) fn execution(
     repository: &str,
     log_group: &str,
     secrets: &BTreeSet<String>,
+    parameters: &BTreeSet<String>,
     kms_keys: &BTreeSet<String>,
 ) -> Value {
     let mut statements = vec![
@@ -73,39 +94,20 @@ pub(super) fn execution(
             "Resource": secrets,
         }));
     }
+    if !parameters.is_empty() {
+        statements.push(json!({
+            "Sid": "Parameters",
+            "Effect": "Allow",
+            "Action": "ssm:GetParameters",
+            "Resource": parameters,
+        }));
+    }
     // AWS's own key needs no permission, a customer's does.
     if !kms_keys.is_empty() {
         let keys: BTreeSet<String> = kms_keys.iter().map(|key| key_arn(scope, key)).collect();
         statements.push(json!({ "Sid": "Kms", "Effect": "Allow", "Action": "kms:Decrypt", "Resource": keys }));
     }
     json!({ "Version": "2012-10-17", "Statement": statements })
-}
-
-/// What the task itself may do; `None` where it was given nothing.
-pub(super) fn task(scope: &Scope, buckets: &BTreeSet<String>) -> Option<Value> {
-    if buckets.is_empty() {
-        return None;
-    }
-    let arn = |bucket: &String| format!("arn:{}:s3:::{bucket}", scope.partition);
-    let whole: Vec<String> = buckets.iter().map(arn).collect();
-    let objects: Vec<String> = whole.iter().map(|bucket| format!("{bucket}/*")).collect();
-    Some(json!({
-        "Version": "2012-10-17",
-        "Statement": [
-            {
-                "Sid": "S3Buckets",
-                "Effect": "Allow",
-                "Action": ["s3:GetBucketLocation", "s3:ListBucket"],
-                "Resource": whole,
-            },
-            {
-                "Sid": "S3Objects",
-                "Effect": "Allow",
-                "Action": ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"],
-                "Resource": objects,
-            },
-        ],
-    }))
 }
 
 /// Whether a trust policy allows tasks of ECS to take the role, as far as that is said without conditions.
@@ -133,11 +135,8 @@ fn key_arn(scope: &Scope, key: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use super::super::testing::scope;
     use super::*;
-
-    fn scope() -> Scope {
-        Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() }
-    }
 
     fn set(texts: &[&str]) -> BTreeSet<String> {
         texts.iter().map(|text| (*text).to_owned()).collect()
@@ -159,25 +158,15 @@ mod tests {
     fn the_execution_role_reads_what_the_task_is_made_of_and_nothing_else() {
         let arn = "arn:aws:secretsmanager:eu-west-1:123456789012:secret:DBCONNECTION-AbCdEf";
         assert_eq!(
-            text(&execution(&scope(), "locus_data_loaders", "os_opendata", &set(&[arn]), &set(&["k-1"]))),
+            text(&execution(&scope(), "locus_data_loaders", "os_opendata", &set(&[arn]), &set(&[]), &set(&["k-1"]))),
             r#"{"Statement":[{"Action":"ecr:GetAuthorizationToken","Effect":"Allow","Resource":"*","Sid":"EcrAuth"},{"Action":["ecr:BatchCheckLayerAvailability","ecr:GetDownloadUrlForLayer","ecr:BatchGetImage"],"Effect":"Allow","Resource":"arn:aws:ecr:eu-west-1:123456789012:repository/locus_data_loaders","Sid":"EcrPull"},{"Action":["logs:CreateLogStream","logs:PutLogEvents"],"Effect":"Allow","Resource":"arn:aws:logs:eu-west-1:123456789012:log-group:os_opendata:*","Sid":"Logs"},{"Action":"secretsmanager:GetSecretValue","Effect":"Allow","Resource":["arn:aws:secretsmanager:eu-west-1:123456789012:secret:DBCONNECTION-AbCdEf"],"Sid":"Secrets"},{"Action":"kms:Decrypt","Effect":"Allow","Resource":["arn:aws:kms:eu-west-1:123456789012:key/k-1"],"Sid":"Kms"}],"Version":"2012-10-17"}"#
         );
     }
 
     #[test]
     fn without_secrets_nothing_is_said_of_secrets() {
-        let document = text(&execution(&scope(), "r", "l", &set(&[]), &set(&[])));
+        let document = text(&execution(&scope(), "r", "l", &set(&[]), &set(&[]), &set(&[])));
         assert!(!document.contains("secretsmanager") && !document.contains("kms"), "{document}");
-    }
-
-    #[test]
-    fn the_task_role_reaches_the_buckets_that_were_named() {
-        let china = Scope { partition: "aws-cn".into(), ..scope() };
-        assert_eq!(
-            text(&task(&china, &set(&["demo-data"])).unwrap()),
-            r#"{"Statement":[{"Action":["s3:GetBucketLocation","s3:ListBucket"],"Effect":"Allow","Resource":["arn:aws-cn:s3:::demo-data"],"Sid":"S3Buckets"},{"Action":["s3:GetObject","s3:PutObject","s3:DeleteObject","s3:AbortMultipartUpload"],"Effect":"Allow","Resource":["arn:aws-cn:s3:::demo-data/*"],"Sid":"S3Objects"}],"Version":"2012-10-17"}"#
-        );
-        assert_eq!(task(&scope(), &set(&[])), None);
     }
 
     #[test]

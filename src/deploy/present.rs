@@ -7,26 +7,40 @@ use serde_json::Value;
 use super::error::{DeployError, During};
 use super::loader::Loader;
 use super::policy::{self, Scope};
+use super::revisions::{self, OldRevisions};
 use super::secret_spec::{SecretSource, SecretSpec};
 use super::tags;
-use crate::aws::{Cloud, Cluster, Kind, Repository, SecretFound};
+use crate::aws::{Cloud, Cluster, Kind, Mutability, Repository, Revision, SecretFound};
 use crate::secret::Secret;
 
 /// The parts of the cloud that a loader names, as they are now.
 #[derive(Debug)]
 pub struct Present {
     pub(super) scope: Scope,
-    pub(super) repository: Option<Repository>,
+    pub(super) repository: Option<PresentRepository>,
     pub(super) cluster: Option<Cluster>,
     pub(super) log_group: Option<PresentLogGroup>,
     /// By the variable that the task finds the secret in.
     pub(super) secrets: BTreeMap<String, PresentSecret>,
     pub(super) execution_role: Option<PresentRole>,
     pub(super) task_role: Option<PresentRole>,
+    /// The task definition's latest revision.
+    pub(super) latest: Option<Revision>,
+    /// Older revisions that may go, the newest first.
+    pub(super) old: OldRevisions,
+}
+
+#[derive(Debug)]
+pub(super) struct PresentRepository {
+    pub found: Repository,
+    /// Asked for only where one is wanted.
+    pub lifecycle: Option<Value>,
+    pub ours: bool,
 }
 
 #[derive(Debug)]
 pub(super) struct PresentLogGroup {
+    pub arn: String,
     pub retention_days: Option<u32>,
     /// Made by us, so that we may change it.
     pub ours: bool,
@@ -44,7 +58,9 @@ pub(super) struct PresentSecret {
 #[derive(Debug)]
 pub(super) struct PresentRole {
     pub arn: String,
-    /// Our inline policy, where it has one.
+    /// Who may take it.
+    pub trust: Value,
+    /// The inline policy of the name that ours has, where it has one.
     pub policy: Option<Value>,
     pub ours: bool,
 }
@@ -52,39 +68,62 @@ pub(super) struct PresentRole {
 impl Present {
     /// The repository's URI, where it is there.
     pub fn repository_uri(&self) -> Option<&str> {
-        self.repository.as_ref().map(|repository| repository.uri.as_str())
+        self.repository.as_ref().map(|repository| repository.found.uri.as_str())
+    }
+
+    /// How tags may be moved once `loader` has what it wants.
+    pub(super) fn mutability<'a>(&'a self, loader: &'a Loader) -> &'a Mutability {
+        const USUAL: &Mutability = &Mutability::Mutable;
+        match (&self.repository, &loader.mutability) {
+            (Some(is), Some(wanted)) if is.ours || loader.adopt => wanted,
+            (Some(is), _) => &is.found.mutability,
+            (None, wanted) => wanted.as_ref().unwrap_or(USUAL),
+        }
     }
 }
 
 /// Looks at everything that `loader` names. Reads only.
 pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError> {
-    let scope = Scope {
-        partition: cloud.caller.partition.clone(),
-        region: cloud.region.clone(),
-        account: cloud.caller.account.clone(),
-    };
-    let (repository, cluster, log_group, secrets, execution_role, task_role) = tokio::try_join!(
+    let scope = Scope::of(cloud);
+    let (repository, cluster, log_group, secrets, execution_role, task_role, (latest, old)) = tokio::try_join!(
         repository(cloud, loader),
         cluster(cloud, loader),
         log_group(cloud, loader),
         secrets(cloud, loader),
-        role(cloud, &loader.execution_role, &loader.execution_policy),
-        role(cloud, &loader.task_role, &loader.task_policy),
+        role(cloud, loader, &loader.execution_role, &loader.execution_policy),
+        role(cloud, loader, &loader.task_role, &loader.task_policy),
+        revisions(cloud, loader),
     )?;
-    Ok(Present { scope, repository, cluster, log_group, secrets, execution_role, task_role })
+    Ok(Present { scope, repository, cluster, log_group, secrets, execution_role, task_role, latest, old })
 }
 
-async fn repository(cloud: &Cloud, loader: &Loader) -> Result<Option<Repository>, DeployError> {
+async fn repository(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentRepository>, DeployError> {
     let name = &loader.repository;
-    let found = cloud.ecr.repository(name).await.during(|| format!("looking at the repository {name}"))?;
-    match found {
-        Some(found) if found.account != cloud.caller.account => Err(DeployError::ForeignRepository {
-            uri: found.uri,
-            found: found.account,
-            caller: cloud.caller.account.clone(),
-        }),
-        found => Ok(found),
+    let doing = || format!("looking at the repository {name}");
+    let Some(found) = cloud.ecr.repository(name).await.during(doing)? else { return Ok(None) };
+    if found.account != cloud.caller.account {
+        let (uri, caller) = (found.uri, cloud.caller.account.clone());
+        return Err(DeployError::ForeignRepository { uri, found: found.account, caller });
     }
+    let lifecycle = match &loader.lifecycle {
+        Some(_) => cloud.ecr.lifecycle(name).await.during(doing)?,
+        None => None,
+    };
+    // Whose it is matters only when there is something to change.
+    let drifted = loader.mutability.as_ref().is_some_and(|wanted| *wanted != found.mutability)
+        || loader.lifecycle.as_ref().is_some_and(|wanted| lifecycle != Some(wanted.document()));
+    let ours = drifted && tags::are_ours(&cloud.ecr.tags(&found).await.during(doing)?);
+    Ok(Some(PresentRepository { found, lifecycle, ours }))
+}
+
+async fn revisions(cloud: &Cloud, loader: &Loader) -> Result<(Option<Revision>, OldRevisions), DeployError> {
+    let doing = || format!("looking at the task definition {}", loader.name);
+    let latest = cloud.ecs.revision(&loader.name).await.during(doing)?;
+    let old = match &latest {
+        Some(_) => revisions::old(cloud, loader).await.during(doing)?,
+        None => OldRevisions::default(),
+    };
+    Ok((latest, old))
 }
 
 async fn cluster(cloud: &Cloud, loader: &Loader) -> Result<Option<Cluster>, DeployError> {
@@ -105,7 +144,7 @@ async fn log_group(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentLogGr
     // Whose it is matters only when there is something to change.
     let ours = retention_days != Some(loader.log_retention_days)
         && tags::are_ours(&cloud.logs.group_tags(&found).await.during(doing)?);
-    Ok(Some(PresentLogGroup { retention_days, ours }))
+    Ok(Some(PresentLogGroup { arn: found.arn, retention_days, ours }))
 }
 
 async fn secrets(cloud: &Cloud, loader: &Loader) -> Result<BTreeMap<String, PresentSecret>, DeployError> {
@@ -150,17 +189,17 @@ async fn secret(cloud: &Cloud, spec: &SecretSpec, update: bool) -> Result<Presen
     Ok(present)
 }
 
-async fn role(cloud: &Cloud, name: &str, policy: &str) -> Result<Option<PresentRole>, DeployError> {
+async fn role(cloud: &Cloud, loader: &Loader, name: &str, policy: &str) -> Result<Option<PresentRole>, DeployError> {
     let doing = || format!("looking at the role {name}");
     let Some(found) = cloud.iam.role(name).await.during(doing)? else { return Ok(None) };
+    let ours = tags::are_ours(&found.tags);
     // ECS takes any role when the task definition is registered, and fails when the task starts.
-    if !policy::lets_tasks_in(&found.trust) {
+    if !ours && !loader.adopt && !policy::lets_tasks_in(&found.trust) {
         return Err(DeployError::Trust(name.to_owned()));
     }
-    let ours = tags::are_ours(&found.tags);
-    let policy = match ours {
+    let policy = match ours || loader.adopt {
         true => cloud.iam.role_policy(name, policy).await.during(doing)?,
         false => None,
     };
-    Ok(Some(PresentRole { arn: found.arn, policy, ours }))
+    Ok(Some(PresentRole { arn: found.arn, trust: found.trust, policy, ours }))
 }

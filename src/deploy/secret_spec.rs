@@ -89,6 +89,13 @@ impl SecretSpec {
         &self.variable
     }
 
+    /// What a task definition names it by, where it is at `arn`.
+    pub(super) fn value_from(&self, arn: &str) -> String {
+        let (SecretSource::Named { json_key, .. } | SecretSource::Arn { json_key, .. }) = &self.source;
+        // `:json-key:stage:version`: the empty parts keep their colons.
+        json_key.as_ref().map_or(arn.to_owned(), |key| format!("{arn}:{key}::"))
+    }
+
     pub fn source(&self) -> &SecretSource {
         &self.source
     }

@@ -2,11 +2,16 @@
 
 use super::loader::Loader;
 
-const MANAGED: (&str, &str) = ("managed-by", "locus-push");
+pub(super) const MANAGED: (&str, &str) = ("managed-by", "locus-push");
 
 /// The tags of something that serves one loader.
 pub(super) fn of(loader: &Loader) -> [(&str, &str); 2] {
     [MANAGED, ("locus-push:loader", &loader.name)]
+}
+
+/// The tags of the log group, which other loaders may use too where it has a name of its own.
+pub(super) fn of_log_group(loader: &Loader) -> [(&str, &str); 2] {
+    if loader.log_group == loader.name { of(loader) } else { SHARED }
 }
 
 /// The tags of something that other loaders may use too.

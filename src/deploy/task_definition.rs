@@ -1,18 +1,25 @@
 //! The task definition, rendered and compared: no revision without a reason.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
+
+use serde_json::{Value, json};
 
 use super::error::{DeployError, During};
+use super::fields::Field;
 use super::ground::Ground;
 use super::loader::Loader;
+use super::normal;
 use super::pace::Pace;
+use super::policy::Scope;
+use super::revisions;
 use super::run::NOT_YET;
 use super::tags;
-use crate::aws::{AwsError, Cloud, ContainerDefinition, Kind, Revision, TaskDefinition};
+use super::template;
+use crate::aws::{AwsError, Cloud, Kind, Revision};
 use crate::event::{CloudOutcome, Event, Events};
 use crate::image::{Digest, Platform};
 
-/// Sees to it that the latest revision runs this image in this way, and returns it.
+/// Sees to it that the latest revision runs this image in this way, and returns it; too old ones go.
 ///
 /// Registering always makes a revision, also of what is there already, so the fields are compared first. A hash of them
 /// in a tag would be shorter and wrong: the console copies tags to the revision that a person edits.
@@ -25,32 +32,55 @@ pub async fn register(
     pace: &Pace,
     events: &Events,
 ) -> Result<Revision, DeployError> {
-    let wanted = render(loader, ground, &cloud.region, image, platform)?;
-    let doing = || format!("registering the task definition {}", wanted.family);
-    let emit = |outcome, arn: &str| {
-        let name = arn.rsplit('/').next().unwrap_or(arn).to_owned();
-        events.emit(Event::Cloud { outcome, kind: "task definition", name });
-    };
-    if let Some(latest) = cloud.ecs.latest(&wanted.family).await.during(doing)? {
-        let differences = wanted.differences(&latest.definition);
-        if differences.is_empty() {
-            emit(CloudOutcome::Unchanged, &latest.arn);
-            return Ok(latest);
+    let image = format!("{}@{image}", ground.repository_uri);
+    let wanted = render(loader, ground, &Scope::of(cloud), &image, platform)?;
+    let doing = || format!("registering the task definition {}", loader.name);
+    let latest = cloud.ecs.revision(&loader.name).await.during(doing)?;
+    let changed = differences(loader, latest.as_ref(), &wanted);
+    let revision = match latest {
+        Some(latest) if changed.is_empty() => {
+            emit(events, CloudOutcome::Unchanged, latest.name());
+            latest
         }
-        let fields: Vec<_> = differences.into_iter().map(|difference| difference.field).collect();
-        events.emit(Event::Note(format!("the task definition changes in {}", fields.join(", "))));
+        latest => {
+            if latest.is_some() {
+                let fields: Vec<_> = changed.into_iter().map(|field| field.name).collect();
+                events.emit(Event::Note(format!("the task definition changes in {}", fields.join(", "))));
+            }
+            let worth = |error: &AwsError| {
+                let young = ground.new_role && is_role_lag(error);
+                if young {
+                    events.emit(Event::Note(NOT_YET.to_owned()));
+                }
+                young
+            };
+            let made = pace.role_lag.retry(worth, || cloud.ecs.register(&wanted)).await.during(doing)?;
+            emit(events, CloudOutcome::Registered, made.name());
+            made
+        }
+    };
+    deregister(cloud, loader, events).await;
+    Ok(revision)
+}
+
+/// The task is registered by now: that an old revision stays is no reason not to run it.
+async fn deregister(cloud: &Cloud, loader: &Loader, events: &Events) {
+    let Some(keep) = loader.keep_revisions else { return };
+    let gone = async {
+        for old in revisions::old(cloud, loader).await?.leaving(keep, 0) {
+            cloud.ecs.deregister(&old.arn).await?;
+            emit(events, CloudOutcome::Removed, old.name());
+        }
+        Ok::<_, AwsError>(())
+    };
+    if let Err(error) = gone.await {
+        let message = format!("an old revision of the task definition stays: {error}");
+        events.emit(Event::Warning { message, hint: error.hint() });
     }
-    let tags = tags::of(loader);
-    let worth = |error: &AwsError| {
-        let young = ground.new_role && is_role_lag(error);
-        if young {
-            events.emit(Event::Note(NOT_YET.to_owned()));
-        }
-        young
-    };
-    let made = pace.role_lag.retry(worth, || cloud.ecs.register(&wanted, &tags)).await.during(doing)?;
-    emit(CloudOutcome::Registered, &made.arn);
-    Ok(made)
+}
+
+fn emit(events: &Events, outcome: CloudOutcome, name: &str) {
+    events.emit(Event::Cloud { outcome, kind: "task definition", name: name.to_owned() });
 }
 
 /// Fargate's word for the CPU that an image is for: the task's `runtimePlatform` is the image's own.
@@ -62,50 +92,85 @@ pub fn cpu_architecture(platform: &Platform) -> Result<&'static str, DeployError
     }
 }
 
-/// The task definition that a loader wants.
+/// The fields in which the wanted definition would run another task than the latest revision does: all of them, where
+/// there is none.
+pub(super) fn differences(loader: &Loader, latest: Option<&Revision>, wanted: &Value) -> Vec<Field> {
+    normal::differences(latest.map_or(&Value::Null, |latest| &latest.definition), wanted, loader.container())
+}
+
+/// The task definition that a loader wants, as `--cli-input-json` has it.
 pub(super) fn render(
     loader: &Loader,
     ground: &Ground,
-    region: &str,
-    image: &Digest,
+    scope: &Scope,
+    image: &str,
     platform: &Platform,
-) -> Result<TaskDefinition, DeployError> {
+) -> Result<Value, DeployError> {
     let architecture = cpu_architecture(platform)?;
+    let stated = loader.template.as_ref().and_then(|template| template.architecture.as_deref());
+    if let Some(stated) = stated.filter(|stated| *stated != architecture) {
+        return Err(DeployError::Architecture { stated: stated.to_owned(), platform: platform.clone() });
+    }
+    let (secrets, name, region) = (&ground.secrets, &loader.name, &scope.region);
     let mut environment = loader.environment.clone();
+    let in_template = |name| loader.template.as_ref().is_some_and(|template| template.variables.contains(name));
     // The loaders of the page read it; a user's own value, plain or secret, wins.
-    if !ground.secrets.contains_key("AWSREGION") {
+    if !secrets.contains_key("AWSREGION") && !in_template("AWSREGION") {
         environment.entry("AWSREGION".to_owned()).or_insert_with(|| region.to_owned());
     }
-    let log_options = [
-        ("awslogs-group", ground.log_group.as_str()),
-        ("awslogs-region", region),
-        ("awslogs-stream-prefix", &loader.name),
-        // The default has become to drop lines under pressure (2025-06-25); a loader's log must be whole.
-        ("mode", "blocking"),
-    ];
+    let environment = environment.iter().map(|(name, value)| json!({ "name": name, "value": value }));
+    let named = secrets.iter().map(|(name, from)| json!({ "name": name, "valueFrom": from }));
+    let tags = tags::of(loader);
+    let tags = tags.iter().map(|(key, value)| json!({ "key": key, "value": value }));
     let memory = loader.size.memory();
-    Ok(TaskDefinition {
-        family: loader.name.clone(),
-        execution_role: Some(ground.execution_role_arn.clone()),
-        task_role: Some(ground.task_role_arn.clone()),
-        cpu: loader.size.cpu().to_string(),
-        memory: memory.to_string(),
-        ephemeral_storage_gib: loader
-            .ephemeral_storage
-            .map(|disk| i32::try_from(disk.gib()).expect("at most 200 GiB are offered")),
-        architecture: architecture.to_owned(),
-        container: ContainerDefinition {
-            name: loader.name.clone(),
-            image: format!("{}@{image}", ground.repository_uri),
-            // On Fargate the task's memory is the limit; the emulators want one of the container's too: getmoto/moto#7272
-            memory_reservation: Some(i32::try_from(memory).expect("at most 122880 MiB are offered")),
-            environment,
-            secrets: ground.secrets.clone(),
-            log_driver: "awslogs".to_owned(),
-            log_options: log_options.into_iter().map(|(k, v)| (k.to_owned(), v.to_owned())).collect::<BTreeMap<_, _>>(),
+    let mut all = json!({
+        "family": name,
+        "executionRoleArn": ground.execution_role_arn,
+        "taskRoleArn": ground.task_role_arn,
+        "networkMode": "awsvpc",
+        "requiresCompatibilities": ["FARGATE"],
+        "cpu": loader.size.cpu().to_string(),
+        "memory": memory.to_string(),
+        "runtimePlatform": { "cpuArchitecture": architecture, "operatingSystemFamily": "LINUX" },
+        "tags": tags.collect::<Vec<_>>(),
+    });
+    // Of the 20 GiB that come with each task nothing may be said.
+    all["ephemeralStorage"] = loader.ephemeral_storage.map_or(Value::Null, |disk| json!({ "sizeInGiB": disk.gib() }));
+    let own = json!({
+        "name": loader.container(),
+        "image": image,
+        "essential": true,
+        // On Fargate the task's memory is the limit; the emulators want one of the container's too: getmoto/moto#7272
+        "memoryReservation": memory,
+        "environment": environment.collect::<Vec<_>>(),
+        "secrets": named.collect::<Vec<_>>(),
+        "logConfiguration": {
+            "logDriver": "awslogs",
+            "options": {
+                "awslogs-group": ground.log_group,
+                "awslogs-region": region,
+                "awslogs-stream-prefix": name,
+                // The default has become to drop lines under pressure (2025-06-25); a loader's log must be whole.
+                "mode": "blocking",
+            },
         },
-        beyond: BTreeSet::new(),
-    })
+    });
+    let Some(template) = &loader.template else {
+        all["containerDefinitions"] = json!([own]);
+        template::without_nulls(&mut all);
+        return Ok(all);
+    };
+    let mut ours: BTreeMap<&str, String> = scope.variables();
+    ours.extend([
+        ("DOCKERNAME", name.clone()),
+        ("IMAGE", image.to_owned()),
+        ("REPOSITORYURI", ground.repository_uri.clone()),
+        ("EXECUTIONROLEARN", ground.execution_role_arn.clone()),
+        ("TASKROLEARN", ground.task_role_arn.clone()),
+        ("LOGGROUP", ground.log_group.clone()),
+    ]);
+    ours.extend(loader.dbconnection(secrets).map(|arn| ("SECRETSRESOURCEARN", arn)));
+    Ok(template.render(&ours, all, own))
 }
 
 /// ECS does not see a role that is seconds old: terraform-aws-ecs#414
@@ -118,7 +183,7 @@ fn is_role_lag(error: &AwsError) -> bool {
 mod tests {
     use serde_json::{Value, json};
 
-    use super::super::testing::{Played, Script, ground, loader, os_opendata, recorded};
+    use super::super::testing::{Played, Script, ground, loader, os_opendata, recorded, scope};
     use super::*;
 
     /// What the server makes of ours: its defaults filled in, its facts added, in an order of its own.
@@ -183,7 +248,8 @@ mod tests {
         let made = json!({ "taskDefinition": { "taskDefinitionArn": "arn:…/os_opendata:4" } });
         let script = Script::default()
             .answer("DescribeTaskDefinition", json!({ "taskDefinition": described, "tags": [] }))
-            .answer("RegisterTaskDefinition", made);
+            .answer("RegisterTaskDefinition", made)
+            .answer("ListTaskDefinitions", json!({ "taskDefinitionArns": [] }));
         let played = script.play().await;
         let (events, seen) = recorded();
         let platform = Platform::linux_amd64();
@@ -208,16 +274,20 @@ mod tests {
             ("/memory", json!("1024"), "memory"),
             ("/taskRoleArn", json!("arn:other"), "taskRoleArn"),
             ("/executionRoleArn", Value::Null, "executionRoleArn"),
-            ("/runtimePlatform/cpuArchitecture", json!("ARM64"), "cpuArchitecture"),
-            ("/ephemeralStorage", json!({ "sizeInGiB": 40 }), "ephemeralStorage"),
-            ("/volumes", json!([{ "name": "v" }]), "other fields"),
-            ("/networkMode", json!("bridge"), "other fields"),
+            ("/runtimePlatform/cpuArchitecture", json!("ARM64"), "runtimePlatform cpuArchitecture"),
+            ("/ephemeralStorage", json!({ "sizeInGiB": 40 }), "ephemeralStorage sizeInGiB"),
+            ("/volumes", json!([{ "name": "v" }]), "volumes v"),
+            ("/networkMode", json!("bridge"), "networkMode"),
             ("/containerDefinitions/0/image", json!("r:latest"), "image"),
-            ("/containerDefinitions/0/command", json!(["sh"]), "other fields"),
-            ("/containerDefinitions/0/user", json!("0"), "other fields"),
+            ("/containerDefinitions/0/command", json!(["sh"]), "command"),
+            ("/containerDefinitions/0/user", json!("0"), "user"),
             ("/containerDefinitions/0/environment", json!([]), "environment AWSREGION, environment FILTER"),
             ("/containerDefinitions/0/secrets", json!([]), "secrets DBCONNECTION"),
-            ("/containerDefinitions/0/logConfiguration/options/mode", json!("non-blocking"), "logConfiguration mode"),
+            (
+                "/containerDefinitions/0/logConfiguration/options/mode",
+                json!("non-blocking"),
+                "logConfiguration options mode",
+            ),
         ];
         for (at, value, field) in change {
             let mut other = described();
@@ -261,6 +331,7 @@ mod tests {
                 .error("RegisterTaskDefinition", 400, "ClientException", "Role is not valid")
                 .error("RegisterTaskDefinition", 400, "AccessDeniedException", denied)
                 .answer("RegisterTaskDefinition", json!({ "taskDefinition": { "taskDefinitionArn": "t:1" } }))
+                .answer("ListTaskDefinitions", json!({ "taskDefinitionArns": [] }))
         };
         for (new_role, calls, done) in [(true, 3, true), (false, 1, false)] {
             let played = script().play().await;
@@ -276,7 +347,7 @@ mod tests {
     #[test]
     fn an_image_for_another_machine_is_refused() {
         let platform = Platform::new("linux", "s390x", None);
-        let error = render(&os_opendata(), &ground(), "eu-west-1", &image(), &platform).unwrap_err();
+        let error = render(&os_opendata(), &ground(), &scope(), "i", &platform).unwrap_err();
         assert_eq!(
             error.to_string(),
             "an image for linux/s390x does not run on Fargate, which has linux/amd64 and linux/arm64"

@@ -1,6 +1,6 @@
 //! A cloud that answers what a test tells it to, over HTTP on loopback, and remembers what it was asked.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::convert::Infallible;
 use std::sync::{Arc, Mutex};
 
@@ -13,8 +13,9 @@ use hyper_util::rt::TokioIo;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
+use super::policy::Scope;
 use super::{Description, Ground, Job, Loader, SecretSpec};
-use crate::aws::{Cloud, ContainerDefinition, Essentials, Revision, TaskDefinition};
+use crate::aws::{Cloud, Essentials, Revision};
 use crate::event::{Event, Events};
 
 /// The cloud as a script: call → its answers, the last of which is given for ever. `Call word` is a call whose body has
@@ -169,6 +170,10 @@ pub(super) fn loader(change: impl FnOnce(&mut Description)) -> Loader {
     Loader::new(description).expect("a test's loader is a good one")
 }
 
+pub(super) fn scope() -> Scope {
+    Scope { partition: "aws".into(), region: "eu-west-1".into(), account: "123456789012".into() }
+}
+
 pub(super) fn ground() -> Ground {
     Ground {
         repository_uri: "123456789012.dkr.ecr.eu-west-1.amazonaws.com/locus_data_loaders".into(),
@@ -183,17 +188,6 @@ pub(super) fn ground() -> Ground {
 
 /// The revision that would run there.
 pub(super) fn job(new_role: bool) -> Job {
-    let definition = TaskDefinition {
-        family: "os_opendata".into(),
-        execution_role: None,
-        task_role: None,
-        cpu: "256".into(),
-        memory: "512".into(),
-        ephemeral_storage_gib: None,
-        architecture: "X86_64".into(),
-        container: ContainerDefinition::default(),
-        beyond: BTreeSet::new(),
-    };
     let options = [("awslogs-group", "os_opendata"), ("awslogs-stream-prefix", "os_opendata")];
     let essentials = Essentials {
         cpu: "256".into(),
@@ -206,7 +200,8 @@ pub(super) fn job(new_role: bool) -> Job {
     };
     let arn = "arn:aws:ecs:eu-west-1:123456789012:task-definition/os_opendata:1".to_owned();
     let network = os_opendata().network().clone();
-    Job::new("os_opendata", Revision { arn, definition, essentials }, &ground().cluster, "eu-west-1", network, new_role)
+    let revision = Revision { arn, definition: Value::Null, essentials, tags: Vec::new() };
+    Job::new("os_opendata", revision, &ground().cluster, "eu-west-1", network, new_role)
 }
 
 /// Events that are remembered.

@@ -38,12 +38,12 @@ pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::Built;
-use crate::deploy::{self, Job, Limits, Loader, Outcome, Pace, Start};
-use crate::event::Event;
+use crate::deploy::{self, Change, Field, Job, Limits, Loader, Outcome, Pace, Plan, Start};
+use crate::event::{Event, Events};
 use crate::image::Reference;
 use crate::registry::{Pushed, Pusher};
 
-/// One loader's whole road.
+/// One loader's whole road; or what it would do, which [`plan`] tells.
 pub struct Order {
     pub recipe: Recipe,
     pub loader: Loader,
@@ -100,20 +100,19 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
     let cloud = connect(&session).await?;
     let present = deploy::look(&cloud, &loader).await?;
     let changes = deploy::difference(&loader, &present)?;
-    for kept in deploy::kept(&loader, &present) {
-        events.emit(Event::Note(kept));
-    }
+    said(&changes, &deploy::kept(&loader, &present), events);
 
     let house = House::open(options, Some(&cloud))?;
     let early = early_pusher(present.repository_uri(), &house).await?;
     let built = house.build(&recipe, graph, &early).await?;
     start::check_built(&built, &house).await?;
 
+    let tags = loader.tags(&present, &built.image.digest());
     // What is made stays made: the next run finds it there.
     let placing = async {
         let ground = deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?;
         let destination = destination(&ground.repository_uri, repository_uri.as_ref())?;
-        let pushed = push(&built, early, &destination, &loader, &house).await?;
+        let pushed = push(&built, early, &destination, &tags, &house).await?;
         house.export(&built, &recipe.caches).await?;
         let (platform, digest) = (built.image.config.platform(), built.image.digest());
         let revision = deploy::register(&cloud, &loader, &ground, &digest, &platform, &pace, events).await?;
@@ -132,6 +131,31 @@ async fn connect(session: &Session) -> Result<Cloud, RoadError> {
     Ok(cloud)
 }
 
+/// What is somebody else's and stays as it is; and what of it changes, and is lost, because that was asked for.
+fn said(changes: &[Change], kept: &[String], events: &Events) {
+    for kept in kept {
+        events.emit(Event::Note(kept.clone()));
+    }
+    for change in changes.iter().filter(|change| change.adopts) {
+        let fields = change.fields.iter().map(Field::to_string).collect::<Vec<_>>().join("; ");
+        let (kind, name) = (change.action.kind(), &change.name);
+        let message = format!("the {kind} {name} was not made by locus-push and is adopted: {fields}");
+        events.emit(Event::Warning { message, hint: None });
+    }
+}
+
+/// What [`ship`] would create or change, and why, as far as it can be known before the build. Reads only.
+pub async fn plan(order: Order, events: &Events) -> Result<Plan, RoadError> {
+    let Order { recipe, loader, session, repository_uri } = order;
+    recipe_graph(&recipe, events)?;
+    let cloud = connect(&session).await?;
+    let present = deploy::look(&cloud, &loader).await?;
+    if let Some(uri) = present.repository_uri() {
+        destination(uri, repository_uri.as_ref())?;
+    }
+    Ok(deploy::plan(&loader, &present, &recipe.options.platform)?)
+}
+
 /// Where the repository is there already, whether we may push to it is asked before the build, and layers go out
 /// while later steps still run.
 async fn early_pusher(repository: Option<&str>, house: &House) -> Result<Option<Pusher>, RoadError> {
@@ -145,14 +169,11 @@ async fn push(
     built: &Built,
     early: Option<Pusher>,
     destination: &Reference,
-    loader: &Loader,
+    tags: &[String],
     house: &House,
 ) -> Result<Pushed, RoadError> {
     let pusher = early.unwrap_or_else(|| house.pusher(destination.clone()));
-    let name = loader.name();
-    let mut tags = vec![name.to_owned(), format!("{name}.{}", built.image.digest().short())];
-    tags.extend(loader.tags().iter().cloned());
-    Ok(pusher.finish(&built.image, &house::base_blobs(built), &tags).await?)
+    Ok(pusher.finish(&built.image, &house::base_blobs(built), tags).await?)
 }
 
 fn destination(uri: &str, believed: Option<&Reference>) -> Result<Reference, RoadError> {

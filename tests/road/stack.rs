@@ -48,7 +48,7 @@ impl NodeHome {
 }
 
 /// Calls that change something.
-fn changes(calls: &[String]) -> Vec<&str> {
+pub fn changes(calls: &[String]) -> Vec<&str> {
     let reads = ["BatchCheck", "Get", "Describe", "List"];
     let changing = |call: &&str| !reads.iter().any(|read| call.starts_with(read));
     let mut changes: Vec<&str> = calls.iter().map(String::as_str).filter(changing).collect();
@@ -58,7 +58,7 @@ fn changes(calls: &[String]) -> Vec<&str> {
 
 /// The program's answer: one line, the image by digest.
 #[track_caller]
-fn answer(ran: &Ran, code: i32) -> (String, String) {
+pub fn answer(ran: &Ran, code: i32) -> (String, String) {
     let line = ran.ended(code);
     assert_eq!(ran.stdout, format!("{line}\n"), "{ran}");
     let (name, digest) = line.split_once('@').unwrap_or_else(|| panic!("by digest\n{ran}"));
@@ -239,7 +239,7 @@ fn grep(folder: &Path, text: &str) -> String {
 }
 
 /// A small loader under a name that no other test has.
-fn small(cloud: &Cloud, cmd: &str) -> (Place, String) {
+pub fn small(cloud: &Cloud, cmd: &str) -> (Place, String) {
     let mut place = cloud.place();
     let name = format!(
         "small_{}",

@@ -6,10 +6,10 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Failure;
 
 /// Commands of the design that do not exist yet.
-const COMMANDS: &[&str] = &["plan", "down", "preflight", "inspect", "init"];
+const COMMANDS: &[&str] = &["down", "preflight", "inspect", "init"];
 
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
-/// for `docker build`'s sake) and of the design. `true` is a flag that takes a value.
+/// for `docker build`'s sake). `true` is a flag that takes a value.
 const BUILD: &[(&str, Option<char>, bool)] = &[
     ("attest", None, true),
     ("builder", None, true),
@@ -31,9 +31,6 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("squash", None, false),
 ];
 
-/// Flags of the road in the design.
-const ROAD: &[(&str, Option<char>, bool)] = &[("adopt", None, false)];
-
 /// The command with hidden arguments for all that is to be refused.
 pub(super) fn with_flags(command: Command) -> Command {
     let flag = |&(name, short, value): &(&'static str, Option<char>, bool)| {
@@ -44,19 +41,16 @@ pub(super) fn with_flags(command: Command) -> Command {
             None => arg,
         }
     };
-    command.args(ROAD.iter().map(flag)).mut_subcommands(|sub| match sub.get_name() {
+    command.mut_subcommands(|sub| match sub.get_name() {
         "build" | "verify" => sub.args(BUILD.iter().map(flag)),
-        "deploy" => sub.args(ROAD.iter().map(flag)),
         _ => sub,
     })
 }
 
 /// Refuses the first flag of the tables that was typed.
 pub(super) fn refuse_flags(matches: &ArgMatches) -> Result<(), Failure> {
-    refuse(matches, ROAD)?;
     match matches.subcommand() {
         Some(("build" | "verify", build)) => refuse(build, BUILD).and_then(|()| refuse_load(build)),
-        Some(("deploy", deploy)) => refuse(deploy, ROAD),
         _ => Ok(()),
     }
 }

@@ -81,6 +81,9 @@ pub enum Sub {
     Build(Box<BuildArgs>),
     /// Push an OCI layout to a registry
     Push(PushArgs),
+    /// What would be created or changed in the cloud, and why; builds nothing and changes nothing
+    #[command(after_help = "Example:\n  locus-push plan loaders/os_opendata.Dockerfile")]
+    Plan(Box<DeployArgs>),
     /// How two images differ, layer by layer and path by path
     Diff(DiffArgs),
     /// Build twice from nothing, with all varied that may vary, and name every byte that moved
@@ -246,12 +249,12 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["plan", "down", "preflight", "init"] {
+        for name in ["inspect", "preflight", "init"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }
-        assert_eq!(refused("down --all x"), "`down` is not there yet");
-        assert!(parsed("./plan").is_ok());
+        assert_eq!(refused("down --yes x"), "`down` is not there yet");
+        assert!(parsed("./inspect").is_ok());
     }
 
     #[test]
@@ -290,6 +293,6 @@ mod tests {
         let build = command.find_subcommand_mut("build").expect("build is there").render_long_help().to_string();
         assert!(build.contains("--build-arg") && !build.contains("--cpu-period") && !build.contains("--squash"));
         let road = command.render_long_help().to_string();
-        assert!(road.contains("--registry-endpoint") && !road.contains("--adopt") && !road.contains("plan"));
+        assert!(road.contains("--registry-endpoint") && !road.contains("inspect"));
     }
 }

@@ -72,7 +72,7 @@ pub struct TaskArgs {
     pub env: Vec<String>,
     /// Give the task a secret in the variable NAME; FROM is env:VAR, file:PATH, stdin or an ARN
     // Not parsed by clap, which would print what it refuses: it may be the secret itself.
-    #[arg(long, value_name = "NAME[=FROM]")]
+    #[arg(long, visible_alias = "secret-env", value_name = "NAME[=FROM]")]
     pub secret: Vec<String>,
     /// Write a secret that exists already, where its value differs
     #[arg(long)]
@@ -89,6 +89,9 @@ pub struct CloudArgs {
     pub repository: Option<String>,
     #[command(flatten)]
     pub network: NetworkArgs,
+    /// Change, too, what locus-push did not make; what is lost by it is said first
+    #[arg(long)]
+    pub adopt: bool,
 }
 
 /// Whose account, where, and which cluster in it.

@@ -9,9 +9,9 @@ use std::path::PathBuf;
 
 pub use discover::read;
 
-use super::expand::expand;
 use super::place::Place;
 use super::{Environment, Failure};
+use crate::deploy::expand;
 use reader::{Document, Table};
 
 /// A value, and the line that it stands on.
@@ -35,6 +35,10 @@ pub struct LocusToml {
     pub region: Option<Text>,
     pub ca_file: Option<Text>,
     pub registry_endpoints: BTreeMap<String, Text>,
+    pub image_tag_mutability: Option<Text>,
+    /// Patterns of the tags that may be moved all the same.
+    pub image_tag_mutability_exclusions: Option<Vec<Text>>,
+    pub lifecycle: Option<LifecycleEntry>,
     /// What holds for each loader that says nothing else.
     pub all: Defaults,
     pub loaders: BTreeMap<String, LoaderTable>,
@@ -50,10 +54,23 @@ pub struct Defaults {
     pub assign_public_ip: Option<At<bool>>,
     pub log_group: Option<Text>,
     pub log_retention_days: Option<At<u32>>,
+    pub keep_revisions: Option<At<u32>>,
     pub tags: Option<Vec<Text>>,
     pub timeout: Option<Text>,
     pub capacity_provider: Option<Text>,
     pub platform: Option<Text>,
+}
+
+/// Which images the repository forgets by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LifecycleEntry {
+    /// ECR's own policy, in a file.
+    File(Text),
+    Rules {
+        line: usize,
+        untagged_days: Option<At<u32>>,
+        keep: Option<At<u32>>,
+    },
 }
 
 #[derive(Clone, Debug, Default)]
@@ -69,10 +86,24 @@ pub struct LoaderTable {
     pub ephemeral_storage: Option<At<u32>>,
     pub environment: BTreeMap<String, Text>,
     pub secrets: Vec<SecretEntry>,
-    pub s3: Vec<Text>,
+    pub access: AccessTable,
     pub execution_role: Option<Text>,
     pub task_role: Option<Text>,
+    /// Documents, by the files that they are in.
+    pub trust: Option<Text>,
+    pub execution_policy: Option<Text>,
+    pub task_definition: Option<Text>,
     pub own: Defaults,
+}
+
+/// What the task itself reaches.
+#[derive(Clone, Debug, Default)]
+pub struct AccessTable {
+    pub s3: Vec<Text>,
+    pub rds: Vec<Text>,
+    pub secrets: Vec<Text>,
+    pub sqs: Vec<Text>,
+    pub policy: Option<Text>,
 }
 
 /// `"NAME"`, or `VARIABLE = "arn:…"` or `"name:json-key"`.
@@ -95,6 +126,9 @@ impl LocusToml {
             region: root.text("region")?,
             ca_file: root.text("ca_file")?,
             registry_endpoints: root.texts_by_name("registry_endpoints")?,
+            image_tag_mutability: root.text("image_tag_mutability")?,
+            image_tag_mutability_exclusions: root.texts("image_tag_mutability_exclusions")?,
+            lifecycle: lifecycle(&mut root)?,
             all: defaults(&mut root)?,
             loaders: root.tables_by_name("loaders")?.into_iter().map(loader).collect::<Result<_, _>>()?,
         };
@@ -104,7 +138,7 @@ impl LocusToml {
 
     /// The text with its variables filled in; a failure names the line.
     pub fn expand(&self, text: &Text, env: &Environment) -> Result<String, Failure> {
-        expand(&text.value, env).map_err(|error| {
+        expand(&text.value, |name| env.get(name).map(Into::into)).map_err(|error| {
             self.fault(text.line, error.to_string()).hint("export the variable, or write the value into the file")
         })
     }
@@ -124,6 +158,7 @@ fn defaults(table: &mut Table<'_>) -> Result<Defaults, Failure> {
         assign_public_ip: table.flag("assign_public_ip")?,
         log_group: table.text("log_group")?,
         log_retention_days: table.number("log_retention_days")?,
+        keep_revisions: table.number("keep_revisions")?,
         tags: table.texts("tags")?,
         timeout: table.text("timeout")?,
         capacity_provider: table.text("capacity_provider")?,
@@ -131,8 +166,17 @@ fn defaults(table: &mut Table<'_>) -> Result<Defaults, Failure> {
     })
 }
 
+fn lifecycle(root: &mut Table<'_>) -> Result<Option<LifecycleEntry>, Failure> {
+    if !root.holds_a_table("lifecycle") {
+        return Ok(root.text("lifecycle")?.map(LifecycleEntry::File));
+    }
+    let Some(mut table) = root.table("lifecycle")? else { return Ok(None) };
+    let (line, untagged_days, keep) = (table.line, table.number("untagged_days")?, table.number("keep")?);
+    table.finish()?;
+    Ok(Some(LifecycleEntry::Rules { line, untagged_days, keep }))
+}
+
 fn loader((name, mut table): (String, Table<'_>)) -> Result<(String, LoaderTable), Failure> {
-    table.refuse("task_definition", "a task definition of one's own is not supported yet")?;
     table.refuse("schedule", "a schedule is not supported yet")?;
     let loader = LoaderTable {
         line: table.line,
@@ -146,12 +190,15 @@ fn loader((name, mut table): (String, Table<'_>)) -> Result<(String, LoaderTable
         ephemeral_storage: table.number("ephemeral_storage")?,
         environment: table.texts_by_name("environment")?,
         secrets: secrets(&mut table)?,
-        s3: match table.table("access")? {
-            Some(access) => s3(access)?,
-            None => Vec::new(),
+        access: match table.table("access")? {
+            Some(table) => access(table)?,
+            None => AccessTable::default(),
         },
         execution_role: table.text("execution_role")?,
         task_role: table.text("task_role")?,
+        trust: table.text("trust")?,
+        execution_policy: table.text("execution_policy")?,
+        task_definition: table.text("task_definition")?,
         own: defaults(&mut table)?,
     };
     table.finish()?;
@@ -168,11 +215,12 @@ fn secrets(table: &mut Table<'_>) -> Result<Vec<SecretEntry>, Failure> {
     Ok(list.into_iter().map(|source| SecretEntry { variable: None, source }).collect())
 }
 
-fn s3(mut access: Table<'_>) -> Result<Vec<Text>, Failure> {
-    access.refuse("policy", "a policy of one's own is not supported yet")?;
-    let buckets = access.texts("s3")?.unwrap_or_default();
-    access.finish()?;
-    Ok(buckets)
+fn access(mut table: Table<'_>) -> Result<AccessTable, Failure> {
+    let mut list = |key| Ok::<_, Failure>(table.texts(key)?.unwrap_or_default());
+    let (s3, rds, secrets, sqs) = (list("s3")?, list("rds")?, list("secrets")?, list("sqs")?);
+    let access = AccessTable { s3, rds, secrets, sqs, policy: table.text("policy")? };
+    table.finish()?;
+    Ok(access)
 }
 
 #[cfg(test)]
@@ -220,7 +268,7 @@ access = { s3 = ["demo-data"] }         # task role; or policy = "policies/loade
             loader.secrets,
             [SecretEntry { variable: None, source: At { value: "DBCONNECTION".into(), line: 14 } }]
         );
-        assert_eq!(loader.s3[0].value, "demo-data");
+        assert_eq!(loader.access.s3[0].value, "demo-data");
         assert_eq!(file.all.subnets.as_ref().map(Vec::len), Some(2));
     }
 
@@ -262,16 +310,7 @@ access = { s3 = ["demo-data"] }         # task role; or policy = "policies/loade
 
     #[test]
     fn what_is_not_there_yet_is_refused_by_name() {
-        refused(
-            "[loaders.a]\ntask_definition = 'x.json'\n",
-            2,
-            "`loaders.a.task_definition`: a task definition of one's own is not supported yet",
-        );
-        refused(
-            "[loaders.a]\naccess = { policy = 'x.json' }\n",
-            2,
-            "`loaders.a.access.policy`: a policy of one's own is not supported yet",
-        );
+        refused("[loaders.a]\nschedule = 'x'\n", 2, "`loaders.a.schedule`: a schedule is not supported yet");
     }
 
     #[test]

@@ -42,6 +42,8 @@ pub enum Command {
     Run(Box<RunOrder>),
     Logs(LogsOrder),
     Status(StatusOrder),
+    /// What the road would do.
+    Plan(Box<RoadOrder>),
     Build(Box<BuildOrder>),
     Check(Box<CheckOrder>),
     Push(PushOrder),
@@ -81,11 +83,11 @@ pub struct LoaderOrder {
 #[derive(Debug)]
 pub enum Task {
     /// On Fargate.
-    Cloud(Loader, Start),
+    Cloud(Box<Loader>, Start),
     /// Nowhere yet: it is registered.
-    Deployed(Loader),
+    Deployed(Box<Loader>),
     /// On this machine, as described; nothing of it stands in a network of AWS.
-    Local(Description),
+    Local(Box<Description>),
 }
 
 impl Task {
@@ -229,7 +231,7 @@ impl World {
 pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let registry = match &cli.command {
         None => &cli.road.deploy.registry,
-        Some(Sub::Deploy(args)) => &args.registry,
+        Some(Sub::Deploy(args) | Sub::Plan(args)) => &args.registry,
         Some(Sub::Run(args)) => return task::run(args, world),
         Some(Sub::Logs(args)) => return task::logs(args, world),
         Some(Sub::Status(args)) => return task::status(args, world),
@@ -248,6 +250,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let given = Given { env: &world.env, file: file.as_ref(), cwd: &world.cwd };
     let registry = settings::registry(registry, given)?;
     Ok(match &cli.command {
+        Some(Sub::Plan(args)) => Command::Plan(Box::new(road::deploy(args, registry, given)?)),
         Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
         Some(Sub::Verify(args)) => verify::command(args, registry, given)?,

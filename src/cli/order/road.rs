@@ -33,7 +33,7 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
     loaders(&args.deploy, args.local, registry, given, run)
 }
 
-/// The road without the run.
+/// The road without the run; or its plan.
 pub(super) fn deploy(args: &DeployArgs, registry: RegistrySettings, given: Given<'_>) -> Result<RoadOrder, Failure> {
     loaders(args, false, registry, given, |settings| Ok((Task::Deployed(cloud(settings.description)?), None)))
 }
@@ -103,9 +103,9 @@ fn loader(
     Ok(LoaderOrder { image, task, run: steps, timeout, reattach })
 }
 
-fn cloud(description: Description) -> Result<Loader, Failure> {
+fn cloud(description: Description) -> Result<Box<Loader>, Failure> {
     must_stand_somewhere(&description.subnets, &description.security_groups)?;
-    Loader::new(description).map_err(|error| Failure::configuration(error.to_string()))
+    Loader::new(description).map(Box::new).map_err(|error| Failure::configuration(error.to_string()))
 }
 
 /// A task on Fargate has a subnet and a security group.
@@ -126,6 +126,10 @@ pub(super) fn must_stand_somewhere(subnets: &[String], security_groups: &[String
 /// Here, too, what Fargate would refuse is refused: the next run may be there.
 fn local(description: Description) -> Result<Task, Failure> {
     let refused = |error: &dyn std::fmt::Display| Failure::configuration(error.to_string());
+    if description.task_definition.is_some() {
+        return Err(Failure::configuration("--local does not read `task_definition` of locus.toml yet")
+            .hint("without --local the task runs as it says, on Fargate"));
+    }
     Kind::Loader.check(&description.name).map_err(|error| refused(&error))?;
     for variable in description.environment.keys() {
         Kind::Variable.check(variable).map_err(|error| refused(&error))?;
@@ -137,7 +141,7 @@ fn local(description: Description) -> Result<Task, Failure> {
     let default = Size::default();
     let (cpu, memory) = (description.cpu.unwrap_or(default.cpu()), description.memory.unwrap_or(default.memory()));
     Size::new(cpu, memory).map_err(|error| refused(&error))?;
-    Ok(Task::Local(description))
+    Ok(Task::Local(Box::new(description)))
 }
 
 /// What may have been meant by a Dockerfile that is not there.

@@ -95,6 +95,7 @@ fn fact(event: &Event) -> Value {
                 CloudOutcome::Changed => "changed",
                 CloudOutcome::Registered => "registered",
                 CloudOutcome::Unchanged => "unchanged",
+                CloudOutcome::Removed => "removed",
             },
         }),
         Event::Task { id, status } => json!({"event": "task", "id": id, "status": status}),

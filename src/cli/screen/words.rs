@@ -72,6 +72,7 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
                 CloudOutcome::Changed => "Changed",
                 CloudOutcome::Registered => "Registered",
                 CloudOutcome::Unchanged => "Unchanged",
+                CloudOutcome::Removed => "Removed",
             };
             says(verb, format!("{kind} {}", escape::text(name)))
         }
@@ -235,6 +236,7 @@ mod tests {
             (CloudOutcome::Changed, "   Changed cluster a_cluster"),
             (CloudOutcome::Registered, "Registered cluster a_cluster"),
             (CloudOutcome::Unchanged, " Unchanged cluster a_cluster"),
+            (CloudOutcome::Removed, "   Removed cluster a_cluster"),
         ] {
             check(Event::Cloud { outcome, kind: "cluster", name: "a_cluster".into() }, words);
         }

@@ -4,11 +4,12 @@ use std::path::{Component, Path, PathBuf};
 use std::time::Duration;
 
 use super::super::args::{DeployArgs, NetworkArgs};
-use super::super::locus_toml::{Defaults, LoaderTable, LocusToml, Text};
+use super::super::documents::Named;
+use super::super::locus_toml::{AccessTable, Defaults, LoaderTable, LocusToml, Text};
 use super::super::{duration, name};
-use super::{Failure, Given, RecipeSettings, pairs, secrets};
+use super::{Failure, Given, RecipeSettings, pairs, repository, secrets};
 use crate::aws::Capacity;
-use crate::deploy::Description;
+use crate::deploy::{AccessSettings, Description, Document, REPOSITORY, Template, policy_variables};
 
 /// One loader with everything merged.
 #[derive(Clone, Debug)]
@@ -52,11 +53,14 @@ pub fn loader(
     let NetworkSettings { subnets, security_groups, public_ip } =
         if local { NetworkSettings::default() } else { said.network(&cloud.network)? };
 
+    let repository = said
+        .first(cloud.repository.clone().or(repository_uri.map(|uri| uri.repository().to_owned())), |all| {
+            all.repository.as_ref()
+        })?;
     let description = Description {
-        repository: said
-            .first(cloud.repository.clone().or(repository_uri.map(|uri| uri.repository().to_owned())), |all| {
-                all.repository.as_ref()
-            })?,
+        mutability: repository::mutability(given)?,
+        lifecycle: repository::lifecycle(repository.as_deref().unwrap_or(REPOSITORY), given)?,
+        repository,
         tags: said.list(&args.image.tag, Vec::new(), |all| all.tags.as_ref())?,
         cluster: said.first(cloud.at.cluster.clone(), |all| all.cluster.as_ref())?,
         log_group: said.first(None, |all| all.log_group.as_ref())?,
@@ -71,9 +75,14 @@ pub fn loader(
         secrets: secrets::secrets(&task.secret, table, given)?,
         secrets_resource_arn: env.set("SECRETSRESOURCEARN").map(str::to_owned),
         update_secrets: task.update_secrets,
-        s3: said.texts(&said.table.s3)?,
+        access: access(&said)?,
+        trust: said.document(said.table.trust.as_ref(), "trust policy")?,
+        execution_policy: said.document(said.table.execution_policy.as_ref(), "execution policy")?,
+        task_definition: task_definition(&said)?,
         execution_role: said.text(said.table.execution_role.as_ref())?,
         task_role: said.text(said.table.task_role.as_ref())?,
+        keep_revisions: said.of(|all| all.keep_revisions.as_ref()).map(|count| count.value),
+        adopt: cloud.adopt,
         name,
     };
 
@@ -95,6 +104,22 @@ pub fn loader(
         timeout: said.timeout()?,
         capacity: said.capacity()?,
     })
+}
+
+fn access(said: &Said<'_>) -> Result<AccessSettings, Failure> {
+    let AccessTable { s3, rds, secrets, sqs, policy } = &said.table.access;
+    Ok(AccessSettings {
+        s3: said.texts(s3)?,
+        rds: said.texts(rds)?,
+        secrets: said.texts(secrets)?,
+        sqs: said.texts(sqs)?,
+        policy: said.document(policy.as_ref(), "policy")?,
+    })
+}
+
+fn task_definition(said: &Said<'_>) -> Result<Option<Document>, Failure> {
+    let Some(path) = &said.table.task_definition else { return Ok(None) };
+    Named::read(path, "task definition", said.given)?.task_definition(&Template::variables(), said.given).map(Some)
 }
 
 /// Where a task stands, as flag, variable and file say.
@@ -182,6 +207,11 @@ impl<'a> Said<'a> {
             (Some(text), Some(file)) => file.expand(text, self.given.env).map(Some),
             _ => Ok(None),
         }
+    }
+
+    fn document(&self, path: Option<&Text>, what: &str) -> Result<Option<Document>, Failure> {
+        let Some(path) = path else { return Ok(None) };
+        Named::read(path, what, self.given)?.document(&policy_variables(), self.given).map(Some)
     }
 
     fn texts(&self, texts: &[Text]) -> Result<Vec<String>, Failure> {

@@ -1,9 +1,10 @@
-//! Flags before the environment, the environment before locus.toml, locus.toml before the defaults. Pure: everything
-//! that was read is handed in.
+//! Flags before the environment, the environment before locus.toml, locus.toml before the defaults. What was
+//! read is handed in, but for the documents that locus.toml names.
 
 mod known;
 mod loader;
 mod pairs;
+mod repository;
 mod secrets;
 
 use std::collections::BTreeMap;

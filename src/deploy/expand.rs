@@ -1,6 +1,6 @@
-//! `$NAME` and `${NAME}` in the values of locus.toml.
+//! `$NAME` and `${NAME}` in what a user wrote: the values of locus.toml, the texts of the documents that it names.
 
-use super::Environment;
+use std::borrow::Cow;
 
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
@@ -11,7 +11,7 @@ pub enum ExpandError {
 }
 
 /// The text with its variables filled in. `$$` is a `$`.
-pub fn expand(text: &str, env: &Environment) -> Result<String, ExpandError> {
+pub fn expand<'a>(text: &str, mut known: impl FnMut(&str) -> Option<Cow<'a, str>>) -> Result<String, ExpandError> {
     let mut out = String::with_capacity(text.len());
     let mut rest = text;
     while let Some((before, after)) = rest.split_once('$') {
@@ -28,17 +28,18 @@ pub fn expand(text: &str, env: &Environment) -> Result<String, ExpandError> {
                 after.split_at(end)
             }
         };
-        if !is_name(name) {
-            return Err(ExpandError::Malformed);
+        match known(name) {
+            Some(value) => out += &value,
+            None if is_name(name) => return Err(ExpandError::NotSet(name.to_owned())),
+            None => return Err(ExpandError::Malformed),
         }
-        out += env.get(name).ok_or_else(|| ExpandError::NotSet(name.to_owned()))?;
         rest = tail;
     }
     Ok(out + rest)
 }
 
 /// Whether a shell would take the text for a variable's name.
-pub fn is_name(text: &str) -> bool {
+pub(super) fn is_name(text: &str) -> bool {
     !text.is_empty()
         && !text.starts_with(|c: char| c.is_ascii_digit())
         && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_')
@@ -50,7 +51,8 @@ mod tests {
 
     #[test]
     fn variables_are_filled_in() {
-        let env = Environment::of(&[("A", "1"), ("LONG_2", "${A}"), ("EMPTY", "")]);
+        let vars = [("A", "1"), ("LONG_2", "${A}"), ("EMPTY", "")];
+        let known = |name: &str| vars.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).into());
         for (text, wanted) in [
             ("", ""),
             ("plain", "plain"),
@@ -61,16 +63,15 @@ mod tests {
             ("a${EMPTY}b", "ab"),
             ("5$$ é$A", "5$ é1"),
         ] {
-            assert_eq!(expand(text, &env).as_deref(), Ok(wanted), "{text}");
+            assert_eq!(expand(text, known).as_deref(), Ok(wanted), "{text}");
         }
     }
 
     #[test]
     fn a_variable_that_is_not_set_is_named() {
-        let env = Environment::of(&[]);
-        assert_eq!(expand("${SUBNET1}", &env), Err(ExpandError::NotSet("SUBNET1".into())));
+        assert_eq!(expand("${SUBNET1}", |_| None), Err(ExpandError::NotSet("SUBNET1".into())));
         for text in ["$", "${", "${A", "${}", "$5", "${A:-b}", "$-"] {
-            assert_eq!(expand(text, &env), Err(ExpandError::Malformed), "{text}");
+            assert_eq!(expand(text, |_| None), Err(ExpandError::Malformed), "{text}");
         }
     }
 }

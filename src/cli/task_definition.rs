@@ -1,0 +1,348 @@
+//! The AWS CLI's JSON of a task definition, read field by field: what ECS does not know is told with its line, its column
+//! and the field that was meant.
+
+use std::fmt;
+
+use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde_json::{Map, Value};
+
+use crate::dockerfile::nearest::nearest;
+
+/// Reads the text of a task definition.
+pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = Fields(TASK_DEFINITION).deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
+}
+
+type Field = (&'static str, Shape);
+
+/// What stands in a field.
+#[derive(Clone, Copy, Debug)]
+enum Shape {
+    Text,
+    Number,
+    Flag,
+    List(&'static Shape),
+    /// A table whose keys are the user's.
+    Texts,
+    Fields(&'static [Field]),
+}
+
+use Shape::{Fields, Flag, List, Number, Text, Texts};
+
+impl<'de> DeserializeSeed<'de> for Shape {
+    type Value = Value;
+
+    fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        deserializer.deserialize_any(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Shape {
+    type Value = Value;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Text => "a text",
+            Number => "a whole number",
+            Flag => "true or false",
+            List(_) => "a list",
+            Texts | Fields(_) => "an object",
+        })
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
+        match self {
+            Text => Ok(text.into()),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
+        }
+    }
+
+    fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Value, E> {
+        match self {
+            Flag => Ok(flag.into()),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Bool(flag), &self)),
+        }
+    }
+
+    fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
+        match self {
+            Number => Ok(number.into()),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Unsigned(number), &self)),
+        }
+    }
+
+    fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
+        match self {
+            Number => Ok(number.into()),
+            _ => Err(E::invalid_type(serde::de::Unexpected::Signed(number), &self)),
+        }
+    }
+
+    // A field without a value, as `--generate-cli-skeleton` never writes it and ECS takes it.
+    fn visit_unit<E: serde::de::Error>(self) -> Result<Value, E> {
+        Ok(Value::Null)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
+        let List(item) = self else {
+            return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+        };
+        let mut items = Vec::new();
+        while let Some(value) = list.next_element_seed(*item)? {
+            items.push(value);
+        }
+        Ok(items.into())
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Value, A::Error> {
+        let known: &[Field] = match self {
+            Fields(known) => known,
+            Texts => &[],
+            _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+        };
+        let mut fields = Map::new();
+        while let Some(key) = table.next_key::<String>()? {
+            let shape = match (self, known.iter().find(|(name, _)| *name == key)) {
+                (Texts, _) => Text,
+                (_, Some((_, shape))) => *shape,
+                (_, None) => return Err(unknown(&key, known)),
+            };
+            let value = table.next_value_seed(shape)?;
+            if fields.insert(key.clone(), value).is_some() {
+                return Err(A::Error::custom(format_args!("`{}` stands there twice", key.escape_debug())));
+            }
+        }
+        Ok(fields.into())
+    }
+}
+
+fn unknown<E: serde::de::Error>(key: &str, known: &[Field]) -> E {
+    let said: String = key.chars().take(100).flat_map(char::escape_debug).collect();
+    match nearest(key, known.iter().map(|(name, _)| *name)) {
+        Some(near) => E::custom(format_args!("unknown field `{said}`; did you mean `{near}`?")),
+        None => E::custom(format_args!("unknown field `{said}`")),
+    }
+}
+
+// The members of ECS's RegisterTaskDefinition, as botocore's service model has them:
+// <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>
+
+const TASK_DEFINITION: &[Field] = &[
+    ("family", Text),
+    ("taskRoleArn", Text),
+    ("executionRoleArn", Text),
+    ("networkMode", Text),
+    ("containerDefinitions", List(&Fields(CONTAINER_DEFINITION))),
+    ("volumes", List(&Fields(VOLUME))),
+    ("placementConstraints", List(&Fields(TASK_DEFINITION_PLACEMENT_CONSTRAINT))),
+    ("requiresCompatibilities", List(&Text)),
+    ("cpu", Text),
+    ("memory", Text),
+    ("tags", List(&Fields(TAG))),
+    ("pidMode", Text),
+    ("ipcMode", Text),
+    ("proxyConfiguration", Fields(PROXY_CONFIGURATION)),
+    ("inferenceAccelerators", List(&Fields(INFERENCE_ACCELERATOR))),
+    ("ephemeralStorage", Fields(EPHEMERAL_STORAGE)),
+    ("runtimePlatform", Fields(RUNTIME_PLATFORM)),
+    ("enableFaultInjection", Flag),
+];
+
+const RUNTIME_PLATFORM: &[Field] = &[("cpuArchitecture", Text), ("operatingSystemFamily", Text)];
+
+const EPHEMERAL_STORAGE: &[Field] = &[("sizeInGiB", Number)];
+
+const INFERENCE_ACCELERATOR: &[Field] = &[("deviceName", Text), ("deviceType", Text)];
+
+const PROXY_CONFIGURATION: &[Field] =
+    &[("type", Text), ("containerName", Text), ("properties", List(&Fields(KEY_VALUE_PAIR)))];
+
+const TAG: &[Field] = &[("key", Text), ("value", Text)];
+
+const TASK_DEFINITION_PLACEMENT_CONSTRAINT: &[Field] = &[("type", Text), ("expression", Text)];
+
+const VOLUME: &[Field] = &[
+    ("name", Text),
+    ("host", Fields(HOST_VOLUME_PROPERTIES)),
+    ("dockerVolumeConfiguration", Fields(DOCKER_VOLUME_CONFIGURATION)),
+    ("efsVolumeConfiguration", Fields(EFS_VOLUME)),
+    ("s3filesVolumeConfiguration", Fields(S3_FILES_VOLUME)),
+    ("fsxWindowsFileServerVolumeConfiguration", Fields(FSX_VOLUME)),
+    ("configuredAtLaunch", Flag),
+];
+
+const FSX_VOLUME: &[Field] =
+    &[("fileSystemId", Text), ("rootDirectory", Text), ("authorizationConfig", Fields(FSX_AUTHORIZATION))];
+
+const FSX_AUTHORIZATION: &[Field] = &[("credentialsParameter", Text), ("domain", Text)];
+
+const S3_FILES_VOLUME: &[Field] =
+    &[("fileSystemArn", Text), ("rootDirectory", Text), ("transitEncryptionPort", Number), ("accessPointArn", Text)];
+
+const EFS_VOLUME: &[Field] = &[
+    ("fileSystemId", Text),
+    ("rootDirectory", Text),
+    ("transitEncryption", Text),
+    ("transitEncryptionPort", Number),
+    ("authorizationConfig", Fields(EFS_AUTHORIZATION)),
+];
+
+const EFS_AUTHORIZATION: &[Field] = &[("accessPointId", Text), ("iam", Text)];
+
+const DOCKER_VOLUME_CONFIGURATION: &[Field] =
+    &[("scope", Text), ("autoprovision", Flag), ("driver", Text), ("driverOpts", Texts), ("labels", Texts)];
+
+const HOST_VOLUME_PROPERTIES: &[Field] = &[("sourcePath", Text)];
+
+const CONTAINER_DEFINITION: &[Field] = &[
+    ("name", Text),
+    ("image", Text),
+    ("repositoryCredentials", Fields(REPOSITORY_CREDENTIALS)),
+    ("cpu", Number),
+    ("memory", Number),
+    ("memoryReservation", Number),
+    ("links", List(&Text)),
+    ("portMappings", List(&Fields(PORT_MAPPING))),
+    ("essential", Flag),
+    ("restartPolicy", Fields(CONTAINER_RESTART_POLICY)),
+    ("entryPoint", List(&Text)),
+    ("command", List(&Text)),
+    ("environment", List(&Fields(KEY_VALUE_PAIR))),
+    ("environmentFiles", List(&Fields(ENVIRONMENT_FILE))),
+    ("mountPoints", List(&Fields(MOUNT_POINT))),
+    ("volumesFrom", List(&Fields(VOLUME_FROM))),
+    ("linuxParameters", Fields(LINUX_PARAMETERS)),
+    ("secrets", List(&Fields(SECRET))),
+    ("dependsOn", List(&Fields(CONTAINER_DEPENDENCY))),
+    ("startTimeout", Number),
+    ("stopTimeout", Number),
+    ("versionConsistency", Text),
+    ("hostname", Text),
+    ("user", Text),
+    ("workingDirectory", Text),
+    ("disableNetworking", Flag),
+    ("privileged", Flag),
+    ("readonlyRootFilesystem", Flag),
+    ("dnsServers", List(&Text)),
+    ("dnsSearchDomains", List(&Text)),
+    ("extraHosts", List(&Fields(HOST_ENTRY))),
+    ("dockerSecurityOptions", List(&Text)),
+    ("interactive", Flag),
+    ("pseudoTerminal", Flag),
+    ("dockerLabels", Texts),
+    ("ulimits", List(&Fields(ULIMIT))),
+    ("logConfiguration", Fields(LOG_CONFIGURATION)),
+    ("healthCheck", Fields(HEALTH_CHECK)),
+    ("systemControls", List(&Fields(SYSTEM_CONTROL))),
+    ("resourceRequirements", List(&Fields(RESOURCE_REQUIREMENT))),
+    ("firelensConfiguration", Fields(FIRELENS_CONFIGURATION)),
+    ("credentialSpecs", List(&Text)),
+];
+
+const FIRELENS_CONFIGURATION: &[Field] = &[("type", Text), ("options", Texts)];
+
+const RESOURCE_REQUIREMENT: &[Field] = &[("value", Text), ("type", Text)];
+
+const SYSTEM_CONTROL: &[Field] = &[("namespace", Text), ("value", Text)];
+
+const HEALTH_CHECK: &[Field] = &[
+    ("command", List(&Text)),
+    ("interval", Number),
+    ("timeout", Number),
+    ("retries", Number),
+    ("startPeriod", Number),
+];
+
+const LOG_CONFIGURATION: &[Field] =
+    &[("logDriver", Text), ("options", Texts), ("secretOptions", List(&Fields(SECRET)))];
+
+const ULIMIT: &[Field] = &[("name", Text), ("softLimit", Number), ("hardLimit", Number)];
+
+const HOST_ENTRY: &[Field] = &[("hostname", Text), ("ipAddress", Text)];
+
+const CONTAINER_DEPENDENCY: &[Field] = &[("containerName", Text), ("condition", Text)];
+
+const SECRET: &[Field] = &[("name", Text), ("valueFrom", Text)];
+
+const LINUX_PARAMETERS: &[Field] = &[
+    ("capabilities", Fields(KERNEL_CAPABILITIES)),
+    ("devices", List(&Fields(DEVICE))),
+    ("initProcessEnabled", Flag),
+    ("sharedMemorySize", Number),
+    ("tmpfs", List(&Fields(TMPFS))),
+    ("maxSwap", Number),
+    ("swappiness", Number),
+];
+
+const TMPFS: &[Field] = &[("containerPath", Text), ("size", Number), ("mountOptions", List(&Text))];
+
+const DEVICE: &[Field] = &[("hostPath", Text), ("containerPath", Text), ("permissions", List(&Text))];
+
+const KERNEL_CAPABILITIES: &[Field] = &[("add", List(&Text)), ("drop", List(&Text))];
+
+const VOLUME_FROM: &[Field] = &[("sourceContainer", Text), ("readOnly", Flag)];
+
+const MOUNT_POINT: &[Field] = &[("sourceVolume", Text), ("containerPath", Text), ("readOnly", Flag)];
+
+const ENVIRONMENT_FILE: &[Field] = &[("value", Text), ("type", Text)];
+
+const KEY_VALUE_PAIR: &[Field] = &[("name", Text), ("value", Text)];
+
+const CONTAINER_RESTART_POLICY: &[Field] =
+    &[("enabled", Flag), ("ignoredExitCodes", List(&Number)), ("restartAttemptPeriod", Number)];
+
+const PORT_MAPPING: &[Field] = &[
+    ("containerPort", Number),
+    ("hostPort", Number),
+    ("protocol", Text),
+    ("name", Text),
+    ("appProtocol", Text),
+    ("containerPortRange", Text),
+];
+
+const REPOSITORY_CREDENTIALS: &[Field] = &[("credentialsParameter", Text)];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[track_caller]
+    fn refused(text: &str, words: &str) {
+        assert_eq!(parse(text).expect_err(text).to_string(), words);
+    }
+
+    #[test]
+    fn each_kind_of_field_is_read_as_it_stands() {
+        let text = r#"{ "family": "a", "volumes": [{ "name": "v", "efsVolumeConfiguration": { "fileSystemId": "fs-1" } }],
+            "containerDefinitions": [{ "name": "a", "cpu": 64, "essential": true, "dockerLabels": { "any": "label" },
+            "command": ["sh", "-c"], "user": null }] }"#;
+        assert_eq!(parse(text).expect("it is right"), serde_json::from_str::<Value>(text).expect("it is JSON"));
+    }
+
+    #[test]
+    fn an_unknown_field_is_told_with_its_place_and_the_nearest() {
+        refused(
+            "{\n  \"containerDefinition\": []\n}",
+            "unknown field `containerDefinition`; did you mean `containerDefinitions`? at line 2 column 23",
+        );
+        refused(
+            r#"{"containerDefinitions":[{"enviroment":[]}]}"#,
+            "unknown field `enviroment`; did you mean `environment`? at line 1 column 38",
+        );
+        refused(r#"{"revision":1}"#, "unknown field `revision` at line 1 column 11");
+    }
+
+    #[test]
+    fn a_value_of_the_wrong_kind_is_told() {
+        refused(r#"{"cpu":256}"#, "invalid type: integer `256`, expected a text at line 1 column 10");
+        refused(
+            r#"{"ephemeralStorage":{"sizeInGiB":"30"}}"#,
+            "invalid type: string \"30\", expected a whole number at line 1 column 37",
+        );
+        refused(r#"{"cpu":"1","cpu":"2"}"#, "`cpu` stands there twice at line 1 column 21");
+        refused(r#"{"family":"a"} x"#, "trailing characters at line 1 column 16");
+    }
+}
