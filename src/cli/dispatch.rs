@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::init::init;
 use super::order::{
     BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, LockOrder,
     PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
@@ -63,6 +64,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Lock(order) => runtime::run(|interrupt| lock(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
+        Command::Init { folder, env, stdout } => init(&folder, &env, stdout),
         Command::Doctor(home) => runtime::run(async |interrupt| doctor(home, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(*order, events, interrupt)),
     }

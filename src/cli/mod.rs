@@ -17,6 +17,7 @@ mod escape;
 mod failure;
 mod files;
 mod home;
+mod init;
 mod itself;
 mod lock;
 mod locus_toml;
@@ -109,6 +110,7 @@ fn said(cli: &Cli) -> Manner {
         Some(Sub::Plan(args)) => (false, &args.screen),
         Some(Sub::Serve(args)) => (false, &args.screen),
         Some(Sub::Doctor(args)) => (false, &args.screen),
+        Some(Sub::Init(args)) => (false, &args.screen),
         Some(Sub::Cache(args)) => match &args.command {
             CacheCommand::Du(args) => (false, &args.screen),
             CacheCommand::Prune(args) => (false, &args.screen),

@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod diff;
 mod doctor;
+mod init;
 mod later;
 mod lock;
 mod recipe;
@@ -23,6 +24,7 @@ pub use build::BuildArgs;
 pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
 pub use doctor::DoctorArgs;
+pub use init::InitArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{AtArgs, DeployArgs, NetworkArgs, RoadArgs};
@@ -92,6 +94,8 @@ pub enum Sub {
     Lock(Box<LockArgs>),
     /// What this machine can do for RUN, and what is missing
     Doctor(DoctorArgs),
+    /// Write a locus.toml for the Dockerfiles of this folder
+    Init(InitArgs),
     /// Serve the embedded registry
     Serve(ServeArgs),
     /// What is kept between builds: how much, and less of it
@@ -249,7 +253,7 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["inspect", "preflight", "init"] {
+        for name in ["inspect", "preflight", "down"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }

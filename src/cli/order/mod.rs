@@ -53,6 +53,11 @@ pub enum Command {
     Serve(Box<ServeOrder>),
     /// With the folder of layers and caches.
     Doctor(PathBuf),
+    Init {
+        folder: PathBuf,
+        env: Environment,
+        stdout: bool,
+    },
     Cache(CacheOrder),
     Completions(clap_complete::Shell),
     Version,
@@ -243,6 +248,10 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Serve(args)) => return serve::order(args, world).map(Box::new).map(Command::Serve),
         Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
         Some(Sub::Doctor(_)) => return home::folder(&world.env).map(Command::Doctor),
+        Some(Sub::Init(args)) => {
+            let (folder, env) = (world.cwd.clone(), world.env.clone());
+            return Ok(Command::Init { folder, env, stdout: args.stdout });
+        }
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
         Some(Sub::Version) => return Ok(Command::Version),
     };
