@@ -51,6 +51,8 @@ fn walk_and_hash(criterion: &mut Criterion) {
         context: Context::Folder(Folder { directory: context, dockerfile: None, preserve_modes: false }),
         epochs: Epochs::default(),
         no_cache: NoCache::None,
+        shown: String::new(),
+        explain: false,
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
         pinning: Pinning::default(),

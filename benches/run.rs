@@ -65,6 +65,8 @@ fn plan() -> Plan {
         context,
         epochs: Epochs::default(),
         no_cache: NoCache::All,
+        shown: String::new(),
+        explain: false,
         annotations: BTreeMap::new(),
         run: RunOptions::default(),
         pinning: Pinning::default(),

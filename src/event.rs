@@ -38,6 +38,8 @@ pub enum Event {
     Step { stage: String, number: usize, of: usize, text: String },
     /// The step's result was in the build cache.
     Cached { stage: String, number: usize, of: usize, text: String },
+    /// Why the step that has begun is done, and not taken from the build cache.
+    Explained { stage: String, number: usize, of: usize, why: Why },
     /// A line that a RUN wrote.
     Output { stage: String, line: Vec<u8> },
     /// What no two RUNs write alike was made still: so many files.
@@ -78,6 +80,19 @@ pub enum Event {
     Note(String),
     /// Something that may surprise, and what to do about it.
     Warning { message: String, hint: Option<String> },
+}
+
+/// Why a step is done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Why {
+    /// No earlier build of this Dockerfile is known that came to it.
+    NeverBuilt,
+    /// Nothing was to be taken from the build cache.
+    NoCache,
+    /// It is what it was, and what it gave is no longer kept.
+    Gone,
+    /// What differs from the last time.
+    Changed(Vec<String>),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

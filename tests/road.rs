@@ -24,6 +24,8 @@ mod cpu;
 mod diff;
 #[path = "road/everyday.rs"]
 mod everyday;
+#[path = "road/explain.rs"]
+mod explain;
 #[path = "road/local.rs"]
 mod local;
 #[path = "road/lock.rs"]

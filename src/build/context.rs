@@ -102,6 +102,14 @@ impl Context {
         }
     }
 
+    /// Where the Dockerfile is on this machine, if it is.
+    pub(super) fn dockerfile(&self) -> Option<&Path> {
+        match self {
+            Self::Folder(folder) => folder.dockerfile.as_deref(),
+            Self::Fetched(_) => None,
+        }
+    }
+
     pub(super) fn preserve_modes(&self) -> bool {
         match self {
             Self::Folder(folder) => folder.preserve_modes,

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::event::Event;
-use crate::graph::{Action, Network, Run, Step};
+use crate::graph::{Action, Key, Network, Run, Step};
 use crate::image::{Digest, Hasher, Platform};
 use crate::replay::{Command, Door, Outcome, Policy, Replay, RunDownloads, Session};
 use crate::sandbox::{self, Inside, Mounted, Rung};
@@ -83,9 +83,11 @@ impl<'a> Recorded<'a> {
         }
         // Not what it stands on: the same command over another base asks for the same, and is not locked anew.
         let mut identity = Hasher::default();
-        identity.field(b"locus-push run 1");
+        identity.field(b"locus-push run 2");
         identity.field(platform.to_string().as_bytes());
-        step.action.key(&mut identity);
+        let mut key = Key::default();
+        step.action.key(&mut key);
+        identity.field(key.finish().as_bytes());
         let command =
             Command { step: identity.finish(), text: first_line(&step.text), platform: platform.to_string(), place };
         let held = replay.held(&command.step);
@@ -103,6 +105,14 @@ impl<'a> Recorded<'a> {
             (Policy::Pass, held) => vec![pure(true), pure(self.alone), passed(&plain, held.as_ref())],
         };
         Keys { known, plain }
+    }
+
+    /// What decides, beside the plain key, which keys these are.
+    pub fn key(&self, part: &mut Hasher) {
+        part.field(&[u8::from(self.replay.policy() == Policy::Refuse), u8::from(self.alone)]);
+        if let Some(held) = &self.held {
+            part.field(held.digest().as_bytes());
+        }
     }
 
     /// The key under which what it made is kept.

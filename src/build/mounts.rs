@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Mount, SecretMount, Sharing, SshMount};
+use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Key, Mount, Part, SecretMount, Sharing, SshMount};
 use crate::image::{Descriptor, Digest, Hasher, MediaType};
 use crate::layer::{Content, Entry, Kind, LayerPath, Packing, Times, Tree, View, pack};
 use crate::sandbox::{self, Mounted};
@@ -76,12 +76,12 @@ pub(super) struct Placed {
 
 impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     /// Looks up what the mounts of a RUN take files from, and adds what is there to the step's key.
-    pub(super) async fn mount_sources(&self, run: &graph::Run, key: &mut Hasher) -> Result<Sources, BuildError> {
+    pub(super) async fn mount_sources(&self, run: &graph::Run, key: &mut Key) -> Result<Sources, BuildError> {
         let mut sources = Sources::new();
         for (at, mount) in run.mounts.iter().enumerate() {
             let Some((from, source)) = taken(mount) else { continue };
             let files = self.pick_mounted(from, source).await?;
-            key.field(files.digest.as_bytes());
+            key.part(Part::Mounted(mount.place())).field(files.digest.as_bytes());
             sources.insert(at, files);
         }
         Ok(sources)

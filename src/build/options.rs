@@ -5,8 +5,7 @@ use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use crate::graph::{Network, Run};
-use crate::image::Hasher;
+use crate::graph::{Key, Network, Part, Run};
 use crate::replay::Replay;
 use crate::sandbox::{self, Limit};
 use crate::secret::Secret;
@@ -107,12 +106,29 @@ impl RunOptions {
     /// The part of a RUN's cache key that is the build's: all that the command can see, but no secrets and no
     /// agents; and no certificates, which as a proxy does decide whether something is fetched, and not what. What is
     /// downloaded is added where the records are.
-    pub(super) fn key(&self, key: &mut Hasher) {
-        let Self { secrets: _, agents: _, certificates: _, downloads: _, allowed: _, hostname, hosts, network, .. } =
-            self;
-        let Self { shm_size, limits, cgroup_parent, keep_volatile, .. } = self;
-        key.field(format!("{hostname} {hosts:?} {network:?} {shm_size:?} {limits:?} {cgroup_parent:?}").as_bytes());
-        key.field(&[u8::from(*keep_volatile)]);
+    pub(super) fn key(&self, key: &mut Key) {
+        let Self {
+            secrets: _,
+            agents: _,
+            certificates: _,
+            downloads: _,
+            allowed: _,
+            hostname,
+            hosts,
+            network,
+            shm_size,
+            limits,
+            cgroup_parent,
+            keep_volatile,
+        } = self;
+        let mut flag = |name: &str, value: String| key.part(Part::Flag(name.to_owned())).field(value.as_bytes());
+        flag("BUILDKIT_SANDBOX_HOSTNAME", hostname.clone());
+        flag("--add-host", format!("{hosts:?}"));
+        flag("--network", format!("{network:?}"));
+        flag("--shm-size", format!("{shm_size:?}"));
+        flag("--ulimit", format!("{limits:?}"));
+        flag("--cgroup-parent", format!("{cgroup_parent:?}"));
+        flag("--keep-volatile", format!("{keep_volatile}"));
     }
 }
 
@@ -122,7 +138,7 @@ mod tests {
     use crate::image::Digest;
 
     fn key(options: &RunOptions) -> Digest {
-        let mut key = Hasher::default();
+        let mut key = Key::default();
         options.key(&mut key);
         key.finish()
     }

@@ -1,6 +1,6 @@
 //! COPY and ADD: which files. The rules are those of BuildKit's fsutil (`copy/copy.go`).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
 use std::sync::Arc;
 
@@ -12,14 +12,17 @@ use crate::image::{Digest, Hasher};
 use crate::layer::{Content, Entry, InTar, Index, Kind, LayerPath};
 
 use super::context::Listing;
-use super::files::{Files, Found, Identity, follow};
+use super::files::{Files, Found, follow};
 use super::memory::Memory;
+use super::paths::Paths;
 use super::{BuildError, Problem};
 
 /// The files of one source, not yet placed.
 pub(super) struct Picked {
     /// The source's own name, which it keeps in a directory.
     pub name: Vec<u8>,
+    /// Where it was found, for people.
+    pub at: String,
     pub root: Found,
     /// What is below it, when it is a directory, by paths relative to it.
     pub below: Vec<(LayerPath, Found)>,
@@ -81,7 +84,7 @@ pub(super) fn pick(copy: &Copy, files: &impl Files, arrived: &Arrived, place: &s
 
 impl Picked {
     fn file(name: &str, root: Found) -> Self {
-        Self { name: name.as_bytes().to_vec(), root, below: Vec::new(), archive: None }
+        Self { name: name.as_bytes().to_vec(), at: name.to_owned(), root, below: Vec::new(), archive: None }
     }
 }
 
@@ -105,7 +108,8 @@ impl<F: Files> Finder<'_, F> {
         let (real, root) = self.require_bytes(path)?;
         let below = if root.entry.is_directory() { selection.below(self.files, &real) } else { Vec::new() };
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default().to_vec();
-        Ok(Picked { name, root, below, archive: None })
+        let at = String::from_utf8_lossy(real.as_bytes()).into_owned();
+        Ok(Picked { name, at, root, below, archive: None })
     }
 
     fn require(&self, path: &str) -> Result<(), BuildError> {
@@ -211,20 +215,39 @@ pub(super) enum Known {
     ByContent,
 }
 
-/// The digest of all that was picked: names, kinds, modes, owners and bytes, but no times, for layers carry none.
-pub(super) fn digest(picked: &[Picked], known: Known, memory: &Memory, open: &Open<'_>) -> Result<Digest, BuildError> {
+/// The digest of all that was picked, and that of each file: names, kinds, modes, owners and bytes, but no times, for
+/// layers carry none.
+pub(super) fn digest(
+    picked: &[Picked],
+    known: Known,
+    memory: &Memory,
+    open: &Open<'_>,
+) -> Result<(Digest, Paths), BuildError> {
     let mut key = Hasher::default();
-    for Picked { name, root, below, archive: _ } in picked {
+    let mut paths = Paths::default();
+    // That two names are of one file is what counts. How the walk of the context numbers them depends on the host's order
+    // of a directory; and of a file's further names that are not taken, nothing is seen in a layer.
+    let mut first_names = HashMap::new();
+    let mut number = 0_u64;
+    for Picked { name, at, root, below, archive: _ } in picked {
         key.field(name);
         key.field(&(below.len() as u64).to_le_bytes());
-        let all =
-            [(&LayerPath::root(), root)].into_iter().map(|(path, found)| (path.clone(), found)).collect::<Vec<_>>();
-        for (path, found) in all.iter().map(|(path, found)| (path, *found)).chain(below.iter().map(|(p, f)| (p, f))) {
-            key.field(path.as_bytes());
-            entry_digest(&mut key, found, (known, memory), open, path)?;
+        let top = LayerPath::root();
+        for (path, found) in std::iter::once((&top, root)).chain(below.iter().map(|(path, found)| (path, found))) {
+            let mut entry = Hasher::default();
+            entry.field(path.as_bytes());
+            match found.identity.map(|identity| *first_names.entry(identity).or_insert(number)) {
+                Some(first) if first < number => entry.field(&first.to_le_bytes()),
+                Some(_) | None => entry.field(b"-"),
+            }
+            number += 1;
+            entry_digest(&mut entry, found, (known, memory), open, path)?;
+            let entry = entry.finish();
+            key.field(entry.as_bytes());
+            paths.add(at, path, &entry);
         }
     }
-    Ok(key.finish())
+    Ok((key.finish(), paths))
 }
 
 fn entry_digest(
@@ -234,17 +257,14 @@ fn entry_digest(
     open: &Open<'_>,
     path: &LayerPath,
 ) -> Result<(), BuildError> {
-    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity, stamp } = found;
+    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity: _, stamp } = found;
     key.field(&mode.to_le_bytes());
     key.field(&uid.to_le_bytes());
     key.field(&gid.to_le_bytes());
+    key.field(&(xattrs.len() as u64).to_le_bytes());
     for (name, value) in xattrs {
         key.field(name.as_bytes());
         key.field(value);
-    }
-    match identity {
-        Some(Identity::Host(number)) => key.field(&(*number as u64).to_le_bytes()),
-        Some(Identity::Layer(_)) | None => key.field(b"-"),
     }
     let failed = |source| Problem::Write(crate::layer::WriteError::Content { path: path.clone(), source });
     match kind {

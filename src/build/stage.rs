@@ -12,9 +12,9 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::event::Event;
-use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Origin, SourceDate, Stage, Step};
-use crate::image::{Descriptor, Digest, Hasher, Image, ImageConfig, Platform, Reference};
+use crate::event::{Event, Why};
+use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Key, Origin, Part, SourceDate, Stage, Step};
+use crate::image::{Descriptor, Digest, Image, ImageConfig, Platform, Reference};
 use crate::layer::{Content, Times, Tree, View, pack};
 use crate::replay::Outcome;
 
@@ -24,9 +24,12 @@ use super::copy::place;
 use super::downloads::{Gate, Keys, Recorded};
 use super::draft::{Draft, Parents};
 use super::emulation;
+use super::key::Keyed;
 use super::memory::Memory;
 use super::mounts::Sources;
+use super::paths::Paths;
 use super::pick::{Known, Picked, digest, pick};
+use super::reasons::{Place, Reasons};
 use super::run::RunOrder;
 use super::shared::{self, Did, Doing, Imports};
 use super::snapshot::{Layer, Snapshot};
@@ -39,9 +42,13 @@ const CLEARING: Duration = Duration::from_secs(5);
 /// What is to be built, and how.
 pub struct Plan {
     pub graph: Graph,
+    /// What the Dockerfile is called.
+    pub shown: String,
     pub context: Context,
     pub epochs: Epochs,
     pub no_cache: NoCache,
+    /// Why each step is done is told.
+    pub explain: bool,
     pub run: RunOptions,
     pub pinning: Pinning,
     /// Of the manifest.
@@ -92,42 +99,19 @@ where
     K: Sink,
 {
     workshop.pin(plan.pinning.clone());
-    let mut graph = plan.graph.clone();
     if plan.imports.is_empty() {
-        can_run(&graph, &workshop)?;
+        can_run(&plan.graph, &workshop)?;
     }
-    let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
-    let epochs = dated(&mut graph, plan, &access, &workshop).await?;
-    let images = bases(&mut graph, &workshop).await?;
-    let memory = Arc::new(Memory::of(&workshop.store, plan.context.directory()));
-    emulation::tell(&graph, &workshop)?;
-    let run = Run {
-        memory: Arc::clone(&memory),
-        spine: spine(&graph),
-        anew: anew(&graph, &plan.no_cache)?,
-        stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
-        graph,
-        epochs,
-        options: &plan.run,
-        access,
-        context: &plan.context,
-        annotations: &plan.annotations,
-        imports: &plan.imports,
-        inline: plan.inline,
-        doing: Doing::default(),
-        workshop,
-        sink,
-        images,
-        listings: Mutex::default(),
-        steps: Mutex::default(),
-        over: AtomicBool::new(false),
-    };
+    let run = Run::of(plan, workshop, sink).await?;
+    emulation::tell(&run.graph, &run.workshop)?;
+    let (memory, reasons) = (Arc::clone(&run.memory), Arc::clone(&run.reasons));
     let built = match run.all().await {
         Ok(()) => run.finish(),
         Err(error) => Err(error),
     };
     // What was read is remembered, whatever became of it.
     memory.keep(built.is_ok())?;
+    reasons.keep()?;
     built
 }
 
@@ -263,13 +247,49 @@ pub(super) struct Run<'a, S, K> {
     listings: Once<Option<Origin>, Arc<Listing>>,
     /// What is known of the files of the context.
     memory: Arc<Memory>,
+    /// What the keys of the steps were made of.
+    reasons: Arc<Reasons>,
+    explain: bool,
     /// The steps of this build, so that what two stages have in common is done once; with the keys that they are kept by.
     steps: Once<Digest, (Digest, Layer)>,
     /// A stage has failed: nothing is begun any more.
     over: AtomicBool,
 }
 
-impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
+impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
+    /// What there is to do, once it is known what everything stands on.
+    async fn of(plan: &'a Plan, workshop: Arc<Workshop<S>>, sink: &'a K) -> Result<Self, BuildError> {
+        let mut graph = plan.graph.clone();
+        let access = GitAccess { secrets: plan.run.secrets.clone(), agent: plan.run.default_agent() };
+        let epochs = dated(&mut graph, plan, &access, &workshop).await?;
+        let images = bases(&mut graph, &workshop).await?;
+        let dockerfile = plan.context.dockerfile().map(|path| path.as_os_str().as_encoded_bytes());
+        let reasons = Reasons::of(&workshop.store, dockerfile.unwrap_or(plan.shown.as_bytes()), &graph);
+        Ok(Self {
+            memory: Arc::new(Memory::of(&workshop.store, plan.context.directory())),
+            reasons: Arc::new(reasons),
+            explain: plan.explain,
+            spine: spine(&graph),
+            anew: anew(&graph, &plan.no_cache)?,
+            stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
+            graph,
+            epochs,
+            options: &plan.run,
+            access,
+            context: &plan.context,
+            annotations: &plan.annotations,
+            imports: &plan.imports,
+            inline: plan.inline,
+            doing: Doing::default(),
+            workshop,
+            sink,
+            images,
+            listings: Mutex::default(),
+            steps: Mutex::default(),
+            over: AtomicBool::new(false),
+        })
+    }
+
     /// All needed stages at once; each waits for those that it needs.
     async fn all(&self) -> Result<(), BuildError> {
         let mut running: FuturesUnordered<_> =
@@ -312,7 +332,36 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         if self.over.load(Ordering::Relaxed) {
             return Err(Problem::Interrupted.into());
         }
-        let (mut snapshot, ground) = match &stage.base {
+        let (mut snapshot, ground) = self.stands_on(stage).await?;
+        let base_created = ground.config.created.clone();
+        let created = self.epochs.created(base_created.as_deref());
+        let graph::StagePlan { steps, mut ground } = self.graph.steps(stage, ground)?;
+        let of = steps.len();
+        for (number, step) in steps.iter().enumerate() {
+            if self.over.load(Ordering::Relaxed) {
+                return Err(Problem::Interrupted.into());
+            }
+            let number = number + 1;
+            if step.has_layer() {
+                let first = !steps[..number - 1].iter().any(Step::has_layer);
+                let at = At { stage, number, of, first };
+                let layer = self.step(step, &snapshot, at).await.map_err(|e| e.at(step.span))?;
+                // What is elsewhere may be there already, and is not ours to send.
+                if self.spine.contains(&stage.number) && layer.from.is_none() {
+                    self.sink.layer(&layer.blob);
+                }
+                snapshot = snapshot.with(layer);
+            }
+            ground.config.history.push(step.history(&created));
+        }
+        ground.config.created = Some(created);
+        ground.config.rootfs.diff_ids = snapshot.layers.iter().map(|layer| layer.diff_id).collect();
+        Ok(Done { snapshot, ground })
+    }
+
+    /// What a stage begins with.
+    async fn stands_on(&self, stage: &Stage) -> Result<(Snapshot, Ground), BuildError> {
+        Ok(match &stage.base {
             Base::Scratch => (Snapshot::default(), Ground::default()),
             Base::Stage(number) => {
                 let done = self.built(*number)?.clone();
@@ -332,49 +381,14 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 let listing = self.listing(Some(origin)).await.map_err(|e| e.at(Some(stage.span)))?;
                 (Snapshot::default().with(self.pack_copied(listing.tree()).await?), Ground::default())
             }
-        };
-        let base_created = ground.config.created.clone();
-        let created = self.epochs.created(base_created.as_deref());
-        let graph::StagePlan { steps, mut ground } = self.graph.steps(stage, ground)?;
-        let of = steps.len();
-        for (number, step) in steps.iter().enumerate() {
-            if self.over.load(Ordering::Relaxed) {
-                return Err(Problem::Interrupted.into());
-            }
-            let number = number + 1;
-            if step.has_layer() {
-                let layer = self.step(step, &snapshot, stage, number, of).await.map_err(|e| e.at(step.span))?;
-                // What is elsewhere may be there already, and is not ours to send.
-                if self.spine.contains(&stage.number) && layer.from.is_none() {
-                    self.sink.layer(&layer.blob);
-                }
-                snapshot = snapshot.with(layer);
-            }
-            ground.config.history.push(step.history(&created));
-        }
-        ground.config.created = Some(created);
-        ground.config.rootfs.diff_ids = snapshot.layers.iter().map(|layer| layer.diff_id).collect();
-        Ok(Done { snapshot, ground })
+        })
     }
 
     /// One step: done by another stage, from the cache, else done and kept there.
-    async fn step(
-        &self,
-        step: &Step,
-        below: &Snapshot,
-        stage: &Stage,
-        number: usize,
-        of: usize,
-    ) -> Result<Layer, BuildError> {
-        let told = |cached: bool| {
-            let (stage, text) = (self.shown(stage), step.text.clone());
-            self.workshop.events.emit(match cached {
-                true => Event::Cached { stage, number, of, text },
-                false => Event::Step { stage, number, of, text },
-            });
-        };
+    async fn step(&self, step: &Step, below: &Snapshot, at: At<'_>) -> Result<Layer, BuildError> {
+        let At { stage, number, .. } = at;
         let of_image = self.spine.contains(&stage.number);
-        let mut key = self.key(step, below);
+        let key = self.key(step, below);
         let platform = &self.graph.options().platform;
         let recorded = Recorded::of(step, (stage.number, number), platform, self.options)?;
         // What a command downloads is looked at with the rest.
@@ -382,30 +396,23 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         if let Some(early) = &early
             && let Some(layer) = self.recorded(early, stage).await
         {
-            told(true);
+            // What its files are is not known, and `reasons` keeps what it was made of when they last were.
+            self.tell(step, at, true);
             self.doing.did(*early, &layer, of_image, true);
             return Ok(layer);
         }
-        let files = match &step.action {
-            Action::Copy(copy) => {
-                let files = self.pick(copy).await?;
-                key.field(files.digest.as_bytes());
-                if self.epochs.preserve {
-                    files.key_times(&mut key);
-                }
-                Some(files)
-            }
-            Action::Config | Action::Run(_) | Action::Workdir { .. } => None,
-        };
-        let mut sources = Sources::new();
-        if let Action::Run(run) = &step.action {
-            self.options.key(&mut key);
-            sources = self.mount_sources(run, &mut key).await?;
-        }
-        let key = key.finish();
+        let mut keyed = self.keyed(step, key).await?;
+        let key = keyed.key.finish();
         let keys = recorded.as_ref().map_or_else(|| Keys::only(key), |recorded| recorded.keys(key));
+        if let Some(recorded) = &recorded {
+            recorded.key(keyed.key.part(Part::Downloads));
+        }
+        let (of_key, paths) = (keyed.key.clone(), keyed.paths(step));
+        let label = stage.label();
+        let place = at.place(&label);
         let did = |(key, layer): &(Digest, Layer)| -> Result<(), BuildError> {
             self.doing.did(*key, layer, of_image, early.is_none());
+            self.reasons.did(place, &of_key, &paths)?;
             let Some(early) = &early else { return Ok(()) };
             self.doing.did(*early, layer, of_image, true);
             // What only a cache says is asked of it again.
@@ -420,15 +427,17 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             None => self.first_recorded(&keys.known, stage).await,
         };
         if let Some(known) = known {
-            told(true);
+            self.tell(step, at, true);
             recorded.iter().for_each(Recorded::cached);
             did(&known)?;
             return Ok(known.1);
         }
         let make = || async {
-            told(false);
+            self.tell(step, at, false);
+            self.explain(at, place, &of_key, &paths)?;
             let began = Instant::now();
             let gate = recorded.as_ref().map(|recorded| recorded.open(self.options)).transpose()?;
+            let Keyed { files, sources, .. } = keyed;
             let (layer, outcome) = self.make(step, files, sources, below, stage, gate).await?;
             let key = recorded.as_ref().map_or(key, |recorded| recorded.kept_as(&keys, &outcome));
             self.keep_record(&key, &layer)?;
@@ -439,6 +448,29 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         let made = cell.get_or_try_init(make).await?;
         did(made)?;
         Ok(made.1.clone())
+    }
+
+    fn tell(&self, step: &Step, at: At<'_>, cached: bool) {
+        let At { stage, number, of, .. } = at;
+        let (stage, text) = (self.shown(stage), step.text.clone());
+        self.workshop.events.emit(match cached {
+            true => Event::Cached { stage, number, of, text },
+            false => Event::Step { stage, number, of, text },
+        });
+    }
+
+    /// Tells why a step is done, where that is asked for.
+    fn explain(&self, at: At<'_>, place: Place<'_>, key: &Key, paths: &[(Part, Arc<Paths>)]) -> Result<(), BuildError> {
+        if !self.explain {
+            return Ok(());
+        }
+        let At { stage, number, of, .. } = at;
+        let why = match self.anew.contains(&stage.number) {
+            true => Why::NoCache,
+            false => self.reasons.why(place, key, paths),
+        };
+        self.workshop.events.emit(Event::Explained { stage: self.shown(stage), number, of, why });
+        Ok(())
     }
 
     /// The first of these keys that a layer is known by.
@@ -514,19 +546,6 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         }
     }
 
-    /// The key of a step, but for the digests of files: everything that its layer is a function of.
-    fn key(&self, step: &Step, below: &Snapshot) -> Hasher {
-        let mut key = Hasher::default();
-        key.field(b"locus-push step 3");
-        key.field(env!("CARGO_PKG_VERSION").as_bytes());
-        key.field(format!("{:?}", self.workshop.packing).as_bytes());
-        key.field(format!("{:?}", self.epochs).as_bytes());
-        key.field(self.graph.options().platform.to_string().as_bytes());
-        key.field(below.chain().as_bytes());
-        step.action.key(&mut key);
-        key
-    }
-
     /// Finds what a COPY names and what it holds.
     pub(super) async fn pick(&self, copy: &Copy) -> Result<Files, BuildError> {
         let from: From = match (self.layers_named(&copy.from).await?, &copy.from) {
@@ -544,8 +563,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                 From::Layers { view, snapshot, place } => (pick(&copy, &*view, &arrived, &place)?, Some(snapshot)),
             };
             let known = if snapshot.is_some() { Known::ByPlace } else { Known::ByContent };
-            let digest = digest(&picked, known, &memory, &|content| open(&store, content))?;
-            Ok(Files { picked, digest, snapshot })
+            let (digest, paths) = digest(&picked, known, &memory, &|content| open(&store, content))?;
+            Ok(Files { picked, digest, paths: Arc::new(paths), snapshot })
         })
         .await;
         picked.map_err(|error| match (&*error.problem, of_context) {
@@ -703,6 +722,22 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     }
 }
 
+/// Which step of a stage is at hand.
+#[derive(Clone, Copy)]
+struct At<'a> {
+    stage: &'a Stage,
+    number: usize,
+    of: usize,
+    /// No step of this stage made a layer before it.
+    first: bool,
+}
+
+impl<'a> At<'a> {
+    fn place(self, stage: &'a str) -> Place<'a> {
+        Place { stage, number: self.number, first: self.first }
+    }
+}
+
 /// Where a COPY looks.
 enum From {
     Context(Arc<Listing>),
@@ -713,16 +748,7 @@ enum From {
 pub(super) struct Files {
     pub picked: Vec<Picked>,
     pub digest: Digest,
+    pub paths: Arc<Paths>,
     /// The layers that the files are read out of, when they are not the context's.
     pub snapshot: Option<Snapshot>,
-}
-
-impl Files {
-    /// Their times, which their digest leaves out.
-    fn key_times(&self, key: &mut Hasher) {
-        for Picked { root, below, .. } in &self.picked {
-            let found = std::iter::once(root).chain(below.iter().map(|(_, found)| found));
-            found.for_each(|found| key.field(&found.entry.mtime.to_le_bytes()));
-        }
-    }
 }

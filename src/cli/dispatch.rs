@@ -342,7 +342,7 @@ async fn recipe(
     options: &HouseOptions,
 ) -> Result<Recipe, Failure> {
     let ImageOrder { mut materials, mut build_args, target, platform, labels, contexts, agent, .. } = image;
-    let ImageOrder { preserve_times, no_cache, annotations, pinning, caches, .. } = image;
+    let ImageOrder { preserve_times, no_cache, explain, annotations, pinning, caches, .. } = image;
     date(&mut build_args, source_date);
     // BuildKit's name for it.
     if let Some(hostname) = build_args.get("BUILDKIT_SANDBOX_HOSTNAME") {
@@ -358,7 +358,7 @@ async fn recipe(
     let Gathered { shown, text, context } = gathered;
     let options = graph::Options { platform, build_platform: Platform::host(), build_args, target, labels, contexts };
     let epochs = Epochs { source_date: None, preserve: preserve_times };
-    Ok(Recipe { shown, text, context, options, epochs, no_cache, annotations, run, pinning, caches })
+    Ok(Recipe { shown, text, context, options, epochs, no_cache, explain, annotations, run, pinning, caches })
 }
 
 /// The environment's source date is a build argument, as buildx has it, unless one is given: so an ARG sees it.

@@ -14,6 +14,7 @@ mod git;
 mod history;
 #[cfg(test)]
 mod hostile;
+mod key;
 mod mount;
 mod plan;
 mod ports;
@@ -29,6 +30,7 @@ pub use chmod::Chmod;
 pub use contexts::{BadContext, Contexts, Origin};
 pub use error::{PlanError, Problem};
 pub use git::{BadGit, GitSource, Remote, Scheme, is_commit};
+pub use key::{Key, Part};
 pub use mount::{BindMount, CacheMount, Mount, SecretMount, Sharing, SshMount, size_in_bytes};
 pub use plan::{Base, Graph, Options, Stage, plan};
 pub use scope::{Ground, PATH, StagePlan};

@@ -89,6 +89,15 @@ impl Mount {
         }
     }
 
+    /// Its target, or what stands for one.
+    pub fn place(&self) -> String {
+        match (self.target(), self) {
+            (Some(target), _) => target.to_owned(),
+            (None, Self::Secret(SecretMount { variable: Some(variable), .. })) => format!("${variable}"),
+            (None, _) => String::new(),
+        }
+    }
+
     /// The socket of an agent, for `SSH_AUTH_SOCK`.
     pub(super) fn agent(&self) -> Option<&str> {
         match self {

@@ -3,7 +3,7 @@
 use crate::dockerfile::Span;
 use crate::image::{Digest, Hasher, History, Platform, Reference};
 
-use super::{Chmod, GitSource, Mount, Origin};
+use super::{Chmod, GitSource, Key, Mount, Origin, Part};
 
 /// One instruction, with all its variables expanded.
 #[derive(Clone, Debug)]
@@ -131,42 +131,46 @@ impl Step {
     }
 }
 
-/// The part of a step's cache key that text alone decides; `build` adds the digests of contents.
+/// The parts of a step's cache key that text alone decides; `build` adds the digests of contents.
 ///
 /// Each struct is taken apart field by field, so that a new field does not compile until it is keyed.
 impl Action {
-    pub fn key(&self, key: &mut Hasher) {
+    pub fn key(&self, key: &mut Key) {
         match self {
-            Action::Config => key.field(b"config"),
+            Action::Config => key.part(Part::Instruction).field(b"config"),
             Action::Run(run) => run.key(key),
-            Action::Copy(copy) => copy.key(key),
+            Action::Copy(copy) => copy.key(key.part(Part::Instruction)),
             Action::Workdir { path, user } => {
-                key.field(b"workdir");
-                key.field(path.as_bytes());
-                key.field(user.as_bytes());
+                let instruction = key.part(Part::Instruction);
+                instruction.field(b"workdir");
+                instruction.field(path.as_bytes());
+                key.part(Part::User).field(user.as_bytes());
             }
         }
     }
 }
 
 impl Run {
-    fn key(&self, key: &mut Hasher) {
+    fn key(&self, key: &mut Key) {
         let Self { argv, env, proxies: _, cwd, user, network, insecure, devices, mounts, script } = self;
-        key.field(b"run");
-        list(key, argv.iter().map(String::as_bytes));
-        list(key, env.iter().flat_map(|(name, value)| [name.as_bytes(), value.as_bytes()]));
-        key.field(cwd.as_bytes());
-        key.field(user.as_bytes());
-        key.field(match network {
+        let instruction = key.part(Part::Instruction);
+        instruction.field(b"run");
+        list(instruction, argv.iter().map(String::as_bytes));
+        instruction.field(match network {
             Network::Default => b"default".as_slice(),
             Network::Host => b"host",
             Network::None => b"none",
         });
-        key.field(&[u8::from(*insecure)]);
-        list(key, devices.iter().map(String::as_bytes));
-        key.field(&(mounts.len() as u64).to_le_bytes());
-        mounts.iter().for_each(|mount| mount.key(key));
-        list(key, script.iter().flat_map(|Script { name, content }| [name.as_bytes(), content.as_bytes()]));
+        instruction.field(&[u8::from(*insecure)]);
+        list(instruction, devices.iter().map(String::as_bytes));
+        list(instruction, script.iter().flat_map(|Script { name, content }| [name.as_bytes(), content.as_bytes()]));
+        list(key.part(Part::Variables), env.iter().map(|(name, _)| name.as_bytes()));
+        for (name, value) in env {
+            key.part(Part::Variable(name.clone())).field(value.as_bytes());
+        }
+        key.part(Part::WorkingDirectory).field(cwd.as_bytes());
+        key.part(Part::User).field(user.as_bytes());
+        mounts.iter().for_each(|mount| mount.key(key.part(Part::Mount(mount.place()))));
     }
 }
 
@@ -267,7 +271,7 @@ mod tests {
     }
 
     fn key(action: &Action) -> Digest {
-        let mut key = Hasher::default();
+        let mut key = Key::default();
         action.key(&mut key);
         key.finish()
     }

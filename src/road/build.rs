@@ -24,6 +24,8 @@ pub struct Recipe {
     pub options: graph::Options,
     pub epochs: Epochs,
     pub no_cache: NoCache,
+    /// Why each step is done is told.
+    pub explain: bool,
     pub annotations: BTreeMap<String, String>,
     /// For its RUNs.
     pub run: RunOptions,

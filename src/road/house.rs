@@ -175,6 +175,8 @@ pub(super) fn plan(recipe: &Recipe, graph: Graph) -> Plan {
         context: recipe.context.clone(),
         epochs: recipe.epochs,
         no_cache: recipe.no_cache.clone(),
+        shown: recipe.shown.clone(),
+        explain: recipe.explain,
         run: recipe.run.clone(),
         pinning: recipe.pinning.clone(),
         annotations: recipe.annotations.clone(),

@@ -62,7 +62,7 @@ impl Store {
     pub fn open(root: &Path) -> Result<Self, StoreError> {
         let root = std::path::absolute(root).map_err(StoreError::io("find", root))?;
         let store = Self { root };
-        for folder in ["blobs/sha256", "tars", "trees", "layers", "steps", "hashes", "work", "tmp"] {
+        for folder in ["blobs/sha256", "tars", "trees", "layers", "steps", "parts", "hashes", "work", "tmp"] {
             let path = store.root.join(folder);
             fs::DirBuilder::new().recursive(true).mode(0o700).create(&path).map_err(StoreError::io("make", &path))?;
         }
@@ -185,14 +185,14 @@ impl Store {
     }
 
     /// A record that cannot be read is as good as none: it is made again.
-    fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
+    pub(super) fn read_record<T: DeserializeOwned>(&self, path: &Path) -> Option<T> {
         let mut text = Vec::new();
         File::open(path).ok()?.take(RECORD_LIMIT).read_to_end(&mut text).ok()?;
         self.used(path);
         serde_json::from_slice(&text).ok()
     }
 
-    fn write_record<T: Serialize>(&self, path: &Path, record: &T) -> Result<(), StoreError> {
+    pub(super) fn write_record<T: Serialize>(&self, path: &Path, record: &T) -> Result<(), StoreError> {
         let text = serde_json::to_vec(record).map_err(|e| StoreError::Io {
             doing: "write",
             path: path.to_owned(),

@@ -24,6 +24,8 @@ pub enum Shelf {
     Trees,
     /// What steps gave.
     Steps,
+    /// What the keys of steps were made of.
+    Parts,
     /// The digests of contexts' files.
     Hashes,
     /// Repositories that files came from.
@@ -64,12 +66,13 @@ pub trait Folders {
 }
 
 impl Shelf {
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::Blobs,
         Self::Tars,
         Self::Layers,
         Self::Trees,
         Self::Steps,
+        Self::Parts,
         Self::Hashes,
         Self::Repositories,
         Self::Caches,
@@ -128,6 +131,7 @@ impl Store {
             ("tars", Shelf::Tars),
             ("trees", Shelf::Trees),
             ("steps", Shelf::Steps),
+            ("parts", Shelf::Parts),
             ("hashes", Shelf::Hashes),
         ];
         for (folder, shelf) in files {

@@ -7,6 +7,7 @@
 //! | `trees/HEX.json` | the paths of a layer by diff_id, so that a base need not be read twice |
 //! | `layers/ID` | unpacked layers for RUN; `layers/boot` says since which start of the machine they are believed, the time of `layers/ID.used` when one was last used |
 //! | `steps/HEX.json` | the build cache: a step's key and what it gave |
+//! | `parts/HEX.json` | what the keys of a Dockerfile's steps were made of, and of which files: what `--explain` tells |
 //! | `hashes/HEX` | the digests of a context's files, by the state that they were in |
 //! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
@@ -23,6 +24,7 @@ mod hashes;
 mod kept;
 mod lock;
 mod own;
+mod parts;
 mod repositories;
 
 pub use blobs::{BlobWriter, VerifiedReader};

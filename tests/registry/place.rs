@@ -147,6 +147,8 @@ impl Place {
             context,
             epochs,
             no_cache,
+            shown: String::new(),
+            explain: false,
             run,
             pinning,
             annotations,

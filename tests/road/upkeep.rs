@@ -34,7 +34,7 @@ mod sandbox {
         let place = Place::of_user();
         filled(&place);
         let digest = place.run("build .").ok().to_owned();
-        assert_eq!(kinds(&place), ["blobs", "caches", "layers", "steps", "tars", "trees"]);
+        assert_eq!(kinds(&place), ["blobs", "caches", "layers", "parts", "steps", "tars", "trees"]);
         let told = place.run("cache du --verify");
         assert!(told.ok().ends_with("\nNothing is damaged"), "{told}");
 

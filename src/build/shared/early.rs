@@ -4,7 +4,7 @@
 //! where it looks: of a base image, all of its bytes. What it finds is a function of those layers, though; so their
 //! ChainID makes a key as well. It is the stricter of the two, and tried first.
 
-use crate::graph::{self, Action, Copy};
+use crate::graph::{self, Action, Copy, Key, Part};
 use crate::image::{Digest, Hasher};
 
 use super::super::mounts::taken;
@@ -13,18 +13,13 @@ use super::super::{BuildError, Sink, Source};
 
 impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
     /// The key of a step that takes files from other layers; `None` where there is no other than the usual one.
-    pub(in super::super) async fn early_key(
-        &self,
-        action: &Action,
-        key: &Hasher,
-    ) -> Result<Option<Digest>, BuildError> {
+    pub(in super::super) async fn early_key(&self, action: &Action, key: &Key) -> Result<Option<Digest>, BuildError> {
         let mut key = key.clone();
-        key.field(b"early");
         let found = match action {
-            Action::Copy(copy) => self.chain_of(copy, &mut key).await?,
+            Action::Copy(copy) => self.chain_of(copy, key.part(Part::Sought)).await?,
             Action::Run(run) => {
                 self.options.key(&mut key);
-                self.chains_of_mounts(run, &mut key).await?
+                self.chains_of_mounts(run, key.part(Part::Sought)).await?
             }
             Action::Config | Action::Workdir { .. } => false,
         };

@@ -45,6 +45,10 @@ pub struct RecipeArgs {
     /// Take nothing from the build cache in these stages
     #[arg(long, value_name = "STAGE")]
     pub no_cache_filter: Vec<String>,
+    /// Say of each step that is done why it was not in the build cache: what differs from the last build of this
+    /// Dockerfile
+    #[arg(long)]
+    pub explain: bool,
     /// Take the results of steps from a build cache elsewhere: type=registry,ref=REF, type=local,src=DIR, or REF alone,
     /// which may be an image with a cache of its own. Layers are fetched only if something reads them. It is trusted as
     /// far as whoever can write there; one that cannot be read is warned of

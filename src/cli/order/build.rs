@@ -50,6 +50,7 @@ fn builds_nothing(args: &BuildArgs) -> Result<(), Failure> {
         ("--push", args.push),
         ("--iidfile", args.iidfile.is_some()),
         ("--metadata-file", args.metadata_file.is_some()),
+        ("--explain", args.recipe.explain),
         ("--cache-to", !args.recipe.cache_to.is_empty()),
     ];
     match given.iter().find(|(_, given)| *given) {

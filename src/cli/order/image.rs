@@ -29,6 +29,7 @@ pub(super) fn order(
         agent: None,
         preserve_times: args.preserve_times,
         no_cache: no_cache(args.no_cache, &args.no_cache_filter),
+        explain: args.explain,
         annotations: annotations(&args.annotation)?,
         pinning: Pinning::default(),
         caches: caches(&args.cache_from, &args.cache_to, given.cwd)?,

@@ -124,6 +124,7 @@ pub struct ImageOrder {
     pub agent: Option<PathBuf>,
     pub preserve_times: bool,
     pub no_cache: NoCache,
+    pub explain: bool,
     /// Of the manifest.
     pub annotations: BTreeMap<String, String>,
     /// What the lock file holds it to.

@@ -49,6 +49,7 @@ fn refuse(args: &BuildArgs) -> Result<(), Failure> {
         ("--metadata-file", args.metadata_file.is_some()),
         ("--check", args.check),
         ("--call", args.call.is_some()),
+        ("--explain", args.recipe.explain),
         ("--cache-from", !args.recipe.cache_from.is_empty()),
         ("--cache-to", !args.recipe.cache_to.is_empty()),
     ];

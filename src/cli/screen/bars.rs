@@ -77,6 +77,7 @@ impl Face for Bars {
             | Event::Rung { .. }
             | Event::Emulated { .. }
             | Event::Cached { .. }
+            | Event::Explained { .. }
             | Event::Output { .. }
             | Event::Stilled { .. }
             | Event::Recorded { .. }

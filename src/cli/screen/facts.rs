@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Face;
 use crate::cli::escape;
-use crate::event::{BlobOutcome, CloudOutcome, Direction, Event};
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
 
 pub(super) struct Facts<W>(W);
 
@@ -53,6 +53,16 @@ fn fact(event: &Event) -> Value {
         }
         Event::Cached { stage, number, of, text } => {
             json!({"event": "cached", "stage": stage, "number": number, "of": of, "text": text})
+        }
+        Event::Explained { stage, number, of, why } => {
+            let changed: &[String] = if let Why::Changed(parts) = why { parts } else { &[] };
+            let why = match why {
+                Why::NeverBuilt => "never_built",
+                Why::NoCache => "no_cache",
+                Why::Gone => "gone",
+                Why::Changed(_) => "changed",
+            };
+            json!({"event": "explained", "stage": stage, "number": number, "of": of, "why": why, "changed": changed})
         }
         Event::Output { stage, line } => json!({"event": "output", "stage": stage, "line": lossy(line)}),
         Event::Stilled { stage, left_out, emptied, rewritten } => json!({

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::super::escape;
 use super::{Paint, amount};
-use crate::event::{BlobOutcome, CloudOutcome, Direction, Event};
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
 use crate::image::Digest;
 
 /// The lines for an event; `None` for one that only a moving picture can tell.
@@ -28,6 +28,15 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
         }
         Event::Step { stage, number, of, text } => says("Building", step(stage, *number, *of, text)),
         Event::Cached { stage, number, of, text } => says("Cached", step(stage, *number, *of, text)),
+        Event::Explained { stage, number, of, why } => {
+            let why = match why {
+                Why::NeverBuilt => "no earlier build of it is known".to_owned(),
+                Why::NoCache => "--no-cache says so".to_owned(),
+                Why::Gone => "the cached layer is gone".to_owned(),
+                Why::Changed(parts) => escape::text(&parts.join(", ")),
+            };
+            says("Because", step(stage, *number, *of, &why))
+        }
         Event::Output { stage, line } => Some(quoted(stage, line)),
         Event::Stilled { stage: _, left_out, emptied, rewritten } => {
             let parts = [(*left_out, "left out"), (*emptied, "emptied"), (*rewritten, "rewritten")];
@@ -157,6 +166,16 @@ mod tests {
     fn what_was_recorded_is_counted() {
         let event = Event::Recorded { stage: String::new(), downloads: 1, bytes: 2 << 20 };
         check(event, "  Recorded 1 download, 2.0 MiB");
+    }
+
+    #[test]
+    fn why_a_step_is_done_is_said_behind_its_number() {
+        let explained = |why| Event::Explained { stage: "build".into(), number: 2, of: 5, why };
+        check(explained(Why::NeverBuilt), "   Because [build 2/5] no earlier build of it is known");
+        check(explained(Why::NoCache), "   Because [build 2/5] --no-cache says so");
+        check(explained(Why::Gone), "   Because [build 2/5] the cached layer is gone");
+        let changed = vec!["a\x1b changed".to_owned(), "b is new".to_owned()];
+        check(explained(Why::Changed(changed)), "   Because [build 2/5] a\\x1b changed, b is new");
     }
 
     #[test]
