@@ -752,3 +752,6 @@ pub(super) struct Files {
     /// The layers that the files are read out of, when they are not the context's.
     pub snapshot: Option<Snapshot>,
 }
+
+#[cfg(test)]
+mod tests;
