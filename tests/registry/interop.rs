@@ -1,4 +1,4 @@
-//! What other people made: Debian's docker-registry as a server, skopeo as a client.
+//! What other people made: Debian's docker-registry as a server; skopeo, podman and buildah as clients.
 
 use std::ffi::OsStr;
 use std::net::{SocketAddr, TcpListener, TcpStream};
@@ -7,8 +7,9 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use locus_push::image::{Image, Platform};
-use locus_push::registry::{ExchangeError, Identity, Login, PushError, Pusher, Registry, Upstream};
+use locus_push::registry::{ExchangeError, Identity, Login, PushError, Pusher, Registry, Server, Upstream};
 use locus_push::secret::Secret;
+use tokio::io::AsyncWriteExt;
 
 use crate::place::{Place, credential, endpoints, reference, words};
 
@@ -112,6 +113,21 @@ impl Certified {
         make(&key, &certificate, &signed);
         Self { authority, certificate, key }
     }
+}
+
+/// A registry of ours with a login, over TLS, and the folder with the authority that it is known by.
+async fn certified(there: &Place) -> (Server, PathBuf) {
+    let Certified { authority, certificate, key } = Certified::in_folder(there.home.path());
+    let pem = std::fs::read(&certificate).unwrap();
+    let identity = Identity::from_pem(&pem, &Secret::new(std::fs::read(&key).unwrap())).unwrap();
+    let login = Login::new("user", &Secret::new("secret")).unwrap();
+    let server = there
+        .serve_as(|options| (options.login, options.identity, options.may_delete) = (Some(login), Some(identity), true))
+        .await;
+    let trusted = there.home.path().join("trusted");
+    std::fs::create_dir(&trusted).unwrap();
+    std::fs::copy(&authority, trusted.join("ca.crt")).unwrap();
+    (server, trusted)
 }
 
 async fn push(here: &Place, client: &Registry, registry: &str) -> (Image, bool) {
@@ -239,16 +255,8 @@ async fn skopeo_copies_into_our_registry_and_out_of_it() {
 #[tokio::test(flavor = "multi_thread")]
 async fn skopeo_logs_in_to_our_registry_over_tls_and_strangers_do_not() {
     let there = Place::new();
-    let Certified { authority, certificate, key } = Certified::in_folder(there.home.path());
-    let pem = std::fs::read(&certificate).unwrap();
-    let identity = Identity::from_pem(&pem, &Secret::new(std::fs::read(&key).unwrap())).unwrap();
-    let login = Login::new("user", &Secret::new("secret")).unwrap();
-    let server = there
-        .serve_as(|options| (options.login, options.identity, options.may_delete) = (Some(login), Some(identity), true))
-        .await;
-    let trusted = there.home.path().join("trusted");
-    std::fs::create_dir(&trusted).unwrap();
-    std::fs::copy(&authority, trusted.join("ca.crt")).unwrap();
+    let (server, trusted) = certified(&there).await;
+    let authority = trusted.join("ca.crt");
     let trusted = trusted.to_str().unwrap();
 
     // Ours goes in over TLS, with what `docker login` would have left.
@@ -303,4 +311,75 @@ async fn skopeo_and_umoci_read_what_our_registry_keeps_of_another() {
     let listed = command.args(["stat", "--image"]).arg(format!("{}:v1", layout.display())).output().await.unwrap();
     assert!(listed.status.success(), "{}", String::from_utf8_lossy(&listed.stderr));
     assert!(image.manifest.layers.iter().all(|layer| near.store.blob_size(&layer.digest) == Some(layer.size)));
+}
+
+/// podman or buildah, with what they keep in a folder of their own.
+struct Containers {
+    program: PathBuf,
+    folder: PathBuf,
+    /// Certificates of authorities.
+    trusted: PathBuf,
+}
+
+impl Containers {
+    fn of(program: PathBuf, folder: &Path, trusted: &Path) -> Self {
+        std::fs::write(folder.join("policy.json"), r#"{"default": [{"type": "insecureAcceptAnything"}]}"#).unwrap();
+        Self { program, folder: folder.to_owned(), trusted: trusted.to_owned() }
+    }
+
+    /// What it said on stdout; what it said on stderr where it failed.
+    async fn run(&self, verb: &str, arguments: &[&str], stdin: &str) -> Result<String, String> {
+        let mut command = tokio::process::Command::new(&self.program);
+        for (flag, name) in [("--root", "root"), ("--runroot", "run")] {
+            command.arg(flag).arg(self.folder.join(name));
+        }
+        command.args(["--storage-driver", "vfs", verb, "--authfile"]).arg(self.folder.join("auth.json"));
+        command.arg("--cert-dir").arg(&self.trusted);
+        if verb != "login" {
+            command.arg("--signature-policy").arg(self.folder.join("policy.json"));
+        }
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        let mut child = command.spawn().unwrap();
+        // It may have ended before it read anything.
+        let _ = child.stdin.take().unwrap().write_all(stdin.as_bytes()).await;
+        let output = child.wait_with_output().await.unwrap();
+        let text = |bytes| String::from_utf8_lossy(bytes).trim().to_owned();
+        if output.status.success() { Ok(text(&output.stdout)) } else { Err(text(&output.stderr)) }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn podman_and_buildah_log_in_to_our_registry_pull_and_push() {
+    let (there, here) = (Place::new(), Place::new());
+    let (server, trusted) = certified(&there).await;
+    let host = server.address().to_string();
+    let mut options = here.options();
+    options.credentials = credential("r.test", &["secret"]).0;
+    options.endpoints = endpoints(&format!("r.test=https://{host}"));
+    options.ca_file = Some(trusted.join("ca.crt"));
+    let client = Registry::new(options).unwrap();
+    let (image, _) = push(&here, &client, "r.test").await;
+    // podman has buildah's library in it; the program itself is tried where it is.
+    let buildah = Path::new("/usr/bin/buildah");
+    for program in [find("podman")].into_iter().chain(buildah.is_file().then(|| buildah.to_owned())) {
+        let folder = tempfile::tempdir().unwrap();
+        let containers = Containers::of(program, folder.path(), &trusted);
+        let (login, ours) = (["--username", "user", "--password-stdin", &host], format!("{host}/team/loader:v1"));
+        let refused = containers.run("pull", &["--quiet", &ours], "").await.unwrap_err();
+        assert!(refused.contains("auth"), "{refused}");
+        containers.run("login", &login, "wrong").await.unwrap_err();
+        containers.run("login", &login, "secret").await.unwrap();
+        let pulled = containers.run("pull", &["--quiet", &ours], "").await.unwrap();
+        let config = image.manifest.config.digest.hex();
+        assert!(pulled.ends_with(&config), "{pulled} is not {config}");
+        let theirs = format!("{host}/theirs/loader:v2");
+        containers.run("push", &["--quiet", &ours, &format!("docker://{theirs}")], "").await.unwrap();
+        let pushed = reference("r.test", "theirs/loader:v2");
+        let found = client.pull_image(&pushed, &Platform::linux_amd64()).await.unwrap().image;
+        assert_eq!(found.config.rootfs, image.config.rootfs);
+        let (trusted, theirs) = (trusted.to_str().unwrap(), format!("docker://{theirs}"));
+        skopeo(&["delete", "--cert-dir", trusted, "--creds", "user:secret", &theirs]).await;
+        let gone = containers.run("pull", &["--quiet", &theirs], "").await.unwrap_err();
+        assert!(gone.contains("manifest unknown"), "{gone}");
+    }
 }
