@@ -131,6 +131,8 @@ fn a_secret_that_is_moved_or_linked_ends_the_step_and_is_in_no_layer() {
         let mut files = Vec::new();
         state(&world.upper(), &mut files);
         state(&world.path("merged"), &mut files);
+        // What a link leads to stands there by itself: busybox has hundreds.
+        files.retain(|(path, ..)| !path.is_symlink());
         let holds = |path: &Path| fs::read(path).is_ok_and(|bytes| bytes.windows(6).any(|part| part == b"s3cr3t"));
         assert!(!files.iter().any(|(path, ..)| holds(path)), "{script}: {files:?}");
     }
