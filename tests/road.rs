@@ -16,6 +16,8 @@ mod programs;
 mod build;
 #[path = "road/bytes.rs"]
 mod bytes;
+#[path = "road/cache_mounts.rs"]
+mod cache_mounts;
 #[path = "road/caches.rs"]
 mod caches;
 #[path = "road/cpu.rs"]

@@ -18,6 +18,7 @@ use crate::owners::Owners;
 use crate::sandbox::JobFn;
 use crate::store::VerifiedReader;
 
+use super::shared::{GATHER, gather};
 use super::still::{Found, keys, still};
 use super::trust::Added;
 use super::upkeep::{MEASURE, measure};
@@ -26,7 +27,7 @@ pub(super) const UNPACK: &str = "unpack";
 pub(super) const DIFF: &str = "diff";
 
 /// The jobs that `main` must offer to the sandbox.
-pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff), (MEASURE, measure)];
+pub const JOBS: &[(&str, JobFn)] = &[(UNPACK, unpack_layers), (DIFF, diff), (MEASURE, measure), (GATHER, gather)];
 
 /// Layers to unpack over one another, the lowest first.
 #[derive(Debug, Serialize, Deserialize)]

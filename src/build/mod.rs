@@ -6,6 +6,7 @@
 
 mod agent;
 mod archive;
+mod caches;
 mod checkout;
 mod context;
 mod copy;
@@ -59,7 +60,7 @@ pub use pins::{Moved, Pinning, Pins};
 pub use place::{BaseImage, Download, FetchError, Sink, Source, Tap};
 pub use resolve::resolve;
 pub use root::{Root, flattened, root};
-pub use shared::{CacheAt, Did, Imports, Mode, NoCacheImage, cache_image};
+pub use shared::{CacheAt, CacheMounts, Did, Imports, Mode, NoCacheImage, cache_image};
 pub use snapshot::{Layer, Snapshot};
 pub use stage::{Built, NoCache, Plan, build};
 pub use start::{OpenHere, Unstartable, check_start, layers_of};

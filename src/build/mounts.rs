@@ -4,34 +4,29 @@
 //! that the command sees what `.dockerignore` lets it see, and nothing that changes while it runs.
 
 use std::collections::BTreeMap;
-use std::fs::{self, DirBuilder};
-use std::io;
-use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::fs;
+use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
-use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Key, Mount, Part, SecretMount, Sharing, SshMount};
+use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Key, Mount, Part, SecretMount, SshMount};
 use crate::image::{Descriptor, Digest, Hasher, MediaType};
-use crate::layer::{Content, Entry, Kind, LayerPath, Packing, Times, Tree, View, pack};
+use crate::layer::{Content, Entry, Kind, Packing, Times, Tree, View, pack};
 use crate::sandbox::{self, Mounted};
 use crate::secret::Secret;
-use crate::store::{CacheFolder, Hold, Store, WorkFolder};
+use crate::store::{CacheFolder, Store, WorkFolder};
 
 use super::agent::Forwarded;
+use super::caches::Wanted;
 use super::copy::place;
 use super::draft::Draft;
 use super::run::overlay;
 use super::snapshot::{Layer, Snapshot};
 use super::stage::{Files, Run, StepRecord};
-use super::workshop::{Workshop, blocking, inside, layer_path};
+use super::workshop::{Workshop, blocking, layer_path};
 use super::{Agent, BuildError, Problem, Sink, Source};
 
 /// The name of what was laid out, in its layer.
-const LAID: &str = "m";
-
-/// How often it is tried again to get hold of a cache that another step holds.
-const PATIENCE: Duration = Duration::from_millis(50);
+pub(super) const LAID: &str = "m";
 
 /// What the mounts of a RUN take files from, looked up; by the mount's place in the list.
 pub(super) type Sources = BTreeMap<usize, Files>;
@@ -189,44 +184,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         }
     }
 
-    /// Where nothing is mounted a cache is moved to the one who uses it.
-    fn sharing(&self, cache: &CacheMount) -> Result<Sharing, BuildError> {
-        Ok(match (cache.sharing, self.workshop.sandbox()?.rung().mounts()) {
-            (Sharing::Shared, false) => Sharing::Locked,
-            (sharing, _) => sharing,
-        })
-    }
-
-    /// Fills the cache where it is new.
-    async fn cache(&self, folder: &CacheFolder, wanted: Wanted) -> Result<Mounted, BuildError> {
-        let Wanted { cache, files, name: _ } = wanted;
-        let (path, writable) = (folder.data(self.workshop.sandbox()?.rung().owners()), cache.writable);
-        let from = cache.from.is_some();
-        let source = if from { LAID.to_owned() } else { cache.source.clone() };
-        if !path.exists() {
-            match (files, &cache.from) {
-                (Some(files), Some(from)) => {
-                    let layer = self.laid_out(from, &cache.source, files).await?;
-                    self.workshop.unpack_into(&layer, &path).await?;
-                }
-                _ if [cache.mode, cache.uid, cache.gid] == [None; 3] => make_empty(&path)?,
-                _ => {
-                    let root = Entry {
-                        uid: cache.uid.unwrap_or(0),
-                        gid: cache.gid.unwrap_or(0),
-                        ..Entry::directory(cache.mode.unwrap_or(0o755))
-                    };
-                    let tree = Tree { entries: [(LayerPath::root(), root)].into(), ..Tree::default() };
-                    let layer = self.workshop.keep_laid(tree, self.epochs.layers()).await?;
-                    self.workshop.unpack_into(&layer, &path).await?;
-                }
-            }
-        }
-        Ok(Mounted::Folder { path, source: source.into(), writable })
-    }
-
     /// What was picked, as a layer in which it is called [`LAID`].
-    async fn laid_out(&self, from: &CopyFrom, source: &str, files: Files) -> Result<Layer, BuildError> {
+    pub(super) async fn laid_out(&self, from: &CopyFrom, source: &str, files: Files) -> Result<Layer, BuildError> {
         let mut key = Hasher::default();
         key.field(b"locus-push laid out 1");
         key.field(files.digest.as_bytes());
@@ -256,60 +215,9 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         store.keep_step(&key, &StepRecord { diff_id, blob })?;
         Ok(layer)
     }
-
-    fn namespace(&self) -> &str {
-        self.graph.options().build_args.get("BUILDKIT_CACHE_MOUNT_NS").map_or("", String::as_str)
-    }
-}
-
-/// A use of a cache.
-struct Wanted {
-    name: Digest,
-    cache: CacheMount,
-    files: Option<Files>,
-}
-
-impl Wanted {
-    /// What makes two mounts the same cache: the id, and what the cache holds when it is new.
-    fn new(cache: &CacheMount, files: Option<Files>, namespace: &str) -> Self {
-        let CacheMount { id, mode, uid, gid, .. } = cache;
-        let mut name = Hasher::default();
-        name.field(b"locus-push cache 1");
-        name.field(namespace.as_bytes());
-        name.field(id.as_bytes());
-        match &files {
-            Some(files) => name.field(files.digest.as_bytes()),
-            None => [mode, uid, gid].into_iter().for_each(|number| name.field(format!("{number:?}").as_bytes())),
-        }
-        Self { name: name.finish(), cache: cache.clone(), files }
-    }
 }
 
 impl<S: Source> Workshop<S> {
-    /// Waits until the cache can be had in the way that is wanted.
-    async fn hold_cache(&self, name: Digest, sharing: Sharing) -> Result<CacheFolder, BuildError> {
-        let (hold, instances) = match sharing {
-            Sharing::Shared => (Hold::Shared, 1),
-            Sharing::Locked => (Hold::Exclusive, 1),
-            // Far more than steps run at the same time.
-            Sharing::Private => (Hold::Exclusive, 64),
-        };
-        let mut instance = 0;
-        loop {
-            if self.stopper.stopped() {
-                return Err(Problem::Interrupted.into());
-            }
-            let store = self.store.clone();
-            if let Some(folder) = blocking(move || Ok(store.cache(&name, instance, hold)?)).await? {
-                return Ok(folder);
-            }
-            instance = (instance + 1) % instances;
-            if instance == 0 {
-                tokio::time::sleep(PATIENCE).await;
-            }
-        }
-    }
-
     /// Keeps a tree as a layer that is never part of an image: it is not compressed.
     pub(super) async fn keep_laid(&self, tree: Tree<Content>, epoch: crate::layer::Epoch) -> Result<Layer, BuildError> {
         let (store, threads) = (self.store.clone(), self.threads);
@@ -384,14 +292,4 @@ fn of_a_mount(mut error: BuildError) -> BuildError {
         *verb = "RUN --mount";
     }
     error
-}
-
-/// Another step may make it at the same time, which is as well.
-fn make_empty(path: &Path) -> Result<(), BuildError> {
-    let failed = |error| inside("making a cache", error);
-    match DirBuilder::new().mode(0o755).create(path) {
-        Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(0o755)).map_err(failed),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
-        Err(error) => Err(failed(error)),
-    }
 }

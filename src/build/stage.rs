@@ -31,7 +31,7 @@ use super::paths::Paths;
 use super::pick::{Known, Picked, digest, pick};
 use super::reasons::{Place, Reasons};
 use super::run::RunOrder;
-use super::shared::{self, Did, Doing, Imports};
+use super::shared::{self, CacheMounts, Did, Doing, Imports};
 use super::snapshot::{Layer, Snapshot};
 use super::workshop::{Workshop, blocking, layer_path, open};
 use super::{BuildError, Context, Download, Epochs, GitAccess, Pinning, Problem, RunOptions, Sink, Source};
@@ -76,6 +76,10 @@ pub struct Built {
     pub snapshot: Snapshot,
     /// The steps of all stages, by their keys.
     pub steps: BTreeMap<Digest, Did>,
+    /// Those of all RUNs.
+    pub mounts: CacheMounts,
+    /// The caches that it could take from.
+    pub imports: Imports,
 }
 
 /// What a step gave; the build cache's record.
@@ -233,9 +237,11 @@ pub(super) struct Run<'a, S, K> {
     access: GitAccess,
     context: &'a Context,
     annotations: &'a BTreeMap<String, String>,
-    imports: &'a Imports,
+    pub imports: &'a Imports,
     inline: bool,
     doing: Doing,
+    /// The cache mounts that were met so far.
+    mounts: Mutex<CacheMounts>,
     /// The stages that take nothing from the build cache.
     anew: BTreeSet<usize>,
     pub workshop: Arc<Workshop<S>>,
@@ -281,6 +287,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             imports: &plan.imports,
             inline: plan.inline,
             doing: Doing::default(),
+            mounts: Mutex::default(),
             workshop,
             sink,
             images,
@@ -336,6 +343,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let base_created = ground.config.created.clone();
         let created = self.epochs.created(base_created.as_deref());
         let graph::StagePlan { steps, mut ground } = self.graph.steps(stage, ground)?;
+        self.mounts.lock().unwrap_or_else(PoisonError::into_inner).add(&steps, self.namespace());
         let of = steps.len();
         for (number, step) in steps.iter().enumerate() {
             if self.over.load(Ordering::Relaxed) {
@@ -718,7 +726,8 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let bytes = snapshot.layers.iter().map(|layer| layer.blob.size).sum();
         let (digest, layers) = (image.digest(), snapshot.layers.len());
         self.workshop.events.emit(Event::Built { digest, layers, bytes });
-        Ok(Built { image, snapshot, steps })
+        let mounts = self.mounts.into_inner().unwrap_or_else(PoisonError::into_inner);
+        Ok(Built { image, snapshot, steps, mounts, imports: self.imports.clone() })
     }
 }
 

@@ -6,7 +6,7 @@ use super::Failure;
 use super::output::fields;
 use crate::dockerfile::nearest::nearest;
 use crate::image::Reference;
-use crate::road::{CacheFrom, CacheTo, CacheToPlace, Caches, Mode};
+use crate::road::{CacheFrom, CacheFromPlace, CacheTo, CacheToPlace, Caches, Mode};
 
 /// What a build takes and gives. Paths are those of the current folder.
 pub fn caches(from: &[String], to: &[String], cwd: &Path) -> Result<Caches, Failure> {
@@ -18,13 +18,14 @@ pub fn caches(from: &[String], to: &[String], cwd: &Path) -> Result<Caches, Fail
 
 fn parse_from(text: &str, cwd: &Path) -> Result<CacheFrom, Failure> {
     let mut entry = Entry::parse("--cache-from", text)?;
-    let from = match entry.kind.as_str() {
-        "registry" => CacheFrom::Registry(entry.reference()?),
-        "local" => CacheFrom::Folder(cwd.join(entry.path("src")?)),
+    let place = match entry.kind.as_str() {
+        "registry" => CacheFromPlace::Registry(entry.reference()?),
+        "local" => CacheFromPlace::Folder(cwd.join(entry.path("src")?)),
         "inline" => return Err(entry.bad("an image's own cache is read with type=registry,ref=IMAGE")),
         _ => return Err(entry.no_such_type()),
     };
-    entry.finish(from)
+    let mounts = entry.flag("mounts")?.unwrap_or(true);
+    entry.finish(CacheFrom { place, mounts })
 }
 
 fn parse_to(text: &str, cwd: &Path) -> Result<CacheTo, Failure> {
@@ -32,7 +33,10 @@ fn parse_to(text: &str, cwd: &Path) -> Result<CacheTo, Failure> {
     let place = match entry.kind.as_str() {
         "registry" => CacheToPlace::Registry(entry.place()?),
         "local" => CacheToPlace::Folder(cwd.join(entry.path("dest")?)),
-        "inline" => return entry.finish(CacheTo { place: CacheToPlace::Inline, mode: Mode::Min, ignore_error: false }),
+        "inline" => {
+            let place = CacheToPlace::Inline;
+            return entry.finish(CacheTo { place, mode: Mode::Min, mounts: false, ignore_error: false });
+        }
         _ => return Err(entry.no_such_type()),
     };
     let mode = match entry.take("mode").as_deref() {
@@ -48,10 +52,8 @@ fn parse_to(text: &str, cwd: &Path) -> Result<CacheTo, Failure> {
             );
         }
     }
-    if entry.flag("mounts")? == Some(true) {
-        return Err(entry.bad("mounts=true is not supported yet: the folders of RUN --mount=type=cache stay here"));
-    }
-    entry.finish(CacheTo { place, mode, ignore_error })
+    let mounts = entry.flag("mounts")?.unwrap_or(false);
+    entry.finish(CacheTo { place, mode, mounts, ignore_error })
 }
 
 /// One value of such a flag, taken apart.
@@ -164,16 +166,19 @@ mod tests {
 
     #[test]
     fn what_buildx_takes_is_taken() {
-        let registry = |text: &str| CacheFrom::Registry(text.parse().unwrap());
-        let from = said(&["r.test/a:c", "type=registry,ref=r.test/a", "type=local,src=c"], &[]).unwrap().from;
-        let folder = CacheFrom::Folder("/here/c".into());
-        assert_eq!(from, [registry("r.test/a:c"), registry("r.test/a:latest"), folder]);
+        let registry = |text: &str| CacheFromPlace::Registry(text.parse().unwrap());
+        let from =
+            said(&["r.test/a:c", "type=registry,ref=r.test/a", "type=local,src=c,mounts=false"], &[]).unwrap().from;
+        let folder = CacheFrom { place: CacheFromPlace::Folder("/here/c".into()), mounts: false };
+        let [first, second] =
+            ["r.test/a:c", "r.test/a:latest"].map(|text| CacheFrom { place: registry(text), mounts: true });
+        assert_eq!(from, [first, second, folder]);
         let to = |text| said(&[], &[text]).unwrap().to.remove(0);
         let place = CacheToPlace::Registry("r.test/a:c".parse().unwrap());
-        let min = CacheTo { place, mode: Mode::Min, ignore_error: false };
+        let min = CacheTo { place, mode: Mode::Min, mounts: false, ignore_error: false };
         assert_eq!(to("r.test/a:c"), min);
-        let all = "type=registry,ref=r.test/a:c,mode=max,image-manifest=true,oci-mediatypes=true,ignore-error=true";
-        assert_eq!(to(all), CacheTo { mode: Mode::Max, ignore_error: true, ..min });
+        let all = "type=registry,ref=r.test/a:c,mode=max,image-manifest=true,oci-mediatypes=true,mounts=true,ignore-error=true";
+        assert_eq!(to(all), CacheTo { mode: Mode::Max, mounts: true, ignore_error: true, ..min });
         assert_eq!(to("type=local,dest=/c").place, CacheToPlace::Folder("/c".into()));
         assert_eq!(to("type=inline").place, CacheToPlace::Inline);
     }
@@ -199,7 +204,8 @@ mod tests {
         refused(&[], &["type=registry,ref=r.test/a,mode=mid"], "`mode` is min or max, not `mid`");
         refused(&[], &["type=registry,ref=r.test/a,mode=min,mode=max"], "`mode` comes twice");
         refused(&[], &["type=registry,ref=r.test/a,image-manifest=false"], "one OCI image manifest");
-        refused(&[], &["type=registry,ref=r.test/a,mounts=true"], "mounts=true is not supported yet");
+        refused(&[], &["type=registry,ref=r.test/a,mounts=yes"], "`mounts` is true or false, not `yes`");
+        refused(&[], &["type=inline,mounts=true"], "`mounts` does not go with type=inline");
         refused(&[], &["type=registry,ref=r.test/a,compression=zstd"], "`compression` does not go with type=registry");
         refused(&[], &["type=inline,mode=max"], "`mode` does not go with type=inline");
         refused(&[], &[&format!("r.test/a@{}", crate::image::Digest::of(b""))], "write a tag");

@@ -32,7 +32,7 @@ pub use local::ship_locally;
 pub use lock::lock;
 pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
-pub use shared::{CacheFrom, CacheTo, CacheToPlace, Caches, Mode};
+pub use shared::{CacheFrom, CacheFromPlace, CacheTo, CacheToPlace, Caches, Mode};
 pub use upkeep::{Usage, prune, usage};
 pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 

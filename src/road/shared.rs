@@ -1,5 +1,6 @@
 //! Build caches that are elsewhere: what is read of them before a build, and written after it.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -22,9 +23,16 @@ pub struct Caches {
     pub to: Vec<CacheTo>,
 }
 
-/// Where a cache is read from.
+/// A cache that is read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CacheFrom {
+pub struct CacheFrom {
+    pub place: CacheFromPlace,
+    /// Cache mounts that are new here are filled from it.
+    pub mounts: bool,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CacheFromPlace {
     Registry(Reference),
     Folder(PathBuf),
 }
@@ -34,6 +42,8 @@ pub enum CacheFrom {
 pub struct CacheTo {
     pub place: CacheToPlace,
     pub mode: Mode,
+    /// What cache mounts hold goes with it.
+    pub mounts: bool,
     /// A cache that cannot be written is no reason to fail.
     pub ignore_error: bool,
 }
@@ -60,12 +70,13 @@ impl House {
             return Imports::default();
         }
         let platform = &recipe.options.platform;
-        let read = join_all(recipe.caches.from.iter().map(|from| self.read(from, platform))).await;
+        let read = join_all(recipe.caches.from.iter().map(|from| self.read(&from.place, platform))).await;
         let mut caches = Vec::new();
-        for (from, read) in recipe.caches.from.iter().zip(read) {
+        for (CacheFrom { place: from, mounts }, read) in recipe.caches.from.iter().zip(read) {
             match read {
                 Ok((image, at)) => match Imports::read(&image) {
-                    Ok(record) => caches.push((record, image, at)),
+                    Ok(record) if *mounts => caches.push((record, image, at)),
+                    Ok(record) => caches.push((record.with_mounts(BTreeMap::new()), image, at)),
                     Err(error) => self.passed_over(from, &error.to_string(), None),
                 },
                 Err(RoadError::Pull(error)) => self.passed_over(from, &error.to_string(), error.hint()),
@@ -76,20 +87,20 @@ impl House {
     }
 
     /// A cache's manifest and config; its layers stay where they are.
-    async fn read(&self, from: &CacheFrom, platform: &Platform) -> Result<(Image, CacheAt), RoadError> {
+    async fn read(&self, from: &CacheFromPlace, platform: &Platform) -> Result<(Image, CacheAt), RoadError> {
         match from {
-            CacheFrom::Registry(reference) => {
+            CacheFromPlace::Registry(reference) => {
                 let image = self.registry.pull_image(reference, platform).await?.image;
                 Ok((image, CacheAt::Registry(reference.clone())))
             }
-            CacheFrom::Folder(path) => {
+            CacheFromPlace::Folder(path) => {
                 let layout = Layout::open(path)?;
                 Ok((layout.image(platform)?, CacheAt::Folder(Arc::new(layout))))
             }
         }
     }
 
-    fn passed_over(&self, from: &CacheFrom, why: &str, hint: Option<String>) {
+    fn passed_over(&self, from: &CacheFromPlace, why: &str, hint: Option<String>) {
         let message = format!("--cache-from {from}: {why}");
         self.workshop.events.emit(Event::Warning { message, hint });
     }
@@ -113,8 +124,8 @@ impl House {
 
     /// Writes what a build did to the caches that are asked for.
     pub(super) async fn export(&self, built: &Built, caches: &Caches) -> Result<(), RoadError> {
-        for CacheTo { place, mode, ignore_error } in &caches.to {
-            match self.write(place, *mode, built).await {
+        for to @ CacheTo { place, ignore_error, .. } in &caches.to {
+            match self.write(to, built).await {
                 Ok(()) => {}
                 Err(error) if *ignore_error => {
                     let message = format!("--cache-to {place}: {error}");
@@ -126,11 +137,20 @@ impl House {
         Ok(())
     }
 
-    async fn write(&self, place: &CacheToPlace, mode: Mode, built: &Built) -> Result<(), RoadError> {
+    async fn write(
+        &self,
+        CacheTo { place, mode, mounts, ignore_error: _ }: &CacheTo,
+        built: &Built,
+    ) -> Result<(), RoadError> {
         if *place == CacheToPlace::Inline {
             return Ok(());
         }
-        let Some((image, layers)) = cache_image(&built.steps, mode, &built.image.config.platform()) else {
+        let mounts = match mounts {
+            true => self.workshop.gather(&built.mounts, &built.imports).await?,
+            false => BTreeMap::new(),
+        };
+        let platform = built.image.config.platform();
+        let Some((image, layers)) = cache_image(&built.steps, &mounts, *mode, &platform) else {
             let note = format!("--cache-to {place}: the build has no steps, and nothing is written");
             self.workshop.events.emit(Event::Note(note));
             return Ok(());
@@ -161,7 +181,7 @@ fn write_layout(folder: &Path, image: &Image, store: &crate::store::Store) -> Re
     write_folder(folder, image, &[], Flavor::Oci, &open)
 }
 
-impl std::fmt::Display for CacheFrom {
+impl std::fmt::Display for CacheFromPlace {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
             Self::Registry(reference) => write!(f, "{reference}"),

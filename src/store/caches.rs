@@ -46,6 +46,11 @@ impl Store {
         Ok(lock.map(|lock| CacheFolder { path, _lock: lock }))
     }
 
+    /// Whether anybody used the cache with this name here.
+    pub fn has_cache(&self, name: &Digest) -> bool {
+        self.caches_path().join(name.hex()).exists()
+    }
+
     fn caches_path(&self) -> PathBuf {
         self.root().join(Path::new("caches"))
     }
@@ -61,7 +66,9 @@ mod tests {
         let store = Store::open(home.path()).unwrap();
         let name = Digest::of(b"../../etc");
         let hold = |instance, hold| store.cache(&name, instance, hold).unwrap();
+        assert!(!store.has_cache(&name));
         let alone = hold(0, Hold::Exclusive).expect("nobody holds it");
+        assert!(store.has_cache(&name));
         assert!(hold(0, Hold::Exclusive).is_none() && hold(0, Hold::Shared).is_none());
         assert!(hold(1, Hold::Exclusive).is_some());
         drop(alone);

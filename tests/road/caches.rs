@@ -4,6 +4,7 @@
 use std::fs;
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use locus_push::registry::{Server, ServerOptions};
@@ -16,21 +17,30 @@ const DOCKERFILE: &str = "FROM busybox AS made\nCOPY data /data\nRUN wc -c /data
                           FROM busybox\nCOPY --from=made /sizes /etc/passwd /\nRUN cat /sizes > /twice\n";
 
 /// A registry of our own.
-struct Registry {
-    address: SocketAddr,
+pub struct Registry {
+    pub address: SocketAddr,
     _server: Server,
     _runtime: tokio::runtime::Runtime,
-    _folder: tempfile::TempDir,
+    folder: tempfile::TempDir,
 }
 
 impl Registry {
-    fn start() -> Self {
+    pub fn start() -> Self {
         let (runtime, folder) = (tokio::runtime::Runtime::new().unwrap(), tempfile::tempdir().unwrap());
         let store = Store::open(&folder.path().join("store")).unwrap();
         let data = folder.path().join("data");
         let server =
             runtime.block_on(Server::start(store, &data, ServerOptions::at(([127, 0, 0, 1], 0).into()))).unwrap();
-        Self { address: server.address(), _server: server, _runtime: runtime, _folder: folder }
+        Self { address: server.address(), _server: server, _runtime: runtime, folder }
+    }
+
+    /// The layers that it has.
+    pub fn layers(&self) -> Vec<PathBuf> {
+        let blobs = fs::read_dir(self.folder.path().join("store/blobs/sha256")).unwrap();
+        blobs
+            .map(|blob| blob.unwrap().path())
+            .filter(|blob| fs::read(blob).unwrap().starts_with(&[0x1f, 0x8b]))
+            .collect()
     }
 }
 

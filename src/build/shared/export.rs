@@ -56,16 +56,21 @@ pub(in super::super) fn inline(steps: &BTreeMap<Digest, Did>) -> Record {
     Record::new(own.map(|(key, did)| (*key, did.layer.diff_id)).collect())
 }
 
-/// The cache as an image, and its layers; `None` where there is nothing to remember. The same bytes for the same build,
-/// so that jobs that write the same cache at once write the same.
-pub fn cache_image(steps: &BTreeMap<Digest, Did>, mode: Mode, platform: &Platform) -> Option<(Image, Vec<Layer>)> {
+/// The cache as an image, and its layers, those of cache mounts among them; `None` where there is nothing to remember.
+/// The same bytes for the same build, so that jobs that write the same cache at once write the same.
+pub fn cache_image(
+    steps: &BTreeMap<Digest, Did>,
+    mounts: &BTreeMap<Digest, Layer>,
+    mode: Mode,
+    platform: &Platform,
+) -> Option<(Image, Vec<Layer>)> {
     if steps.is_empty() {
         return None;
     }
     let wanted = |did: &&Did| (did.of_image || mode == Mode::Max) && !is_known_alone(&did.layer);
     let mut seen = BTreeSet::new();
-    let layers = steps.values().filter(wanted).filter(|did| seen.insert(did.layer.diff_id));
-    let mut layers: Vec<Layer> = layers.map(|did| did.layer.clone()).collect();
+    let layers = steps.values().filter(wanted).map(|did| &did.layer).chain(mounts.values());
+    let mut layers: Vec<Layer> = layers.filter(|layer| seen.insert(layer.diff_id)).cloned().collect();
     layers.sort_by_key(|layer| layer.diff_id);
     let mut config = ImageConfig {
         architecture: platform.architecture.clone(),
@@ -74,7 +79,9 @@ pub fn cache_image(steps: &BTreeMap<Digest, Did>, mode: Mode, platform: &Platfor
         ..ImageConfig::default()
     };
     config.rootfs.diff_ids = layers.iter().map(|layer| layer.diff_id).collect();
-    Record::new(steps.iter().map(|(key, did)| (*key, did.layer.diff_id)).collect()).put_into(&mut config);
+    Record::new(steps.iter().map(|(key, did)| (*key, did.layer.diff_id)).collect())
+        .with_mounts(mounts.iter().map(|(name, layer)| (*name, layer.diff_id)).collect())
+        .put_into(&mut config);
     let blobs = layers.iter().map(|layer| layer.blob.clone()).collect();
     Some((Image::new(config, blobs, BTreeMap::new()), layers))
 }
@@ -107,14 +114,24 @@ mod tests {
     #[test]
     fn min_holds_the_images_layers_once_and_max_those_of_all_steps() {
         let held = |mode| {
-            let (image, layers) = cache_image(&steps(), mode, &Platform::linux_amd64()).unwrap();
+            let (image, layers) = cache_image(&steps(), &BTreeMap::new(), mode, &Platform::linux_amd64()).unwrap();
             assert_eq!(Imports::read(&image).unwrap().steps.len(), 4);
             assert_eq!(image.config.rootfs.diff_ids.len(), image.manifest.layers.len());
             layers.iter().map(|layer| layer.diff_id).collect::<BTreeSet<_>>()
         };
         assert_eq!(held(Mode::Min), [digest("a")].into());
         assert_eq!(held(Mode::Max), [digest("a"), digest("b")].into());
-        assert!(cache_image(&BTreeMap::new(), Mode::Max, &Platform::linux_amd64()).is_none());
+        assert!(cache_image(&BTreeMap::new(), &BTreeMap::new(), Mode::Max, &Platform::linux_amd64()).is_none());
+    }
+
+    #[test]
+    fn a_cache_mount_is_a_layer_more_and_named_beside_the_steps() {
+        let mounts = [(digest("pip"), layer("wheels", 7)), (digest("npm"), layer("a", 7))].into();
+        let (image, layers) = cache_image(&steps(), &mounts, Mode::Min, &Platform::linux_amd64()).unwrap();
+        let held: BTreeSet<_> = layers.iter().map(|layer| layer.diff_id).collect();
+        assert_eq!((held, layers.len()), ([digest("a"), digest("wheels")].into(), 2), "each layer once");
+        let named = [(digest("pip"), digest("wheels")), (digest("npm"), digest("a"))];
+        assert_eq!(Imports::read(&image).unwrap().mounts, named.into());
     }
 
     #[test]

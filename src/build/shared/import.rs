@@ -16,46 +16,62 @@ use super::super::{BuildError, Source};
 use super::{NoCacheImage, Record};
 
 /// Where the blobs of a cache are.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub enum CacheAt {
     Registry(Reference),
     Folder(Arc<Layout>),
 }
 
 /// What all caches of a build say. Cheap to clone.
-#[derive(Clone, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Imports(Arc<Inner>);
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 struct Inner {
     known: BTreeMap<Digest, Known>,
-    /// A layer was given.
+    /// What cache mounts hold, by their names.
+    mounts: BTreeMap<Digest, Held>,
+    /// A step's layer was given.
     used: AtomicBool,
 }
 
 /// The layer of a step.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 struct Known {
     diff_id: Digest,
-    /// Its blob, and where it is; `None` where the cache does not hold it.
-    held: Option<(Descriptor, CacheAt)>,
+    /// `None` where the cache does not hold it.
+    held: Option<Held>,
+}
+
+/// A layer's blob, and where it is.
+#[derive(Clone, Debug)]
+struct Held {
+    diff_id: Digest,
+    blob: Descriptor,
+    at: CacheAt,
 }
 
 impl Imports {
-    /// All that these caches say; where two know the same step, the first that holds its layer is believed.
+    /// All that these caches say; where two know the same step or mount, the first that holds its layer is believed.
     pub fn of(caches: Vec<(Record, Image, CacheAt)>) -> Self {
-        let mut known: BTreeMap<Digest, Known> = BTreeMap::new();
+        let (mut known, mut mounts) = (BTreeMap::<Digest, Known>::new(), BTreeMap::new());
         for (record, image, at) in caches {
             let held = held(&image);
+            let held = |diff_id| held.get(&diff_id).map(|&blob| Held { diff_id, blob: blob.clone(), at: at.clone() });
+            for (name, diff_id) in record.mounts {
+                if let (false, Some(held)) = (mounts.contains_key(&name), held(diff_id)) {
+                    mounts.insert(name, held);
+                }
+            }
             for (key, diff_id) in record.steps {
-                let held = held.get(&diff_id).map(|&blob| (blob.clone(), at.clone()));
+                let held = held(diff_id);
                 let better = known.get(&key).is_none_or(|known| known.held.is_none() && held.is_some());
                 if better {
                     known.insert(key, Known { diff_id, held });
                 }
             }
         }
-        Self(Arc::new(Inner { known, used: AtomicBool::new(false) }))
+        Self(Arc::new(Inner { known, mounts, used: AtomicBool::new(false) }))
     }
 
     /// What an image says of steps.
@@ -63,6 +79,7 @@ impl Imports {
         Record::of(&image.config)
     }
 
+    /// Whether they know no step.
     pub fn is_empty(&self) -> bool {
         self.0.known.is_empty()
     }
@@ -72,20 +89,47 @@ impl Imports {
         self.0.used.load(Ordering::Relaxed)
     }
 
-    /// The same without what made a build fail: first without the layers that no cache holds, then nothing.
+    /// The same without what made a build fail: first without the layers that no cache holds, then no step at all.
     pub fn less(&self) -> Self {
         let held: BTreeMap<_, _> = match self.0.known.values().all(|known| known.held.is_some()) {
             true => BTreeMap::new(),
             false => self.0.known.iter().filter(|(_, known)| known.held.is_some()).collect(),
         };
-        let known = held.into_iter().map(|(key, known)| (*key, known.clone())).collect();
-        Self(Arc::new(Inner { known, used: AtomicBool::new(false) }))
+        self.with(held.into_iter().map(|(key, known)| (*key, known.clone())).collect())
+    }
+
+    fn with(&self, known: BTreeMap<Digest, Known>) -> Self {
+        Self(Arc::new(Inner { known, mounts: self.0.mounts.clone(), used: AtomicBool::new(false) }))
     }
 
     /// The layer of a step, if a cache holds it. Its blob stays where it is as long as nobody reads it.
     pub(in super::super) async fn layer<S: Source>(&self, key: &Digest, workshop: &Workshop<S>) -> Option<Layer> {
-        let Known { diff_id, held } = self.0.known.get(key)?;
-        let (blob, at) = held.clone()?;
+        let layer = self.0.known.get(key)?.held.as_ref()?.layer(workshop).await;
+        if layer.is_some() {
+            self.0.used.store(true, Ordering::Relaxed);
+        }
+        layer
+    }
+
+    /// What a cache mount held elsewhere. Its blob stays where it is as long as nobody reads it.
+    pub(in super::super) async fn mount<S: Source>(&self, name: &Digest, workshop: &Workshop<S>) -> Option<Layer> {
+        self.0.mounts.get(name)?.layer(workshop).await
+    }
+
+    /// The layer of a step, known by its diff_id alone.
+    pub(in super::super) fn known_alone(&self, key: &Digest) -> Option<Layer> {
+        let Known { diff_id, held: None } = self.0.known.get(key)? else { return None };
+        self.0.used.store(true, Ordering::Relaxed);
+        // As if it were not compressed: no other digest is known.
+        let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), *diff_id, 0);
+        Some(Layer { diff_id: *diff_id, blob, from: None })
+    }
+}
+
+impl Held {
+    /// The layer to be read where it is; of a folder, in the store.
+    async fn layer<S: Source>(&self, workshop: &Workshop<S>) -> Option<Layer> {
+        let Self { diff_id, blob, at } = self.clone();
         let from = match at {
             CacheAt::Registry(reference) => Some(reference),
             CacheAt::Folder(layout) => {
@@ -98,17 +142,7 @@ impl Imports {
                 None
             }
         };
-        self.0.used.store(true, Ordering::Relaxed);
-        Some(Layer { diff_id: *diff_id, blob, from })
-    }
-
-    /// The layer of a step, known by its diff_id alone.
-    pub(in super::super) fn known_alone(&self, key: &Digest) -> Option<Layer> {
-        let Known { diff_id, held: None } = self.0.known.get(key)? else { return None };
-        self.0.used.store(true, Ordering::Relaxed);
-        // As if it were not compressed: no other digest is known.
-        let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), *diff_id, 0);
-        Some(Layer { diff_id: *diff_id, blob, from: None })
+        Some(Layer { diff_id, blob, from })
     }
 }
 

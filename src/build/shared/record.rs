@@ -16,7 +16,7 @@ const BUILDKIT: &str = "moby.buildkit.cache.v0";
 /// What is written, and all that is read.
 const VERSION: u32 = 1;
 
-/// The most steps that are read of one cache.
+/// The most steps and cache mounts that are read of one cache.
 const STEPS: usize = 20_000;
 
 /// Steps by the digests of their keys, and the diff_ids of their layers.
@@ -25,6 +25,9 @@ const STEPS: usize = 20_000;
 pub struct Record {
     version: u32,
     pub steps: BTreeMap<Digest, Digest>,
+    /// Cache mounts by their names, and the diff_ids of the layers of what they hold.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub mounts: BTreeMap<Digest, Digest>,
 }
 
 /// An image that is no cache that can be read.
@@ -38,13 +41,17 @@ pub enum NoCacheImage {
     Version(u64),
     #[error("its build cache is not one: {0}")]
     Json(#[from] serde_json::Error),
-    #[error("its build cache has {0} steps; at most {STEPS} are read")]
+    #[error("its build cache has {0} steps and cache mounts; at most {STEPS} are read")]
     TooMany(usize),
 }
 
 impl Record {
     pub fn new(steps: BTreeMap<Digest, Digest>) -> Self {
-        Self { version: VERSION, steps }
+        Self { version: VERSION, steps, mounts: BTreeMap::new() }
+    }
+
+    pub fn with_mounts(self, mounts: BTreeMap<Digest, Digest>) -> Self {
+        Self { mounts, ..self }
     }
 
     /// What an image's config says of steps. The config itself is bounded by whoever read it.
@@ -60,9 +67,9 @@ impl Record {
             Some(_) | None => {}
         }
         let record = Self::deserialize(found)?;
-        match record.steps.len() {
+        match record.steps.len().saturating_add(record.mounts.len()) {
             ..=STEPS => Ok(record),
-            steps => Err(NoCacheImage::TooMany(steps)),
+            many => Err(NoCacheImage::TooMany(many)),
         }
     }
 
@@ -85,10 +92,14 @@ mod tests {
 
     #[test]
     fn what_was_written_is_read() {
-        let record = Record::new([(Digest::of(b"key"), Digest::of(b"layer"))].into());
-        let mut config = ImageConfig::default();
-        record.put_into(&mut config);
-        assert_eq!(read(&serde_json::to_string(&config).unwrap()).unwrap(), record);
+        let steps = Record::new([(Digest::of(b"key"), Digest::of(b"layer"))].into());
+        let mounts = [(Digest::of(b"name"), Digest::of(b"files"))].into();
+        for record in [steps.clone(), steps.with_mounts(mounts)] {
+            let mut config = ImageConfig::default();
+            record.put_into(&mut config);
+            let text = serde_json::to_string(&config).unwrap();
+            assert_eq!((read(&text).unwrap(), text.contains("mounts")), (record.clone(), !record.mounts.is_empty()));
+        }
     }
 
     #[test]

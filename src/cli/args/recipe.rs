@@ -51,11 +51,13 @@ pub struct RecipeArgs {
     pub explain: bool,
     /// Take the results of steps from a build cache elsewhere: type=registry,ref=REF, type=local,src=DIR, or REF alone,
     /// which may be an image with a cache of its own. Layers are fetched only if something reads them. It is trusted as
-    /// far as whoever can write there; one that cannot be read is warned of
+    /// far as whoever can write there; one that cannot be read is warned of. Where it holds cache mounts, those that are
+    /// new here are filled, unless it has mounts=false
     #[arg(long, value_name = "CACHE")]
     pub cache_from: Vec<String>,
     /// Write a build cache for others after the build: type=registry,ref=REF or type=local,dest=DIR, with mode=max the
-    /// layers of all stages [default: of the image], with ignore-error=true a failure is a warning; type=inline keeps it in
+    /// layers of all stages [default: of the image], with mounts=true also what RUN --mount=type=cache holds, secrets that
+    /// a RUN wrote there included (up to 4 GiB each), with ignore-error=true a failure is a warning; type=inline keeps it in
     /// the image's own config, which changes the image's digest
     #[arg(long, value_name = "CACHE")]
     pub cache_to: Vec<String>,
