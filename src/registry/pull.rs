@@ -67,6 +67,15 @@ impl Registry {
         self.manifest(reference).await.map(|(digest, ..)| Some(digest))
     }
 
+    /// Whether a repository says that it has no such blob. One that cannot be asked may have it: whoever fetches the blob
+    /// is told what is wrong.
+    pub async fn lacks(&self, from: &Reference, blob: &Digest) -> bool {
+        let (endpoint, scope) = (self.endpoint(from), pull_scope(from));
+        let path = format!("{}/blobs/{blob}", from.repository());
+        let answer = self.ask(&Question::new(&endpoint, Method::HEAD, &path, &scope)).await;
+        answer.is_ok_and(|answer| answer.status() == StatusCode::NOT_FOUND)
+    }
+
     /// The image for a platform: its manifest and config, no layers.
     pub async fn pull_image(&self, reference: &Reference, platform: &Platform) -> Result<BaseImage, PullError> {
         let (digest, manifest) = self.manifest_for(reference, platform).await?;

@@ -43,6 +43,7 @@ pub struct Pusher {
     /// Where the layers are, if they are not in the store.
     layout: Option<Arc<Layout>>,
     written: Option<Written>,
+    looks_at_each: bool,
     runtime: Handle,
     under_way: Mutex<BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>>,
 }
@@ -85,6 +86,7 @@ impl Pusher {
             presence: None,
             layout: None,
             written: None,
+            looks_at_each: false,
             runtime: Handle::current(),
             under_way: Mutex::default(),
         }
@@ -102,6 +104,12 @@ impl Pusher {
         if let Some(work) = Arc::get_mut(&mut self.work) {
             work.keeps_base = true;
         }
+        self
+    }
+
+    /// Asks for each blob even where the manifest is there: what a registry has lost is sent again.
+    pub fn looking_at_each_blob(mut self) -> Self {
+        self.looks_at_each = true;
         self
     }
 
@@ -128,11 +136,13 @@ impl Pusher {
         let tagged = try_join_all(tags.iter().map(|tag| work.digest_at(tag)));
         let (already_there, tagged) = try_join(work.has_manifest(&digest), tagged).await?;
         let mut sent = BTreeMap::new();
-        if already_there {
+        if already_there && !self.looks_at_each {
             // Whoever has the manifest has its blobs.
             self.stop();
         } else {
             sent = self.bring_blobs(image, base).await?;
+        }
+        if !already_there {
             work.put_manifest(&work.destination.at(digest), &written, &digest).await?;
         }
         for (tag, there) in tags.iter().zip(tagged) {

@@ -114,10 +114,20 @@ impl House {
     pub(super) async fn build(&self, recipe: &Recipe, graph: Graph, sink: &impl Sink) -> Result<Built, RoadError> {
         let began = SystemTime::now();
         let mut imports = self.unless_interrupted(async { Ok(self.imports(recipe).await) }).await?;
-        let mut mended = false;
+        let (mut mended, mut asked) = (false, false);
         loop {
             let error = match self.build_once(recipe, graph.clone(), imports.clone(), sink).await {
                 Err(RoadError::Build(error)) if error.may_be_damage() => error,
+                // Nothing was fetched for a build that was found done; better to know now than halfway through a push.
+                Ok(built) if imports.were_used() && !asked => {
+                    asked = true;
+                    let left = async { Ok(self.without_vanished(&built, &recipe.caches).await) };
+                    match self.unless_interrupted(left).await? {
+                        Some(less) => imports = less,
+                        None => return Ok(built),
+                    }
+                    continue;
+                }
                 built => return built,
             };
             if imports.were_used() {

@@ -1,13 +1,14 @@
 //! Build caches that are elsewhere: what is read of them before a build, and written after it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures_util::future::join_all;
+use futures_util::stream::{self, StreamExt};
 
-use crate::build::{BuildError, Built, CacheAt, Imports, NoCache, Snapshot, cache_image};
+use crate::build::{BuildError, Built, CacheAt, Imports, Layer, NoCache, Snapshot, cache_image};
 use crate::event::Event;
 use crate::image::{Digest, Flavor, Image, Layout, Platform, Reference, write_folder};
 
@@ -15,6 +16,9 @@ use super::house::from_elsewhere;
 use super::{House, Recipe, RoadError};
 
 pub use crate::build::Mode;
+
+/// How many layers a registry is asked for at a time.
+const AT_A_TIME: usize = 16;
 
 /// `--cache-from` and `--cache-to`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -122,10 +126,41 @@ impl House {
         less
     }
 
+    /// The blobs of these layers that are neither here nor in the registry that a cache named for them: it was pruned, or
+    /// copied without them.
+    async fn vanished(&self, layers: impl Iterator<Item = &Layer>, caches: &Caches) -> BTreeSet<Digest> {
+        let is_cache = |reference: &&Reference| {
+            caches.from.iter().any(|from| matches!(&from.place, CacheFromPlace::Registry(cache) if cache == *reference))
+        };
+        let elsewhere: BTreeMap<Digest, &Reference> = layers
+            .filter(|layer| self.store.blob_size(&layer.blob.digest).is_none())
+            .filter_map(|layer| Some((layer.blob.digest, layer.from.as_ref().filter(is_cache)?)))
+            .collect();
+        let asked = elsewhere.into_iter().map(|(blob, from)| async move {
+            let lacks = self.registry.lacks(from, &blob).await;
+            lacks.then_some(blob)
+        });
+        stream::iter(asked).buffer_unordered(AT_A_TIME).filter_map(std::future::ready).collect().await
+    }
+
+    /// What is left of the caches when a build counts on layers that they name and do not have; `None` where it counts on
+    /// nothing of the kind.
+    pub(super) async fn without_vanished(&self, built: &Built, caches: &Caches) -> Option<Imports> {
+        // A cache that is to be written needs those of all steps.
+        let of_steps = built.steps.values().map(|did| &did.layer).filter(|_| !caches.to.is_empty());
+        let gone = self.vanished(built.snapshot.layers.iter().chain(of_steps), caches).await;
+        let first = gone.first()?;
+        let others = if gone.len() > 1 { format!(" (and {} more)", gone.len() - 1) } else { String::new() };
+        let message = format!("--cache-from names the layer {first}{others}, which is no longer there");
+        let hint = Some("its step is done anew; --cache-to writes the cache whole again".to_owned());
+        self.workshop.events.emit(Event::Warning { message, hint });
+        Some(built.imports.without(&gone))
+    }
+
     /// Writes what a build did to the caches that are asked for.
     pub(super) async fn export(&self, built: &Built, caches: &Caches) -> Result<(), RoadError> {
         for to @ CacheTo { place, ignore_error, .. } in &caches.to {
-            match self.write(to, built).await {
+            match self.write(to, built, caches).await {
                 Ok(()) => {}
                 Err(error) if *ignore_error => {
                     let message = format!("--cache-to {place}: {error}");
@@ -141,14 +176,17 @@ impl House {
         &self,
         CacheTo { place, mode, mounts, ignore_error: _ }: &CacheTo,
         built: &Built,
+        caches: &Caches,
     ) -> Result<(), RoadError> {
         if *place == CacheToPlace::Inline {
             return Ok(());
         }
-        let mounts = match mounts {
+        let mut mounts = match mounts {
             true => self.workshop.gather(&built.mounts, &built.imports).await?,
             false => BTreeMap::new(),
         };
+        let gone = self.vanished(mounts.values(), caches).await;
+        mounts.retain(|_, layer| !gone.contains(&layer.blob.digest));
         let platform = built.image.config.platform();
         let Some((image, layers)) = cache_image(&built.steps, &mounts, *mode, &platform) else {
             let note = format!("--cache-to {place}: the build has no steps, and nothing is written");
@@ -159,7 +197,10 @@ impl House {
             CacheToPlace::Inline => {}
             CacheToPlace::Registry(reference) => {
                 let tags: Vec<String> = reference.tag().map(str::to_owned).into_iter().collect();
-                self.pusher(reference.clone()).finish(&image, &from_elsewhere(&layers), &tags).await?;
+                self.pusher(reference.clone())
+                    .looking_at_each_blob()
+                    .finish(&image, &from_elsewhere(&layers), &tags)
+                    .await?;
             }
             CacheToPlace::Folder(folder) => {
                 self.workshop.fetch_all(&Snapshot { layers }).await?;

@@ -211,6 +211,27 @@ mod sandbox {
     }
 
     #[test]
+    fn a_layer_that_has_vanished_from_a_cache_is_made_again() {
+        let registry = Registry::start();
+        let cache = format!("{}/cache:c", registry.address);
+        let push = format!("build -t {}/app:1 --push", registry.address);
+        let to = format!("--cache-to type=registry,ref={cache},mode=max");
+        let first = machine().run(&format!("{push} {to} ."));
+        first.ok();
+        let whole = registry.layers().len();
+        registry.layers().into_iter().for_each(|layer| fs::remove_file(layer).unwrap());
+        let line = format!("{push} --cache-from {cache}").replace("/app:1", "/other:1");
+        let digest = |ran: &Ran| ran.ok().split_once('@').map(|(_, digest)| digest.to_owned());
+        let second = machine().run(&format!("{line} {to} ."));
+        assert_eq!((digest(&second), steps(&second).0), (digest(&first), 4), "{second}");
+        second.said("(and 3 more), which is no longer there");
+        assert_eq!(registry.layers().len(), whole, "of the cache, and of the base");
+        let third = machine().run(&format!("{line} ."));
+        assert_eq!((third.ok(), steps(&third)), (second.ok(), (0, 4)), "{third}");
+        third.not_said("no longer there");
+    }
+
+    #[test]
     fn an_image_that_carries_its_cache_is_the_same_whatever_of_it_was_cached() {
         let registry = Registry::start();
         let image = format!("{}/app:1", registry.address);

@@ -1,7 +1,7 @@
 //! Caches that were read. A cache is as trusted as the registry or folder that it is read from: what it calls the layer
 //! of a step is taken for it. Whatever it says is bounded, and its blobs are those of their digests.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -96,6 +96,13 @@ impl Imports {
             false => self.0.known.iter().filter(|(_, known)| known.held.is_some()).collect(),
         };
         self.with(held.into_iter().map(|(key, known)| (*key, known.clone())).collect())
+    }
+
+    /// The same without the layers of steps whose blobs are gone.
+    pub fn without(&self, gone: &BTreeSet<Digest>) -> Self {
+        let is_gone = |known: &Known| known.held.as_ref().is_some_and(|held| gone.contains(&held.blob.digest));
+        let left = self.0.known.iter().filter(|(_, known)| !is_gone(known));
+        self.with(left.map(|(key, known)| (*key, known.clone())).collect())
     }
 
     fn with(&self, known: BTreeMap<Digest, Known>) -> Self {
