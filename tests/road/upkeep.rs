@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::caches::Registry;
 use crate::place::{Place, Ran, eventually};
 
 /// A base whose files are read, a layer of ours that stands on another's command, and a cache.
@@ -89,14 +90,14 @@ mod sandbox {
         assert_eq!(mended.ok(), undamaged.run("build .").ok());
     }
 
-    #[test]
-    fn a_build_that_was_killed_at_any_moment_leaves_a_store_that_the_next_one_can_use() {
-        let place = Place::new();
+    /// Builds and pushes, killed at so many moments.
+    fn killed(times: u32) {
+        let (place, registry) = (Place::new(), Registry::start());
         filled(&place);
         let (_, output) = place.layout();
-        let line = format!("build -o {output} .");
+        let line = format!("build -o {output} -t {}/app:1 --push .", registry.address);
         let wanted = place.run(&line).ok().to_owned();
-        for round in 0..20_u32 {
+        for round in 0..times {
             if round % 5 == 0 {
                 place.run("cache prune --all").ok();
             }
@@ -104,17 +105,32 @@ mod sandbox {
             // Every round has something to do: the step reads another file, which the next round's does not.
             place.write("data/round", round.to_string());
             let mut child = place.start(&line);
-            let moment = Duration::from_millis(u64::from(round * 7919 % 20) * 20);
+            // Spread over all of a build's time, in no order.
+            let moment = Duration::from_millis(u64::from(round * 7919 % times) * 400 / u64::from(times));
             std::thread::sleep(moment.saturating_sub(began.elapsed()));
             child.kill().expect("it is a child of ours");
             child.wait().expect("it is a child of ours");
         }
+        // What nobody has pushed yet goes out as well.
+        place.write("data/round", "last").run(&line).ok();
         fs::remove_file(place.path("data/round")).expect("it is ours");
         assert_eq!(place.run(&line).ok(), wanted);
         let told = place.run("cache du --verify");
         assert!(told.ok().ends_with("\nNothing is damaged"), "{told}");
         place.run("cache prune").ok();
         assert!(!kinds(&place).contains(&"leftovers".to_owned()));
+    }
+
+    #[test]
+    fn what_was_killed_at_any_moment_leaves_a_store_and_a_registry_that_the_next_one_can_use() {
+        killed(20);
+    }
+
+    mod slow {
+        #[test]
+        fn what_was_killed_at_a_hundred_moments_leaves_a_store_and_a_registry_that_the_next_one_can_use() {
+            super::killed(100);
+        }
     }
 
     #[test]
