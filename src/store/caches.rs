@@ -27,10 +27,7 @@ pub enum Hold {
 impl CacheFolder {
     /// What the cache holds. Nothing is there before the cache is first filled.
     pub fn data(&self, owners: Owners) -> PathBuf {
-        self.path.join(match owners {
-            Owners::Real => "data",
-            Owners::Recorded => "recorded",
-        })
+        data(&self.path, owners)
     }
 }
 
@@ -46,14 +43,21 @@ impl Store {
         Ok(lock.map(|lock| CacheFolder { path, _lock: lock }))
     }
 
-    /// Whether anybody used the cache with this name here.
-    pub fn has_cache(&self, name: &Digest) -> bool {
-        self.caches_path().join(name.hex()).exists()
+    /// Whether the first instance of a cache was ever filled with files that hold their owners like this.
+    pub fn has_cache(&self, name: &Digest, owners: Owners) -> bool {
+        data(&self.caches_path().join(name.hex()).join("0"), owners).exists()
     }
 
     fn caches_path(&self) -> PathBuf {
         self.root().join(Path::new("caches"))
     }
+}
+
+fn data(instance: &Path, owners: Owners) -> PathBuf {
+    instance.join(match owners {
+        Owners::Real => "data",
+        Owners::Recorded => "recorded",
+    })
 }
 
 #[cfg(test)]
@@ -66,9 +70,10 @@ mod tests {
         let store = Store::open(home.path()).unwrap();
         let name = Digest::of(b"../../etc");
         let hold = |instance, hold| store.cache(&name, instance, hold).unwrap();
-        assert!(!store.has_cache(&name));
         let alone = hold(0, Hold::Exclusive).expect("nobody holds it");
-        assert!(store.has_cache(&name));
+        assert!(!store.has_cache(&name, Owners::Real));
+        fs::create_dir(alone.data(Owners::Real)).unwrap();
+        assert!(store.has_cache(&name, Owners::Real) && !store.has_cache(&name, Owners::Recorded));
         assert!(hold(0, Hold::Exclusive).is_none() && hold(0, Hold::Shared).is_none());
         assert!(hold(1, Hold::Exclusive).is_some());
         drop(alone);

@@ -66,9 +66,11 @@ impl<S: Source> Workshop<S> {
         for id in copies {
             left_out(id, "it began as a copy of other files (from=)");
         }
+        // Where no RUN can be executed there are no files of any.
+        let owners = if ids.is_empty() { None } else { self.sandbox().ok().map(|sandbox| sandbox.rung().owners()) };
         let mut layers = BTreeMap::new();
         for (name, id) in ids {
-            let layer = match self.store.has_cache(name) {
+            let layer = match owners.is_some_and(|owners| self.store.has_cache(name, owners)) {
                 false => imports.mount(name, self).await,
                 true => match self.gather_one(*name).await {
                     Ok(layer) => layer,
@@ -90,9 +92,6 @@ impl<S: Source> Workshop<S> {
         let held = self.hold_cache(name, Sharing::Locked).await?;
         let owners = sandbox.rung().owners();
         let order = Order { folder: held.data(owners), owners, limit: LIMIT };
-        if !order.folder.exists() {
-            return Ok(None);
-        }
         let payload = serde_json::to_vec(&order).map_err(|e| inside("reading a cache mount", e.into()))?;
         let (store, stopper) = (self.store.clone(), self.stopper.clone());
         let (packing, threads) = (self.packing, self.threads);
