@@ -47,7 +47,8 @@ pub fn layers_of(image: &Image) -> Vec<Layer> {
     pairs.map(|(diff_id, blob)| Layer { diff_id: *diff_id, blob: blob.clone(), from: None }).collect()
 }
 
-/// Looks at what an image starts, as far as its layers are here. What they say is kept in the store.
+/// Looks at what an image starts, as far as its layers are here. What they say is kept in the store; and that there was
+/// nothing to say, so that an image that was looked at is not read again.
 pub fn check_start(
     config: &ImageConfig,
     layers: &[Layer],
@@ -56,32 +57,21 @@ pub fn check_start(
     events: &Events,
 ) -> Result<(), Unstartable> {
     let here = Here { store, open };
-    let Some(files) = here.files(layers) else { return Ok(()) };
-    let Some((name, program)) = files.program(config) else { return Ok(()) };
-    let Some(bytes) = here.beginning(layers, program) else { return Ok(()) };
-    let wrong = |what: String, machine: Machine| Unstartable { platform: config.platform(), what, machine };
-    let fits = |machine: &Machine| {
-        // Of a CPU that we do not know nothing is said.
-        Machine::of_architecture(&config.architecture).is_none() || machine.runs_on(&config.architecture)
-    };
-    if let Some(machine) = Machine::of(&bytes) {
-        return if fits(&machine) { Ok(()) } else { Err(wrong(format!("`{name}`, which it starts,"), machine)) };
+    if here.looked_at(config, layers).is_some_and(|key| store.step::<Passed>(&key).is_some()) {
+        return Ok(());
     }
-    let Some(interpreter) = elf::shebang(&bytes) else {
-        let message =
-            format!("`{name}`, which the image starts, is neither an ELF program nor a script with a #! line");
-        let hint = Some("a task of it would end with `exec format error`".to_owned());
-        events.emit(Event::Warning { message, hint });
+    let Some(warning) = here.check(config, layers)? else {
+        // Where it cannot be kept, the image is looked at again.
+        here.looked_at(config, layers).iter().for_each(|key| drop(store.keep_step(key, &Passed {})));
         return Ok(());
     };
-    let found = files.at(&interpreter).and_then(|file| here.beginning(layers, file));
-    match found.as_deref().and_then(Machine::of) {
-        Some(machine) if !fits(&machine) => {
-            Err(wrong(format!("`{interpreter}`, which reads the `{name}` that it starts,"), machine))
-        }
-        _ => Ok(()),
-    }
+    events.emit(warning);
+    Ok(())
 }
+
+/// What [`check_start`] keeps of an image about which there was nothing to say.
+#[derive(Serialize, Deserialize)]
+struct Passed {}
 
 /// The layers that are on this machine.
 struct Here<'a> {
@@ -113,6 +103,51 @@ struct Beginning {
 const LOOKED_AT: u64 = 256;
 
 impl Here<'_> {
+    /// What says that an image was looked at: its config, which names its layers, and which of those are known; none where
+    /// one is here whose paths nobody has read, or could read.
+    fn looked_at(&self, config: &ImageConfig, layers: &[Layer]) -> Option<Digest> {
+        let mut key = Hasher::default();
+        key.field(b"locus-push looked at 1");
+        key.field(env!("CARGO_PKG_VERSION").as_bytes());
+        key.field(&serde_json::to_vec(config).ok()?);
+        for layer in layers {
+            let known = self.store.tree_path(&layer.diff_id).exists();
+            if !known && (self.open)(&layer.blob.digest).is_some() {
+                return None;
+            }
+            key.field(&[known.into()]);
+        }
+        Some(key.finish())
+    }
+
+    /// What there is to be warned of.
+    fn check(&self, config: &ImageConfig, layers: &[Layer]) -> Result<Option<Event>, Unstartable> {
+        let Some(files) = self.files(layers) else { return Ok(None) };
+        let Some((name, program)) = files.program(config) else { return Ok(None) };
+        let Some(bytes) = self.beginning(layers, program) else { return Ok(None) };
+        let wrong = |what: String, machine: Machine| Unstartable { platform: config.platform(), what, machine };
+        let fits = |machine: &Machine| {
+            // Of a CPU that we do not know nothing is said.
+            Machine::of_architecture(&config.architecture).is_none() || machine.runs_on(&config.architecture)
+        };
+        if let Some(machine) = Machine::of(&bytes) {
+            return if fits(&machine) { Ok(None) } else { Err(wrong(format!("`{name}`, which it starts,"), machine)) };
+        }
+        let Some(interpreter) = elf::shebang(&bytes) else {
+            let message =
+                format!("`{name}`, which the image starts, is neither an ELF program nor a script with a #! line");
+            let hint = Some("a task of it would end with `exec format error`".to_owned());
+            return Ok(Some(Event::Warning { message, hint }));
+        };
+        let found = files.at(&interpreter).and_then(|file| self.beginning(layers, file));
+        match found.as_deref().and_then(Machine::of) {
+            Some(machine) if !fits(&machine) => {
+                Err(wrong(format!("`{interpreter}`, which reads the `{name}` that it starts,"), machine))
+            }
+            _ => Ok(None),
+        }
+    }
+
     /// The files of the topmost layers that are here without a gap. What is unreadable is as good as not here.
     fn files(&self, layers: &[Layer]) -> Option<Files> {
         let mut known: Vec<Index> = Vec::new();
