@@ -58,13 +58,13 @@ pub(super) fn run(socket: &UnixStream, command: &Command, proc: Proc, more: &[u8
     release_outputs().map_err(|error| RunError::system("letting go of the output", error))?;
     drop(targets);
     let ended = forked.watch(socket, supervisor.as_mut())?;
+    // It may stand in the command's root still, where every path below is another.
+    drop(supervisor);
     if gate.is_some() && gate::was_gone_around() {
         let lost = |error| RunError::system("telling what the command's network saw", error);
         wire::send(&mut &*socket, &Reply::WentAround).map_err(lost)?;
     }
     drop(gate);
-    // It has stood in the command's root.
-    drop(supervisor);
     drop(registered);
     let changes = stand.take_off(&command.root)?;
     made.remove(changes.folder()).map_err(|error| RunError::system("removing the mount stubs", error))?;
