@@ -10,6 +10,7 @@ use hyper::body::{Frame, Incoming};
 use hyper::header::{CONTENT_LENGTH, CONTENT_TYPE, LINK, RANGE};
 use hyper::{Method, Request, StatusCode};
 use tokio::sync::mpsc::{Receiver, Sender, channel};
+use tokio::task::JoinHandle;
 
 use super::State;
 use super::referrers::{FILTERS_APPLIED, Face};
@@ -17,7 +18,7 @@ use super::reply::{self, Refusal, Reply, with};
 use super::route::{Repository, Version};
 use super::uploads::SILENCE;
 use super::{blobs, manifests};
-use crate::build::Source;
+use crate::build::{FetchError, Source};
 use crate::event::Event;
 use crate::image::{Descriptor, Digest, Document, Hasher, MediaType, Reference};
 use crate::registry::exchange::Question;
@@ -122,7 +123,7 @@ impl Upstream {
             };
         };
         let mut found = blobs::head(digest, size);
-        let passing = Passing { held: Some(first), pieces, hasher: Hasher::default(), wanted: *digest };
+        let passing = Passing { held: Some(first), pieces, hasher: Hasher::default(), wanted: *digest, fetching };
         let body = futures_util::stream::try_unfold(passing, next);
         *found.body_mut() = BodyExt::boxed_unsync(StreamBody::new(body));
         Ok(found)
@@ -198,21 +199,26 @@ async fn pass_on(mut tapped: Receiver<Bytes>, to: Sender<Bytes>) {
     }
 }
 
-/// A blob on its way through. Its last piece is held back until the whole is known to be what it is called: who asked
-/// sees the connection end early, and not a wrong blob.
+/// A blob on its way through. Its last piece is held back until the whole is known to be what it is called, and is kept:
+/// who asked sees the connection end early, and not a wrong blob, and what somebody has is here as well.
 struct Passing {
     held: Option<Bytes>,
     pieces: Receiver<Bytes>,
     hasher: Hasher,
     wanted: Digest,
+    fetching: JoinHandle<Result<(), FetchError>>,
 }
 
 async fn next(mut passing: Passing) -> io::Result<Option<(Frame<Bytes>, Passing)>> {
     let Some(held) = passing.held.take() else { return Ok(None) };
     passing.hasher.update(&held);
     passing.held = passing.pieces.recv().await;
-    if passing.held.is_none() && std::mem::take(&mut passing.hasher).finish() != passing.wanted {
-        return Err(io::Error::new(io::ErrorKind::InvalidData, "the registry sent other bytes than the blob has"));
+    if passing.held.is_none() {
+        if std::mem::take(&mut passing.hasher).finish() != passing.wanted {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "the registry sent other bytes than the blob has"));
+        }
+        // A disk that is full is no reason to keep a blob from whoever wants it.
+        let _ = tokio::time::timeout(SILENCE, &mut passing.fetching).await;
     }
     Ok(Some((Frame::data(held), passing)))
 }
