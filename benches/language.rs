@@ -58,6 +58,7 @@ fn walk_and_hash(criterion: &mut Criterion) {
         pinning: Pinning::default(),
         imports: Imports::default(),
         inline: false,
+        all_travel: false,
     };
     let runtime = tokio::runtime::Runtime::new().expect("threads");
     let home = folder.path().join("home");

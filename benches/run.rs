@@ -72,6 +72,7 @@ fn plan() -> Plan {
         pinning: Pinning::default(),
         imports: Imports::default(),
         inline: false,
+        all_travel: false,
     }
 }
 

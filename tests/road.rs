@@ -46,6 +46,8 @@ mod rungs;
 mod said;
 #[path = "road/stack.rs"]
 mod stack;
+#[path = "road/stages.rs"]
+mod stages;
 #[path = "road/upkeep.rs"]
 mod upkeep;
 #[path = "road/verify.rs"]

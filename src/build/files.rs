@@ -2,7 +2,7 @@
 
 use crate::layer::{At, Content, Entry, InTar, Kind, LayerPath, Stopped, View, resolve};
 
-use super::memory::Stamp;
+use super::memory::{Listed, Stamp};
 use super::{BuildError, Problem};
 
 /// A file system that files are copied out of.
@@ -27,6 +27,14 @@ impl Found {
     /// Something that has one name.
     pub(super) fn alone(entry: Entry<Content>) -> Self {
         Self { entry, identity: None, stamp: None }
+    }
+
+    /// The file of the host that it is, if it is one.
+    pub(super) fn of_the_host(&self) -> Option<Listed<'_>> {
+        match &self.entry.kind {
+            Kind::File { content: Content::Host(file), .. } => Some((file, self.stamp)),
+            _ => None,
+        }
     }
 }
 

@@ -28,6 +28,7 @@ mod moved;
 mod options;
 mod origin;
 mod owner;
+mod packed;
 mod paths;
 mod pick;
 mod pins;

@@ -4,13 +4,12 @@
 //! that the command sees what `.dockerignore` lets it see, and nothing that changes while it runs.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Key, Mount, Part, SecretMount, SshMount};
-use crate::image::{Descriptor, Digest, Hasher, MediaType};
-use crate::layer::{Content, Entry, Kind, Packing, Times, Tree, View, pack};
+use crate::image::Hasher;
+use crate::layer::{Content, Entry, Kind, Packing, Times, View};
 use crate::sandbox::{self, Mounted};
 use crate::secret::Secret;
 use crate::store::{CacheFolder, Store, WorkFolder};
@@ -22,7 +21,7 @@ use super::draft::Draft;
 use super::run::overlay;
 use super::snapshot::{Layer, Snapshot};
 use super::stage::{Files, Run, StepRecord};
-use super::workshop::{Workshop, blocking, layer_path};
+use super::workshop::layer_path;
 use super::{Agent, BuildError, Problem, Sink, Source};
 
 /// The name of what was laid out, in its layer.
@@ -210,27 +209,10 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let directory = Entry { kind: Kind::Directory, ..directory.clone().map(Content::InTar) };
             tree.entries.insert(layer_path(LAID)?, directory);
         }
-        let layer = self.workshop.keep_laid(tree, self.epochs.layers()).await?;
+        let layer = self.workshop.pack(tree, Times::Constant(self.epochs.layers()), Packing::None).await?;
         let Layer { diff_id, blob, .. } = layer.clone();
         store.keep_step(&key, &StepRecord { diff_id, blob })?;
         Ok(layer)
-    }
-}
-
-impl<S: Source> Workshop<S> {
-    /// Keeps a tree as a layer that is never part of an image: it is not compressed.
-    pub(super) async fn keep_laid(&self, tree: Tree<Content>, epoch: crate::layer::Epoch) -> Result<Layer, BuildError> {
-        let (store, threads) = (self.store.clone(), self.threads);
-        blocking(move || {
-            let mut blob = store.blob_writer()?;
-            let tar = |diff_id: &Digest| fs::File::open(store.tar_path(diff_id));
-            let packed = pack(&tree, Times::Constant(epoch), Packing::None, threads, &tar, &mut blob)?;
-            blob.commit(Some(&packed.blob))?;
-            store.keep_tree(&packed.index.diff_id, &packed.index)?;
-            let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), packed.blob, packed.size);
-            Ok(Layer { diff_id: packed.index.diff_id, blob, from: None })
-        })
-        .await
     }
 }
 

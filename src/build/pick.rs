@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::io::{self, Read};
+use std::iter::once;
 use std::sync::Arc;
 
 use crate::dockerfile::glob;
@@ -13,7 +14,7 @@ use crate::layer::{Content, Entry, InTar, Index, Kind, LayerPath};
 
 use super::context::Listing;
 use super::files::{Files, Found, follow};
-use super::memory::Memory;
+use super::memory::{Listed, Memory};
 use super::paths::Paths;
 use super::{BuildError, Problem};
 
@@ -229,11 +230,12 @@ pub(super) fn digest(
     // of a directory; and of a file's further names that are not taken, nothing is seen in a layer.
     let mut first_names = HashMap::new();
     let mut number = 0_u64;
+    let mut contents = memory.digests(&of_the_host(picked)).into_iter();
     for Picked { name, at, root, below, archive: _ } in picked {
         key.field(name);
         key.field(&(below.len() as u64).to_le_bytes());
         let top = LayerPath::root();
-        for (path, found) in std::iter::once((&top, root)).chain(below.iter().map(|(path, found)| (path, found))) {
+        for (path, found) in once((&top, root)).chain(below.iter().map(|(path, found)| (path, found))) {
             let mut entry = Hasher::default();
             entry.field(path.as_bytes());
             match found.identity.map(|identity| *first_names.entry(identity).or_insert(number)) {
@@ -241,7 +243,7 @@ pub(super) fn digest(
                 Some(_) | None => entry.field(b"-"),
             }
             number += 1;
-            entry_digest(&mut entry, found, (known, memory), open, path)?;
+            entry_digest(&mut entry, found, (known, &mut contents), open, path)?;
             let entry = entry.finish();
             key.field(entry.as_bytes());
             paths.add(at, path, &entry);
@@ -250,14 +252,20 @@ pub(super) fn digest(
     Ok((key.finish(), paths))
 }
 
+/// The files of the host among what was picked, in their order.
+fn of_the_host(picked: &[Picked]) -> Vec<Listed<'_>> {
+    let found = picked.iter().flat_map(|picked| once(&picked.root).chain(picked.below.iter().map(|(_, found)| found)));
+    found.filter_map(Found::of_the_host).collect()
+}
+
 fn entry_digest(
     key: &mut Hasher,
     found: &Found,
-    (known, memory): (Known, &Memory),
+    (known, contents): (Known, &mut impl Iterator<Item = io::Result<Digest>>),
     open: &Open<'_>,
     path: &LayerPath,
 ) -> Result<(), BuildError> {
-    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity: _, stamp } = found;
+    let Found { entry: Entry { kind, mode, uid, gid, xattrs, mtime: _ }, identity: _, stamp: _ } = found;
     key.field(&mode.to_le_bytes());
     key.field(&uid.to_le_bytes());
     key.field(&gid.to_le_bytes());
@@ -277,11 +285,14 @@ fn entry_digest(
                     key.field(diff_id.as_bytes());
                     key.field(&offset.to_le_bytes());
                 }
-                Content::Host(file) => key.field(memory.digest(file, *stamp).map_err(failed)?.as_bytes()),
+                Content::Host(_) => {
+                    let digest = contents.next().ok_or(Problem::Worker)?;
+                    key.field(digest.map_err(failed)?.as_bytes());
+                }
                 Content::Bytes(_) | Content::InTar(_) => {
                     // Behind a file in a tar come others.
                     let bytes = open(content).map_err(failed)?.take(*size);
-                    key.field(digest_of(bytes).map_err(failed)?.as_bytes());
+                    key.field(digest_of(bytes, &mut [0; 16 << 10]).map_err(failed)?.as_bytes());
                 }
             }
         }
@@ -306,11 +317,13 @@ fn entry_digest(
     Ok(())
 }
 
-pub(super) fn digest_of(mut reader: impl Read) -> io::Result<Digest> {
+/// How much is read at a time, in bytes.
+pub(super) const BUFFER: usize = 128 << 10;
+
+pub(super) fn digest_of(mut reader: impl Read, buffer: &mut [u8]) -> io::Result<Digest> {
     let mut hasher = Hasher::default();
-    let mut buffer = vec![0; 128 << 10];
     loop {
-        match reader.read(&mut buffer)? {
+        match reader.read(buffer)? {
             0 => return Ok(hasher.finish()),
             read => hasher.update(&buffer[..read]),
         }

@@ -5,8 +5,7 @@ use std::path::Path;
 
 use crate::event::Event;
 use crate::graph::Run;
-use crate::image::{Descriptor, MediaType};
-use crate::layer::{Packed, pack_stream};
+use crate::layer::{Packing, pack_stream};
 use crate::lines::Lines;
 use crate::replay::Outcome;
 use crate::sandbox::{
@@ -20,6 +19,7 @@ use super::inside::{DIFF, DiffOrder, read_found};
 use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
+use super::packed::layer_of;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::still::{Found, How, Stilled};
 use super::trust::{self, Added, Trust};
@@ -41,6 +41,8 @@ pub(super) struct RunOrder<'a> {
     pub stage: String,
     /// Where its downloads are recorded or given again.
     pub gate: Option<Gate>,
+    /// Of the layer.
+    pub packing: Packing,
 }
 
 /// Where a command runs, and as whom.
@@ -78,8 +80,9 @@ impl<S: Source> Workshop<S> {
         let diff = self.diff_order(&folder, below, epoch, added, keep_volatile)?;
         let ground = Ground { person: &person, lower, folder: &folder, epoch };
         let stage = order.stage.clone();
+        let packing = order.packing;
         let layer = match self.execute(order, ready, bundle, ground, diff).await {
-            Ok((job, outcome)) => self.keep(job, &stage, &folder, below).await.map(|layer| (layer, outcome)),
+            Ok((job, outcome)) => self.keep(job, packing, &stage, &folder, below).await.map(|layer| (layer, outcome)),
             Err(error) => Err(error),
         };
         let path = folder.path().to_owned();
@@ -97,7 +100,7 @@ impl<S: Source> Workshop<S> {
         diff: Vec<u8>,
     ) -> Result<(JobHandle, Outcome), BuildError> {
         let Ground { person, lower, folder, epoch } = ground;
-        let RunOrder { run, options, network, insecure, emulator, stage, gate } = order;
+        let RunOrder { run, options, network, insecure, emulator, stage, gate, packing: _ } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
@@ -171,12 +174,13 @@ impl<S: Source> Workshop<S> {
     async fn keep(
         &self,
         mut job: JobHandle,
+        packing: Packing,
         stage: &str,
         folder: &WorkFolder,
         below: &Snapshot,
     ) -> Result<Layer, BuildError> {
         let store = self.store.clone();
-        let (packing, threads) = (self.packing, self.threads);
+        let threads = self.threads;
         let (found, packed) = blocking(move || {
             let mut blob = store.blob_writer()?;
             let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, &mut blob)));
@@ -190,7 +194,7 @@ impl<S: Source> Workshop<S> {
         })
         .await?;
         self.tell(stage, &found);
-        let layer = self.layer(&packed);
+        let layer = layer_of(&packed, packing);
         let owners = self.sandbox()?.rung().owners();
         let place = self.store.layer_path(&below.with(layer.clone()).chain(), owners);
         if !place.exists() {
@@ -216,17 +220,6 @@ impl<S: Source> Workshop<S> {
             let hint = "remove it in the same RUN; `ssh-keygen -A` makes keys when a container starts".to_owned();
             self.events.emit(Event::Warning { message, hint: Some(hint) });
         }
-    }
-
-    /// A packed layer of ours.
-    pub(super) fn layer(&self, packed: &Packed) -> Layer {
-        let media_type = match self.packing.compression() {
-            crate::image::Compression::None => MediaType::OCI_LAYER,
-            crate::image::Compression::Gzip => MediaType::OCI_LAYER_GZIP,
-            crate::image::Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
-        };
-        let blob = Descriptor::new(MediaType::new(media_type), packed.blob, packed.size);
-        Layer { diff_id: packed.index.diff_id, blob, from: None }
     }
 }
 

@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::event::{Event, Why};
 use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Key, Origin, Part, SourceDate, Stage, Step};
 use crate::image::{Descriptor, Digest, Image, ImageConfig, Platform, Reference};
-use crate::layer::{Content, Times, Tree, View, pack};
+use crate::layer::{Content, Packing, Times, Tree, View};
 use crate::replay::Outcome;
 
 use super::archive::{keep_archive, open_archives};
@@ -57,6 +57,8 @@ pub struct Plan {
     pub imports: Imports,
     /// The image's config carries what a cache would say of its layers.
     pub inline: bool,
+    /// The layers of all stages travel, and not those of the image alone.
+    pub all_travel: bool,
 }
 
 /// Which steps take nothing from the build cache; what they make goes into it.
@@ -247,6 +249,7 @@ pub(super) struct Run<'a, S, K> {
     pub workshop: Arc<Workshop<S>>,
     sink: &'a K,
     spine: BTreeSet<usize>,
+    all_travel: bool,
     stages: Vec<OnceCell<Done>>,
     images: Images,
     /// The context and the named ones that are no images, once something needed them.
@@ -272,10 +275,11 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let dockerfile = plan.context.dockerfile().map(|path| path.as_os_str().as_encoded_bytes());
         let reasons = Reasons::of(&workshop.store, dockerfile.unwrap_or(plan.shown.as_bytes()), &graph);
         Ok(Self {
-            memory: Arc::new(Memory::of(&workshop.store, plan.context.directory())),
+            memory: Arc::new(Memory::of(&workshop.store, plan.context.directory(), workshop.threads)),
             reasons: Arc::new(reasons),
             explain: plan.explain,
             spine: spine(&graph),
+            all_travel: plan.all_travel,
             anew: anew(&graph, &plan.no_cache)?,
             stages: (0..graph.stages()).map(|_| OnceCell::new()).collect(),
             graph,
@@ -387,7 +391,8 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             }
             Base::Origin(origin) => {
                 let listing = self.listing(Some(origin)).await.map_err(|e| e.at(Some(stage.span)))?;
-                (Snapshot::default().with(self.pack_copied(listing.tree()).await?), Ground::default())
+                let layer = self.pack_copied(listing.tree(), self.packing_of(stage)).await?;
+                (Snapshot::default().with(layer), Ground::default())
             }
         })
     }
@@ -406,10 +411,12 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         {
             // What its files are is not known, and `reasons` keeps what it was made of when they last were.
             self.tell(step, at, true);
+            let layer = self.fit(early, layer, stage).await?;
             self.doing.did(*early, &layer, of_image, true);
             return Ok(layer);
         }
-        let mut keyed = self.keyed(step, key).await?;
+        let (keyed, ()) = tokio::join!(self.keyed(step, key), self.foresee(step, below));
+        let mut keyed = keyed?;
         let key = keyed.key.finish();
         let keys = recorded.as_ref().map_or_else(|| Keys::only(key), |recorded| recorded.keys(key));
         if let Some(recorded) = &recorded {
@@ -418,7 +425,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let (of_key, paths) = (keyed.key.clone(), keyed.paths(step));
         let label = stage.label();
         let place = at.place(&label);
-        let did = |(key, layer): &(Digest, Layer)| -> Result<(), BuildError> {
+        let did = |key: &Digest, layer: &Layer| -> Result<(), BuildError> {
             self.doing.did(*key, layer, of_image, early.is_none());
             self.reasons.did(place, &of_key, &paths)?;
             let Some(early) = &early else { return Ok(()) };
@@ -434,11 +441,12 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             Some(made) => Some(made.clone()),
             None => self.first_recorded(&keys.known, stage).await,
         };
-        if let Some(known) = known {
+        if let Some((key, layer)) = known {
             self.tell(step, at, true);
             recorded.iter().for_each(Recorded::cached);
-            did(&known)?;
-            return Ok(known.1);
+            let layer = self.fit(&key, layer, stage).await?;
+            did(&key, &layer)?;
+            return Ok(layer);
         }
         let make = || async {
             self.tell(step, at, false);
@@ -453,9 +461,43 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             self.workshop.events.emit(Event::StepDone { stage: self.shown(stage), number, millis });
             Ok::<_, BuildError>((key, layer))
         };
-        let made = cell.get_or_try_init(make).await?;
-        did(made)?;
-        Ok(made.1.clone())
+        let (key, layer) = cell.get_or_try_init(make).await?;
+        // By another stage, it may be, whose layers stay.
+        let layer = self.fit(key, layer.clone(), stage).await?;
+        did(key, &layer)?;
+        Ok(layer)
+    }
+
+    /// Whether the layers of a stage leave this machine.
+    fn travels(&self, stage: &Stage) -> bool {
+        self.all_travel || self.spine.contains(&stage.number)
+    }
+
+    /// How the layers of a stage are kept.
+    fn packing_of(&self, stage: &Stage) -> Packing {
+        if self.travels(stage) { self.workshop.packing } else { Packing::None }
+    }
+
+    /// A layer as the stage needs it, which was made for this one or for another.
+    async fn fit(&self, key: &Digest, layer: Layer, stage: &Stage) -> Result<Layer, BuildError> {
+        if !self.travels(stage) {
+            return Ok(layer);
+        }
+        let fit = self.workshop.to_travel(layer.clone()).await?;
+        if fit != layer {
+            self.keep_record(key, &fit)?;
+        }
+        Ok(fit)
+    }
+
+    /// Fetches the paths of what a COPY is laid over while its files are read. Where it was done here before they are known,
+    /// and where it was not they are needed; a cache elsewhere may have its layer without them.
+    async fn foresee(&self, step: &Step, below: &Snapshot) {
+        let laid = matches!(&step.action, Action::Copy(Copy { link: false, .. }));
+        if laid && self.imports.is_empty() {
+            // What is wrong with them is told by whoever needs them.
+            let _ = self.workshop.index_all(below).await;
+        }
     }
 
     fn tell(&self, step: &Step, at: At<'_>, cached: bool) {
@@ -527,6 +569,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         stage: &Stage,
         gate: Option<Gate>,
     ) -> Result<(Layer, Outcome), BuildError> {
+        let packing = self.packing_of(stage);
         let layer = match &step.action {
             Action::Run(run) => {
                 let epoch = self.epochs.layers().0;
@@ -535,13 +578,13 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
                 let ready = self.mounts(run, sources).await?;
                 let emulator = self.workshop.emulation(self.graph.platform(stage))?.emulator();
                 let (options, stage) = (self.options, self.shown(stage));
-                let order = RunOrder { run, options, network, insecure, emulator, stage, gate };
+                let order = RunOrder { run, options, network, insecure, emulator, stage, gate, packing };
                 return self.workshop.run(order, ready, below, epoch).await;
             }
-            Action::Copy(copy) => self.copy(copy, files, below).await,
-            Action::Workdir { path, user } => self.workdir(path, user, below).await,
+            Action::Copy(copy) => self.copy(copy, files, below, packing).await,
+            Action::Workdir { path, user } => self.workdir(path, user, below, packing).await,
             // Only steps with a layer come here.
-            Action::Config => self.pack(Tree::default()).await,
+            Action::Config => self.pack(Tree::default(), packing).await,
         }?;
         Ok((layer, Outcome::default()))
     }
@@ -610,8 +653,14 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         Ok(From::Layers { view: self.workshop.view(&snapshot)?, snapshot, place })
     }
 
-    async fn copy(&self, copy: &Copy, files: Option<Files>, below: &Snapshot) -> Result<Layer, BuildError> {
-        let Some(Files { mut picked, snapshot, .. }) = files else { return self.pack(Tree::default()).await };
+    async fn copy(
+        &self,
+        copy: &Copy,
+        files: Option<Files>,
+        below: &Snapshot,
+        packing: Packing,
+    ) -> Result<Layer, BuildError> {
+        let Some(Files { mut picked, snapshot, .. }) = files else { return self.pack(Tree::default(), packing).await };
         if let Some(snapshot) = &snapshot {
             self.workshop.tars(snapshot).await?;
         }
@@ -631,10 +680,10 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             Ok(draft.finish())
         })
         .await?;
-        self.pack_copied(tree).await
+        self.pack_copied(tree, packing).await
     }
 
-    async fn workdir(&self, path: &str, user: &str, below: &Snapshot) -> Result<Layer, BuildError> {
+    async fn workdir(&self, path: &str, user: &str, below: &Snapshot, packing: Packing) -> Result<Layer, BuildError> {
         let owner = match user {
             "" | "0" | "root" => (0, 0),
             user => {
@@ -645,7 +694,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let mut draft = Draft::over(self.below(below, false).await?);
         let directory = draft.follow(layer_path(path)?.as_bytes())?;
         draft.make_directories(&directory, Parents { mode: 0o755, owner })?;
-        self.pack(draft.finish()).await
+        self.pack(draft.finish(), packing).await
     }
 
     /// What a layer is laid over; nothing for COPY --link.
@@ -657,27 +706,14 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         self.workshop.view(below)
     }
 
-    async fn pack(&self, tree: Tree<Content>) -> Result<Layer, BuildError> {
-        self.pack_with(tree, Times::Constant(self.epochs.layers())).await
+    async fn pack(&self, tree: Tree<Content>, packing: Packing) -> Result<Layer, BuildError> {
+        self.workshop.pack(tree, Times::Constant(self.epochs.layers()), packing).await
     }
 
     /// What COPY and ADD bring may keep its time.
-    async fn pack_copied(&self, mut tree: Tree<Content>) -> Result<Layer, BuildError> {
+    async fn pack_copied(&self, mut tree: Tree<Content>, packing: Packing) -> Result<Layer, BuildError> {
         tree.entries.values_mut().for_each(|entry| entry.mtime = self.epochs.copied(entry.mtime));
-        self.pack_with(tree, Times::Keep).await
-    }
-
-    async fn pack_with(&self, tree: Tree<Content>, times: Times) -> Result<Layer, BuildError> {
-        let workshop = Arc::clone(&self.workshop);
-        blocking(move || {
-            let mut blob = workshop.store.blob_writer()?;
-            let tar = |diff_id: &Digest| std::fs::File::open(workshop.store.tar_path(diff_id));
-            let packed = pack(&tree, times, workshop.packing, workshop.threads, &tar, &mut blob)?;
-            blob.commit(Some(&packed.blob))?;
-            workshop.store.keep_tree(&packed.index.diff_id, &packed.index)?;
-            Ok(workshop.layer(&packed))
-        })
-        .await
+        self.workshop.pack(tree, Times::Keep, packing).await
     }
 
     /// The context, or a named one.

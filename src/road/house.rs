@@ -192,6 +192,7 @@ pub(super) fn plan(recipe: &Recipe, graph: Graph) -> Plan {
         annotations: recipe.annotations.clone(),
         imports: Imports::default(),
         inline: recipe.caches.inline(),
+        all_travel: recipe.caches.all(),
     }
 }
 

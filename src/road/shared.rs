@@ -61,6 +61,11 @@ pub enum CacheToPlace {
 }
 
 impl Caches {
+    /// Whether the layers of all stages go to some cache.
+    pub(super) fn all(&self) -> bool {
+        self.to.iter().any(|to| to.mode == Mode::Max)
+    }
+
     pub(super) fn inline(&self) -> bool {
         self.to.iter().any(|to| to.place == CacheToPlace::Inline)
     }

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
+use super::early::Early;
 use super::{Store, StoreError};
 use crate::image::{Digest, Hasher};
 
@@ -45,9 +46,17 @@ impl Store {
         let _ = fs::remove_file(self.blob_path(digest));
     }
 
+    /// Keeps a blob that is an uncompressed tar as one, without a copy; not where the disk has no hard links.
+    pub fn keep_blob_as_tar(&self, digest: &Digest) -> bool {
+        let linked = fs::hard_link(self.blob_path(digest), self.tar_path(digest));
+        linked.is_ok() || linked.is_err_and(|error| error.kind() == io::ErrorKind::AlreadyExists)
+    }
+
     /// A new blob of bytes not yet known.
     pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
-        Ok(BlobWriter { store: self.clone(), temp: self.temp_file()?, hasher: Hasher::default() })
+        let temp = self.temp_file()?;
+        let early = Early::of(temp.as_file());
+        Ok(BlobWriter { store: self.clone(), temp, hasher: Hasher::default(), early })
     }
 
     /// Keeps a small blob.
@@ -63,17 +72,20 @@ pub struct BlobWriter {
     store: Store,
     temp: tempfile::NamedTempFile,
     hasher: Hasher,
+    early: Early,
 }
 
 impl BlobWriter {
     /// Keeps the blob under its digest, which must be the one `expected`. Returns digest and size in bytes.
-    pub fn commit(self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
+    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
         let bytes = self.hasher.bytes();
         let digest = self.hasher.finish();
         if let Some(wanted) = expected.filter(|&&wanted| wanted != digest) {
             return Err(StoreError::Mismatch { wanted: *wanted, got: digest });
         }
-        self.store.keep(self.temp, &self.store.blob_path(&digest))?;
+        let path = self.store.blob_path(&digest);
+        self.early.finish().map_err(StoreError::io("write", &path))?;
+        self.store.keep(self.temp, &path)?;
         Ok((digest, bytes))
     }
 
@@ -92,6 +104,7 @@ impl Write for BlobWriter {
             _ => error,
         })?;
         self.hasher.update(&bytes[..written]);
+        self.early.wrote(written);
         Ok(written)
     }
 

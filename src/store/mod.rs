@@ -19,6 +19,7 @@
 
 mod blobs;
 mod caches;
+mod early;
 mod folder;
 mod hashes;
 mod kept;

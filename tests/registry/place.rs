@@ -154,6 +154,7 @@ impl Place {
             annotations,
             imports: Imports::default(),
             inline: false,
+            all_travel: false,
         };
         let workshop = Workshop::new(self.store.clone(), client.clone(), Events::silent(), Stopper::new());
         build::build(&plan, Arc::new(workshop), sink).await

@@ -40,7 +40,9 @@ impl Doing {
         match steps.get_mut(&key) {
             // Two stages may do the same step.
             Some(known) if is_known_alone(&known.layer) => *known = Did { of_image: known.of_image || of_image, ..did },
-            Some(known) => known.of_image |= of_image,
+            // What another stage kept for itself does not travel.
+            Some(known) if of_image && !known.of_image => *known = Did { first: known.first || first, ..did },
+            Some(_) => {}
             None => drop(steps.insert(key, did)),
         }
     }

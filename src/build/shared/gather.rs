@@ -13,6 +13,7 @@ use crate::layer::{Content, Kind, Times, Tree, View, pack_stream, read_upper, wr
 use crate::owners::Owners;
 
 use super::super::caches;
+use super::super::packed::layer_of;
 use super::super::snapshot::Layer;
 use super::super::workshop::{Workshop, blocking, inside};
 use super::super::{BuildError, Problem, Source};
@@ -110,7 +111,7 @@ impl<S: Source> Workshop<S> {
             Ok(Some(packed))
         })
         .await?;
-        Ok(packed.map(|packed| self.layer(&packed)))
+        Ok(packed.map(|packed| layer_of(&packed, packing)))
     }
 }
 

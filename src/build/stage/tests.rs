@@ -17,7 +17,7 @@ use crate::dockerfile;
 use crate::event::Events;
 use crate::graph::{Contexts, Network, Options};
 use crate::image::{Compression, MediaType};
-use crate::layer::{Entry, Kind, LayerPath, Packing};
+use crate::layer::{Entry, Kind, LayerPath, Packing, pack};
 use crate::sandbox::Stopper;
 use crate::secret::Secret;
 use crate::store::Store;
@@ -190,6 +190,7 @@ impl Inputs {
             annotations: BTreeMap::new(),
             imports: Imports::default(),
             inline: false,
+            all_travel: false,
         };
         let base = layer(store, &self.base);
         let mut workshop = Workshop::new(store.clone(), Bases { base }, Events::silent(), Stopper::new());

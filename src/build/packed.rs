@@ -1,0 +1,55 @@
+//! The layers that are made here. One that travels is compressed as it is made. What a stage makes that no image stands on
+//! is read here and nowhere else: it stays as it is until it has to travel after all.
+
+use std::fs::File;
+
+use crate::image::{Compression, Descriptor, Digest, MediaType};
+use crate::layer::{Content, Packed, Packing, Times, Tree, pack, pack_stream};
+
+use super::snapshot::Layer;
+use super::workshop::{Workshop, blocking, check_diff_id};
+use super::{BuildError, Source};
+
+impl<S: Source> Workshop<S> {
+    /// Keeps a tree as a layer.
+    pub(super) async fn pack(&self, tree: Tree<Content>, times: Times, packing: Packing) -> Result<Layer, BuildError> {
+        let (store, threads) = (self.store.clone(), self.threads);
+        blocking(move || {
+            let mut blob = store.blob_writer()?;
+            let tar = |diff_id: &Digest| File::open(store.tar_path(diff_id));
+            let packed = pack(&tree, times, packing, threads, &tar, &mut blob)?;
+            blob.commit(Some(&packed.blob))?;
+            store.keep_tree(&packed.index.diff_id, &packed.index)?;
+            Ok(layer_of(&packed, packing))
+        })
+        .await
+    }
+
+    /// The layer as it travels: one of ours that stayed uncompressed is compressed now.
+    pub(super) async fn to_travel(&self, layer: Layer) -> Result<Layer, BuildError> {
+        let plain = layer.blob.media_type.layer_compression() == Some(Compression::None);
+        if layer.from.is_some() || !plain || self.packing == Packing::None {
+            return Ok(layer);
+        }
+        let (store, packing, threads) = (self.store.clone(), self.packing, self.threads);
+        blocking(move || {
+            let mut blob = store.blob_writer()?;
+            let packed = pack_stream(store.open_blob(&layer.blob.digest)?, packing, threads, &mut blob)?;
+            check_diff_id(&layer, packed.index.diff_id)?;
+            blob.commit(Some(&packed.blob))?;
+            Ok(layer_of(&packed, packing))
+        })
+        .await
+    }
+}
+
+/// A packed layer of ours.
+pub(super) fn layer_of(packed: &Packed, packing: Packing) -> Layer {
+    let media_type = match packing.compression() {
+        Compression::None => MediaType::OCI_LAYER,
+        Compression::Gzip => MediaType::OCI_LAYER_GZIP,
+        Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
+    };
+    let blob = Descriptor::new(MediaType::new(media_type), packed.blob, packed.size);
+    Layer { diff_id: packed.index.diff_id, blob, from: None }
+}
