@@ -6,6 +6,8 @@ use std::fs::File;
 use crate::image::{Compression, Descriptor, Digest, MediaType};
 use crate::layer::{Content, Packed, Packing, Times, Tree, pack, pack_stream};
 
+use crate::store::{BlobFile, Store};
+
 use super::snapshot::Layer;
 use super::workshop::{Workshop, blocking, check_diff_id};
 use super::{BuildError, Source};
@@ -15,11 +17,10 @@ impl<S: Source> Workshop<S> {
     pub(super) async fn pack(&self, tree: Tree<Content>, times: Times, packing: Packing) -> Result<Layer, BuildError> {
         let (store, threads) = (self.store.clone(), self.threads);
         blocking(move || {
-            let mut blob = store.blob_writer()?;
+            let mut blob = store.blob_file()?;
             let tar = |diff_id: &Digest| File::open(store.tar_path(diff_id));
             let packed = pack(&tree, times, packing, threads, &tar, &mut blob)?;
-            blob.commit(Some(&packed.blob))?;
-            store.keep_tree(&packed.index.diff_id, &packed.index)?;
+            keep(&store, blob, &packed)?;
             Ok(layer_of(&packed, packing))
         })
         .await
@@ -33,14 +34,20 @@ impl<S: Source> Workshop<S> {
         }
         let (store, packing, threads) = (self.store.clone(), self.packing, self.threads);
         blocking(move || {
-            let mut blob = store.blob_writer()?;
+            let mut blob = store.blob_file()?;
             let packed = pack_stream(store.open_blob(&layer.blob.digest)?, packing, threads, &mut blob)?;
             check_diff_id(&layer, packed.index.diff_id)?;
-            blob.commit(Some(&packed.blob))?;
+            blob.keep(&packed.blob)?;
             Ok(layer_of(&packed, packing))
         })
         .await
     }
+}
+
+/// Keeps a packed layer, and the paths in it.
+pub(super) fn keep(store: &Store, blob: BlobFile, packed: &Packed) -> Result<(), BuildError> {
+    blob.keep(&packed.blob)?;
+    Ok(store.keep_tree(&packed.index.diff_id, &packed.index)?)
 }
 
 /// A packed layer of ours.

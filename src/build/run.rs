@@ -19,7 +19,7 @@ use super::inside::{DIFF, DiffOrder, read_found};
 use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
-use super::packed::layer_of;
+use super::packed::{keep, layer_of};
 use super::snapshot::{Layer, Snapshot, chains};
 use super::still::{Found, How, Stilled};
 use super::trust::{self, Added, Trust};
@@ -182,14 +182,13 @@ impl<S: Source> Workshop<S> {
         let store = self.store.clone();
         let threads = self.threads;
         let (found, packed) = blocking(move || {
-            let mut blob = store.blob_writer()?;
+            let mut blob = store.blob_file()?;
             let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, &mut blob)));
             // The job's own words say more than that its output ended early.
             job.wait().map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
             let (found, packed) = read.map_err(|e| inside("reading what RUN changed", e))?;
             let packed = packed?;
-            blob.commit(Some(&packed.blob))?;
-            store.keep_tree(&packed.index.diff_id, &packed.index)?;
+            keep(&store, blob, &packed)?;
             Ok((found, packed))
         })
         .await?;

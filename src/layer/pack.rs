@@ -54,16 +54,17 @@ pub fn pack_stream(tar: impl Read, packing: Packing, threads: usize, out: impl W
 }
 
 /// Digests the tar, compresses it, and digests the blob.
-type Digesting<W> = HashingWriter<Packer<HashingWriter<W>>>;
+type Digesting<W> = HashingWriter<Packer<W>>;
 
 fn packer<W: Write>(packing: Packing, threads: usize, out: W) -> io::Result<Digesting<W>> {
-    Ok(HashingWriter::new(Packer::new(packing, threads, HashingWriter::new(out))?))
+    Ok(HashingWriter::new(Packer::new(packing, threads, out)?))
 }
 
 fn seal<W: Write>(tar: Digesting<W>, tree: Tree<Offset>) -> Result<Packed, PackError> {
     let (packer, diff_id, tar_size) = tar.finish();
-    let (mut out, blob, size) = packer.finish()?.finish();
+    let (mut out, compressed) = packer.finish()?;
     out.flush()?;
+    let (blob, size) = compressed.unwrap_or((diff_id, tar_size));
     Ok(Packed { blob, size, index: Index { diff_id, size: tar_size, tree } })
 }
 

@@ -54,9 +54,14 @@ impl Store {
 
     /// A new blob of bytes not yet known.
     pub fn blob_writer(&self) -> Result<BlobWriter, StoreError> {
+        Ok(BlobWriter { file: self.blob_file()?, hasher: Hasher::default() })
+    }
+
+    /// A new blob, for whoever hashes its bytes as they are written.
+    pub fn blob_file(&self) -> Result<BlobFile, StoreError> {
         let temp = self.temp_file()?;
         let early = Early::of(temp.as_file());
-        Ok(BlobWriter { store: self.clone(), temp, hasher: Hasher::default(), early })
+        Ok(BlobFile { store: self.clone(), temp, early })
     }
 
     /// Keeps a small blob.
@@ -69,23 +74,27 @@ impl Store {
 
 /// Bytes on their way to becoming a blob; dropped before [`BlobWriter::commit`], they leave nothing.
 pub struct BlobWriter {
+    file: BlobFile,
+    hasher: Hasher,
+}
+
+/// Bytes on their way to becoming a blob, whose digest their writer knows; dropped before [`BlobFile::keep`], they leave
+/// nothing.
+pub struct BlobFile {
     store: Store,
     temp: tempfile::NamedTempFile,
-    hasher: Hasher,
     early: Early,
 }
 
 impl BlobWriter {
     /// Keeps the blob under its digest, which must be the one `expected`. Returns digest and size in bytes.
-    pub fn commit(mut self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
+    pub fn commit(self, expected: Option<&Digest>) -> Result<(Digest, u64), StoreError> {
         let bytes = self.hasher.bytes();
         let digest = self.hasher.finish();
         if let Some(wanted) = expected.filter(|&&wanted| wanted != digest) {
             return Err(StoreError::Mismatch { wanted: *wanted, got: digest });
         }
-        let path = self.store.blob_path(&digest);
-        self.early.finish().map_err(StoreError::io("write", &path))?;
-        self.store.keep(self.temp, &path)?;
+        self.file.keep(&digest)?;
         Ok((digest, bytes))
     }
 
@@ -94,7 +103,28 @@ impl BlobWriter {
     }
 }
 
+impl BlobFile {
+    /// Keeps the blob under its digest.
+    pub fn keep(mut self, digest: &Digest) -> Result<(), StoreError> {
+        let path = self.store.blob_path(digest);
+        self.early.finish().map_err(StoreError::io("write", &path))?;
+        self.store.keep(self.temp, &path)
+    }
+}
+
 impl Write for BlobWriter {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let written = self.file.write(bytes)?;
+        self.hasher.update(&bytes[..written]);
+        Ok(written)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Write for BlobFile {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let written = self.temp.as_file_mut().write(bytes).map_err(|error| match error.kind() {
             // In words that say which disk: what writes here does not know.
@@ -103,7 +133,6 @@ impl Write for BlobWriter {
             }
             _ => error,
         })?;
-        self.hasher.update(&bytes[..written]);
         self.early.wrote(written);
         Ok(written)
     }

@@ -28,7 +28,7 @@ mod own;
 mod parts;
 mod repositories;
 
-pub use blobs::{BlobWriter, VerifiedReader};
+pub use blobs::{BlobFile, BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
 pub use folder::{Space, Store, StoreError, WorkFolder, is_store};
 pub use hashes::Hashes;

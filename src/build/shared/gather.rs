@@ -98,7 +98,7 @@ impl<S: Source> Workshop<S> {
         let (packing, threads) = (self.packing, self.threads);
         let packed = blocking(move || {
             let _held = held;
-            let mut blob = store.blob_writer()?;
+            let mut blob = store.blob_file()?;
             let mut job = sandbox.job_until(&stopper, GATHER, &payload)?;
             let packed = pack_stream(&mut job, packing, threads, &mut blob);
             // The job's own words say more than that its output ended early.
@@ -107,7 +107,7 @@ impl<S: Source> Workshop<S> {
             if packed.index.tree.entries.keys().all(crate::layer::LayerPath::is_root) {
                 return Ok(None);
             }
-            blob.commit(Some(&packed.blob))?;
+            blob.keep(&packed.blob)?;
             Ok(Some(packed))
         })
         .await?;

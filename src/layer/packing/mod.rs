@@ -9,7 +9,7 @@ use std::io::{self, Write};
 
 use parallel::Parallel;
 
-use crate::image::Compression;
+use crate::image::{Compression, Digest, HashingWriter};
 
 /// How a layer is compressed when it is written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,23 +59,32 @@ impl Default for Packing {
 /// Compresses what is written into it, or passes it on.
 pub(super) enum Packer<W> {
     None(W),
-    Blocks(Parallel<W>),
+    Blocks(Box<Parallel<HashingWriter<W>>>),
 }
 
 impl<W: Write> Packer<W> {
     pub fn new(packing: Packing, threads: usize, out: W) -> io::Result<Self> {
+        let hashing = HashingWriter::new;
         match packing {
             Packing::None => Ok(Self::None(out)),
-            Packing::Gzip(level) => Ok(Self::Blocks(Parallel::new::<gzip::Gzip>(level, threads, out)?)),
-            Packing::Zstd(level) => Ok(Self::Blocks(Parallel::new::<zstd::Zstd>(level, threads, out)?)),
+            Packing::Gzip(level) => {
+                Ok(Self::Blocks(Box::new(Parallel::new::<gzip::Gzip>(level, threads, hashing(out))?)))
+            }
+            Packing::Zstd(level) => {
+                Ok(Self::Blocks(Box::new(Parallel::new::<zstd::Zstd>(level, threads, hashing(out))?)))
+            }
         }
     }
 
-    /// The writer below, once everything has been written to it.
-    pub fn finish(self) -> io::Result<W> {
+    /// The writer below, once everything has been written to it; and the digest of that and its size in bytes, unless it is
+    /// what was written here.
+    pub fn finish(self) -> io::Result<(W, Option<(Digest, u64)>)> {
         match self {
-            Self::None(out) => Ok(out),
-            Self::Blocks(blocks) => blocks.finish(),
+            Self::None(out) => Ok((out, None)),
+            Self::Blocks(blocks) => {
+                let (out, digest, size) = blocks.finish()?.finish();
+                Ok((out, Some((digest, size))))
+            }
         }
     }
 }

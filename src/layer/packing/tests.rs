@@ -14,7 +14,9 @@ const BLOCK: usize = 1 << 20;
 fn packed(input: &[u8], packing: Packing, threads: usize, write: usize) -> Vec<u8> {
     let mut packer = Packer::new(packing, threads, Vec::new()).unwrap();
     input.chunks(write.max(1)).for_each(|chunk| packer.write_all(chunk).unwrap());
-    packer.finish().unwrap()
+    let (out, compressed) = packer.finish().unwrap();
+    assert!(compressed.is_none_or(|known| known == (Digest::of(&out), out.len() as u64)));
+    out
 }
 
 fn gzip(input: &[u8], level: u32, threads: usize, write: usize) -> Vec<u8> {
