@@ -44,6 +44,8 @@ mod replay;
 mod rungs;
 #[path = "road/said.rs"]
 mod said;
+#[path = "road/schedule.rs"]
+mod schedule;
 #[path = "road/stack.rs"]
 mod stack;
 #[path = "road/upkeep.rs"]

@@ -109,19 +109,34 @@ pub(super) fn start(args: &StartArgs, capacity: Option<Capacity>) -> Result<Star
 
 /// On this machine there is one task and no Fargate, and it ends with us.
 pub(super) fn refuse_for_local(args: &StartArgs) -> Result<(), Failure> {
-    let StartArgs { count, capacity_provider, spot, command, timeout: _, detach, on_interrupt } = args;
+    match flag_of(&StartArgs { timeout: None, ..args.clone() }) {
+        Some(flag) => Err(Failure::usage(format!("{flag} is for a task on Fargate, and --local runs it here"))),
+        None => Ok(()),
+    }
+}
+
+/// What its schedule starts is not started here.
+pub(super) fn refuse_for_schedule(args: &StartArgs, name: &str) -> Result<(), Failure> {
+    match flag_of(args) {
+        Some(flag) => Err(Failure::usage(format!("{flag} is for a run, and {name} is run by its schedule"))
+            .hint("--run-now runs it now as well")),
+        None => Ok(()),
+    }
+}
+
+/// The first of the flags that was given.
+fn flag_of(args: &StartArgs) -> Option<&'static str> {
+    let StartArgs { count, capacity_provider, spot, command, timeout, detach, on_interrupt } = args;
     let given = [
         ("--count", count.is_some()),
         ("--capacity-provider", capacity_provider.is_some()),
         ("--spot", *spot),
         ("--command", command.is_some()),
+        ("--timeout", timeout.is_some()),
         ("--detach", *detach),
         ("--on-interrupt", on_interrupt.is_some()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} is for a task on Fargate, and --local runs it here"))),
-        None => Ok(()),
-    }
+    given.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
 }
 
 fn within(

@@ -5,6 +5,7 @@ mod known;
 mod loader;
 mod pairs;
 mod repository;
+mod schedule;
 mod secrets;
 
 use std::collections::BTreeMap;
