@@ -24,6 +24,8 @@ mod caches;
 mod cpu;
 #[path = "road/diff.rs"]
 mod diff;
+#[path = "road/down.rs"]
+mod down;
 #[path = "road/everyday.rs"]
 mod everyday;
 #[path = "road/explain.rs"]

@@ -59,6 +59,7 @@ pub use outcome::Outcome;
 pub use pace::{Pace, Steps};
 pub use plan::{Plan, plan};
 pub use present::{Present, look};
+pub use removal::{Doomed, Down, down, take_down};
 pub use run::{Limits, run};
 pub use schedule::{
     BadExpression, BadQueue, BadRetry, BadTimezone, DeadLetterQueue, Expression, Retry, Schedule, Scheduled, Timezone,

@@ -174,6 +174,11 @@ impl Listener {
     pub fn deny(&self, call: &'static str) {
         self.denied.lock().expect("nobody panics while holding it").push(call);
     }
+
+    /// It may again.
+    pub fn allow(&self, call: &str) {
+        self.denied.lock().expect("nobody panics while holding it").retain(|denied| *denied != call);
+    }
 }
 
 /// One call on each connection, so that an answer ends where the connection does.

@@ -3,14 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::args::{
-    AtArgs, ConfigArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs, StatusArgs,
+    AtArgs, ConfigArgs, DownArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs, StatusArgs,
 };
 use super::super::settings::{self, Given, Session};
 use super::super::{Failure, duration, locus_toml, shell};
 use super::{Command, World};
 use crate::aws::Capacity;
 use crate::calendar;
-use crate::deploy::{Known, LogWish, Network, Overrides, Size, Start, Stay};
+use crate::deploy::{Doomed, Known, LogWish, Network, Overrides, Size, Start, Stay};
 
 /// A revision to be run again.
 #[derive(Debug)]
@@ -34,6 +34,16 @@ pub struct LogsOrder {
 pub struct StatusOrder {
     pub session: Session,
     pub known: Known,
+}
+
+/// A loader to be taken down.
+#[derive(Debug)]
+pub struct DownOrder {
+    pub session: Session,
+    pub doomed: Doomed,
+    pub yes: bool,
+    /// Whether somebody on a terminal may be asked: a program that reads JSON may not.
+    pub may_ask: bool,
 }
 
 /// The command by which a task that runs on is followed again, with the flags that this one was given.
@@ -98,6 +108,14 @@ pub(super) fn status(args: &StatusArgs, world: &World) -> Result<Command, Failur
     within(&args.config, world, |given| {
         let known = settings::known(&args.name, &args.at, given)?.known;
         Ok(Command::Status(StatusOrder { session: settings::session(&args.at, None, given)?, known }))
+    })
+}
+
+pub(super) fn down(args: &DownArgs, world: &World) -> Result<Command, Failure> {
+    within(&args.config, world, |given| {
+        let session = settings::session(&args.at, args.repository.as_deref(), given)?;
+        let doomed = settings::doomed(args, &session, given)?;
+        Ok(Command::Down(DownOrder { session, doomed, yes: args.yes, may_ask: !args.screen.json }))
     })
 }
 
