@@ -24,6 +24,8 @@ mod caches;
 mod cpu;
 #[path = "road/diff.rs"]
 mod diff;
+#[path = "road/down.rs"]
+mod down;
 #[path = "road/everyday.rs"]
 mod everyday;
 #[path = "road/explain.rs"]
@@ -44,6 +46,8 @@ mod replay;
 mod rungs;
 #[path = "road/said.rs"]
 mod said;
+#[path = "road/schedule.rs"]
+mod schedule;
 #[path = "road/stack.rs"]
 mod stack;
 #[path = "road/stages.rs"]

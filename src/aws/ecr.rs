@@ -30,6 +30,13 @@ pub struct Repository {
     pub mutability: Mutability,
 }
 
+/// An image of a repository, and its tags.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaggedImage {
+    pub digest: Digest,
+    pub tags: BTreeSet<String>,
+}
+
 /// Whether a tag may be moved to another image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Mutability {
@@ -169,6 +176,63 @@ impl Ecr {
             .send()
             .await
             .map_err(|error| AwsError::new("ecr:TagResource", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    /// The images of a repository that have a tag; none where there is no repository.
+    pub async fn tagged_images(&self, name: &str) -> Result<Vec<TaggedImage>, AwsError> {
+        const CALL: &str = "ecr:DescribeImages";
+        let filter = sdk::DescribeImagesFilter::builder().tag_status(sdk::TagStatus::Tagged).build();
+        let (mut images, mut token): (Vec<TaggedImage>, Option<String>) = (Vec::new(), None);
+        loop {
+            let call = self.client.describe_images().repository_name(name).filter(filter.clone());
+            let answer = match call.set_next_token(token.clone()).send().await {
+                Ok(answer) => answer,
+                Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
+                    error if error.kind == Kind::NotFound => return Ok(images),
+                    error => return Err(error),
+                },
+            };
+            for found in answer.image_details() {
+                let digest = found.image_digest().and_then(|digest| digest.parse().ok());
+                let digest = digest.ok_or_else(|| self.garbled(CALL, "imageDigest"))?;
+                let tags: BTreeSet<String> = found.image_tags().iter().cloned().collect();
+                if !tags.is_empty() {
+                    images.push(TaggedImage { digest, tags });
+                }
+            }
+            match answer.next_token() {
+                Some(next) if Some(next) != token.as_deref() => token = Some(next.to_owned()),
+                _ => return Ok(images),
+            }
+        }
+    }
+
+    /// Takes tags away, and with its last one the image. One that is not there is no error.
+    pub async fn untag(&self, name: &str, tags: &BTreeSet<String>) -> Result<(), AwsError> {
+        const CALL: &str = "ecr:BatchDeleteImage";
+        let tags: Vec<&String> = tags.iter().collect();
+        for some in tags.chunks(BATCH) {
+            let ids = some.iter().map(|tag| sdk::ImageIdentifier::builder().image_tag(*tag).build()).collect();
+            let answer = self.client.batch_delete_image().repository_name(name).set_image_ids(Some(ids)).send().await;
+            let answer = answer.map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+            let failed = answer
+                .failures()
+                .iter()
+                .find(|failure| !matches!(failure.failure_code(), Some(sdk::ImageFailureCode::ImageNotFound)));
+            if let Some(failed) = failed {
+                let code = failed.failure_code().map_or("Failure", |code| code.as_str());
+                let refused = AwsError::refused(CALL, code, failed.failure_reason().unwrap_or("no reason given"));
+                return Err(AwsError { who: Some(self.who.clone()), ..refused });
+            }
+        }
+        Ok(())
+    }
+
+    /// With every image in it.
+    pub async fn delete_repository(&self, name: &str) -> Result<(), AwsError> {
+        let call = self.client.delete_repository().repository_name(name).force(true);
+        call.send().await.map_err(|error| AwsError::new("ecr:DeleteRepository", Some(self.who.clone()), error))?;
         Ok(())
     }
 

@@ -26,6 +26,21 @@ pub struct Cluster {
     pub status: String,
 }
 
+/// What stands in the way of a cluster's deletion.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterUse {
+    pub tags: Vec<(String, String)>,
+    pub tasks: i32,
+    pub services: i32,
+}
+
+/// A revision's life: tasks run with an ACTIVE one alone, and only an INACTIVE one can be deleted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    Active,
+    Inactive,
+}
+
 /// One revision of a task definition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Revision {
@@ -111,9 +126,63 @@ impl Ecs {
         self.read(CALL, &answer, made.task_definition())
     }
 
-    /// The ARNs of a family's ACTIVE revisions, the newest first.
-    pub async fn revisions(&self, family: &str) -> Result<Vec<String>, AwsError> {
+    /// Whose a cluster is, and who uses it; `None` where it is not there.
+    pub async fn cluster_use(&self, name: &str) -> Result<Option<ClusterUse>, AwsError> {
+        let call = self.client.describe_clusters().clusters(name).include(sdk::ClusterField::Tags);
+        let answer = call.send().await;
+        let answer = answer.map_err(|error| AwsError::new("ecs:DescribeClusters", Some(self.who.clone()), error))?;
+        let found = answer.clusters().first().filter(|cluster| cluster.status() != Some("INACTIVE"));
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        Ok(found.map(|cluster| ClusterUse {
+            tags: cluster.tags().iter().map(|tag| (text(tag.key()), text(tag.value()))).collect(),
+            tasks: cluster.running_tasks_count() + cluster.pending_tasks_count(),
+            services: cluster.active_services_count(),
+        }))
+    }
+
+    pub async fn delete_cluster(&self, name: &str) -> Result<(), AwsError> {
+        let call = self.client.delete_cluster().cluster(name);
+        call.send().await.map_err(|error| AwsError::new("ecs:DeleteCluster", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    /// The families that have an ACTIVE revision.
+    pub async fn families(&self) -> Result<Vec<String>, AwsError> {
+        const CALL: &str = "ecs:ListTaskDefinitionFamilies";
+        let (mut families, mut token): (Vec<String>, Option<String>) = (Vec::new(), None);
+        loop {
+            let call = self.client.list_task_definition_families().status(sdk::TaskDefinitionFamilyStatus::Active);
+            let answer = call.set_next_token(token.clone()).send().await;
+            let answer = answer.map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+            families.extend_from_slice(answer.families());
+            match answer.next_token() {
+                Some(next) if Some(next) != token.as_deref() => token = Some(next.to_owned()),
+                _ => return Ok(families),
+            }
+        }
+    }
+
+    /// For good; it must be INACTIVE.
+    pub async fn delete_revision(&self, arn: &str) -> Result<(), AwsError> {
+        const CALL: &str = "ecs:DeleteTaskDefinitions";
+        let answer = self.client.delete_task_definitions().task_definitions(arn).send().await;
+        let answer = answer.map_err(|error| AwsError::new(CALL, Some(self.who.clone()), error))?;
+        match answer.failures().first() {
+            None => Ok(()),
+            Some(failure) => {
+                let (code, detail) = (failure.reason().unwrap_or("Failure"), failure.detail().unwrap_or_default());
+                Err(AwsError { who: Some(self.who.clone()), ..AwsError::refused(CALL, code, detail) })
+            }
+        }
+    }
+
+    /// The ARNs of a family's revisions, the newest first.
+    pub async fn revisions(&self, family: &str, stage: Stage) -> Result<Vec<String>, AwsError> {
         const CALL: &str = "ecs:ListTaskDefinitions";
+        let status = match stage {
+            Stage::Active => sdk::TaskDefinitionStatus::Active,
+            Stage::Inactive => sdk::TaskDefinitionStatus::Inactive,
+        };
         let mut arns = Vec::new();
         let mut token: Option<String> = None;
         loop {
@@ -121,7 +190,7 @@ impl Ecs {
                 .client
                 .list_task_definitions()
                 .family_prefix(family)
-                .status(sdk::TaskDefinitionStatus::Active)
+                .status(status.clone())
                 .sort(sdk::SortOrder::Desc)
                 .set_next_token(token.clone())
                 .send()

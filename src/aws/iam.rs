@@ -112,6 +112,36 @@ impl Iam {
         Ok(())
     }
 
+    /// The names of a role's inline policies, and the ARNs of those that are attached to it.
+    pub async fn policies_of(&self, role: &str) -> Result<(Vec<String>, Vec<String>), AwsError> {
+        const CALLS: [&str; 2] = ["iam:ListRolePolicies", "iam:ListAttachedRolePolicies"];
+        let inline = self.client.list_role_policies().role_name(role).into_paginator().items().send();
+        let inline = inline.try_collect().await;
+        let inline = inline.map_err(|error| AwsError::new(CALLS[0], Some(self.who.clone()), error))?;
+        let attached = self.client.list_attached_role_policies().role_name(role).into_paginator().items().send();
+        let attached: Vec<sdk::AttachedPolicy> =
+            attached.try_collect().await.map_err(|error| AwsError::new(CALLS[1], Some(self.who.clone()), error))?;
+        Ok((inline, attached.iter().filter_map(|policy| policy.policy_arn().map(str::to_owned)).collect()))
+    }
+
+    pub async fn detach(&self, role: &str, policy_arn: &str) -> Result<(), AwsError> {
+        self.client
+            .detach_role_policy()
+            .role_name(role)
+            .policy_arn(policy_arn)
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:DetachRolePolicy", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
+    /// It must have no policy any more.
+    pub async fn delete_role(&self, name: &str) -> Result<(), AwsError> {
+        let call = self.client.delete_role().role_name(name);
+        call.send().await.map_err(|error| AwsError::new("iam:DeleteRole", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
     /// The role that a service of AWS's works with in an account; that it is there already is no error.
     pub async fn create_service_linked_role(&self, service: &str) -> Result<(), AwsError> {
         match self.client.create_service_linked_role().aws_service_name(service).send().await {
@@ -144,7 +174,7 @@ fn sdk_tags(tags: &[(&str, &str)]) -> Vec<Tag> {
     tags.iter().map(tag).collect()
 }
 
-fn or_none<T>(error: AwsError) -> Result<Option<T>, AwsError> {
+pub(super) fn or_none<T>(error: AwsError) -> Result<Option<T>, AwsError> {
     if error.kind == Kind::NotFound { Ok(None) } else { Err(error) }
 }
 

@@ -110,6 +110,13 @@ impl Logs {
         Ok(())
     }
 
+    /// With every line in it.
+    pub async fn delete_group(&self, name: &str) -> Result<(), AwsError> {
+        let call = self.client.delete_log_group().log_group_name(name);
+        call.send().await.map_err(|error| AwsError::new("logs:DeleteLogGroup", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
     /// The streams below a prefix that were written to last, the youngest first. None where there is no such group.
     pub async fn streams(&self, group: &str, prefix: &str) -> Result<Vec<LogStream>, AwsError> {
         const CALL: &str = "logs:DescribeLogStreams";

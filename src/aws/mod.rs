@@ -9,6 +9,7 @@ mod essentials;
 mod iam;
 mod logs;
 mod raw;
+mod scheduler;
 mod secrets;
 mod session;
 mod sts;
@@ -16,13 +17,14 @@ mod tasks;
 #[cfg(test)]
 mod testing;
 
-pub use ecr::{Ecr, Mutability, Repository};
+pub use ecr::{Ecr, Mutability, Repository, TaggedImage};
 pub use ecr_public::public_login;
-pub use ecs::{Cluster, Ecs, Revision};
+pub use ecs::{Cluster, ClusterUse, Ecs, Revision, Stage};
 pub use error::{AwsError, Kind};
 pub use essentials::Essentials;
 pub use iam::{Iam, Role};
 pub use logs::{LogGroup, LogPage, LogStream, Logs};
+pub use scheduler::{MAX_AGE_SECONDS, RETRIES, Schedule, ScheduleGroup, Scheduler};
 pub use secrets::{SecretFound, Secrets};
 pub use session::{Cloud, CloudOptions, ConnectError};
 pub use sts::Caller;

@@ -50,6 +50,29 @@ impl Secrets {
         }
     }
 
+    /// The tags of a secret; `None` where it is not there, or on its way out.
+    pub async fn tags(&self, id: &str) -> Result<Option<Vec<(String, String)>>, AwsError> {
+        const CALL: &str = "secretsmanager:DescribeSecret";
+        let text = |text: Option<&str>| text.unwrap_or_default().to_owned();
+        match self.client.describe_secret().secret_id(id).send().await {
+            Ok(answer) if answer.deleted_date().is_some() => Ok(None),
+            Ok(answer) => Ok(Some(answer.tags().iter().map(|tag| (text(tag.key()), text(tag.value()))).collect())),
+            Err(error) => match AwsError::new(CALL, Some(self.who.clone()), error) {
+                error if error.kind == Kind::NotFound => Ok(None),
+                error => Err(error),
+            },
+        }
+    }
+
+    /// For thirty days it can be brought back.
+    pub async fn delete(&self, id: &str) -> Result<(), AwsError> {
+        let call = self.client.delete_secret().secret_id(id).recovery_window_in_days(30);
+        call.send()
+            .await
+            .map_err(|error| AwsError::new("secretsmanager:DeleteSecret", Some(self.who.clone()), error))?;
+        Ok(())
+    }
+
     /// Returns the ARN.
     pub async fn create(&self, name: &str, value: &Secret, tags: &[(&str, &str)]) -> Result<String, AwsError> {
         const CALL: &str = "secretsmanager:CreateSecret";

@@ -19,7 +19,7 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 
-use super::{AwsError, Caller, Ecr, Ecs, Iam, Logs, Secrets, sts};
+use super::{AwsError, Caller, Ecr, Ecs, Iam, Logs, Scheduler, Secrets, sts};
 
 /// The profile that is used when it exists and nobody asked for another identity.
 const HOUSE_PROFILE: &str = "locus";
@@ -48,6 +48,7 @@ pub struct Cloud {
     pub ecs: Ecs,
     pub iam: Iam,
     pub logs: Logs,
+    pub scheduler: Scheduler,
     pub secrets: Secrets,
 }
 
@@ -108,6 +109,7 @@ impl Cloud {
             ecs: Ecs::new(config, &caller),
             iam: Iam::new(config, &caller),
             logs: Logs::new(config, &caller),
+            scheduler: Scheduler::new(config, &caller),
             secrets: Secrets::new(config, &caller),
             caller,
             region,

@@ -7,6 +7,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
+use super::down::down;
 use super::init::init;
 use super::order::{
     BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, LockOrder,
@@ -56,6 +57,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Run(order) => runtime::run(|interrupt| tasks::run(*order, events, interrupt)),
         Command::Logs(order) => runtime::run(|interrupt| tasks::logs(order, events, interrupt)),
         Command::Status(order) => runtime::run(|_| tasks::status(order)),
+        Command::Down(order) => runtime::run(|interrupt| down(order, events, interrupt)),
         Command::Plan(order) => runtime::run(|interrupt| plan(*order, source_date, events, interrupt)),
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),

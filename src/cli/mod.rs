@@ -11,6 +11,7 @@ mod diff;
 mod dispatch;
 mod doctor;
 mod documents;
+mod down;
 mod duration;
 mod environment;
 mod escape;
@@ -100,6 +101,7 @@ fn said(cli: &Cli) -> Manner {
         None => (false, &cli.road.deploy.screen),
         Some(Sub::Deploy(args)) => (false, &args.screen),
         Some(Sub::Status(args)) => (false, &args.screen),
+        Some(Sub::Down(args)) => (false, &args.screen),
         Some(Sub::Run(args)) => (false, &args.screen),
         Some(Sub::Logs(args)) => (false, &args.screen),
         Some(Sub::Build(args)) => (args.quiet, &args.screen),

@@ -61,6 +61,22 @@ impl Place {
         place
     }
 
+    /// One line, and of it the bytes that are meant.
+    pub fn in_line(file: &str, text: &str, line: usize, part: Range<usize>) -> Self {
+        let mut place = Self::of_line(file, text, line);
+        // A line that is shown without its credentials has other columns.
+        let written = text
+            .lines()
+            .nth(line.saturating_sub(1))
+            .filter(|line| Some(*line) == place.source.first().map(String::as_str));
+        place.mark = written.and_then(|line| {
+            let (before, meant) = (line.get(..part.start)?, line.get(part)?);
+            let start = before.chars().count();
+            Some(Mark { line: 0, columns: start..start + meant.chars().count() })
+        });
+        place
+    }
+
     /// One whole line, counted from 1.
     pub fn of_line(file: &str, text: &str, line: usize) -> Self {
         Self::in_text(file, text, Span { start: 0, end: 0, line, last_line: line })

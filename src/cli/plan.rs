@@ -57,17 +57,7 @@ pub(super) fn answer(plans: &[(String, Plan)]) -> Done {
 }
 
 fn words(name: &str, plan: &Plan) -> String {
-    let Plan { account, region, changes, kept } = plan;
-    let mut lines = vec![format!("{name} in account {account}, {region}")];
-    for change in changes {
-        let (kind, name) = (change.action.kind(), escape::text(&change.name));
-        let adopts = if change.adopts { " (not made by locus-push)" } else { "" };
-        lines.push(format!("  {} {kind} {name}{adopts}: {}", Effect::of(change).sign(), escape::text(&change.why)));
-        for field in &change.fields {
-            lines.push(format!("      {} {}", Effect::of_field(field).sign(), escape::text(&field.to_string())));
-        }
-    }
-    lines.extend(kept.iter().map(|kept| format!("  = {}", escape::text(kept))));
+    let (mut lines, changes) = (lines(name, plan), &plan.changes);
     lines.push(match changes.len() {
         0 => "Nothing to do, unless the image becomes another: known after build".to_owned(),
         _ => {
@@ -79,7 +69,23 @@ fn words(name: &str, plan: &Plan) -> String {
     lines.join("\n")
 }
 
-fn fact(name: &str, plan: &Plan) -> Value {
+/// Each change with its fields, and what stays.
+pub(super) fn lines(name: &str, plan: &Plan) -> Vec<String> {
+    let Plan { account, region, changes, kept } = plan;
+    let mut lines = vec![format!("{name} in account {account}, {region}")];
+    for change in changes {
+        let (kind, name) = (change.action.kind(), escape::text(&change.name));
+        let adopts = if change.adopts { " (not made by locus-push)" } else { "" };
+        lines.push(format!("  {} {kind} {name}{adopts}: {}", Effect::of(change).sign(), escape::text(&change.why)));
+        for field in &change.fields {
+            lines.push(format!("      {} {}", Effect::of_field(field).sign(), escape::text(&field.to_string())));
+        }
+    }
+    lines.extend(kept.iter().map(|kept| format!("  = {}", escape::text(kept))));
+    lines
+}
+
+pub(super) fn fact(name: &str, plan: &Plan) -> Value {
     let Plan { account, region, changes, kept } = plan;
     let field = |Field { name, is, wanted }: &Field| json!({ "field": name, "is": is, "wanted": wanted });
     let change = |change: &Change| {

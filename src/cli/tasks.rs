@@ -7,7 +7,7 @@ use super::order::{LogsOrder, Reattach, RunOrder, StatusOrder};
 use super::settings::Session;
 use super::words::failure;
 use super::{Done, Failure, escape};
-use crate::aws::Task;
+use crate::aws::{Schedule, Task};
 use crate::calendar;
 use crate::deploy::{Limits, Outcome, Seen, Status};
 use crate::event::{Event, Events};
@@ -81,11 +81,19 @@ pub(super) fn told(outcomes: &[Outcome]) -> Value {
 }
 
 fn words(status: &Status) -> String {
-    let Status { name: _, cluster, revision, running, stopped } = status;
+    let Status { name: _, cluster, revision, running, stopped, schedule } = status;
     let mut lines = vec![
         format!("{}  {}", escape::text(short(&revision.arn)), escape::text(&revision.essentials.image)),
         format!("cluster {}", escape::text(cluster)),
     ];
+    match schedule {
+        Ok(Some(Schedule { expression, timezone, enabled, .. })) => {
+            let (when, off) = (format!("{expression} {timezone}"), if *enabled { "" } else { ", switched off" });
+            lines.push(format!("schedule {}{off}", escape::text(&when)));
+        }
+        Ok(None) => {}
+        Err(error) => lines.push(format!("schedule unknown: {}", escape::text(&error.to_string()))),
+    }
     for task in running {
         lines.push(format!("{}  {}{}", escape::text(task.id()), escape::text(&task.status), facts(task)));
     }
@@ -118,7 +126,7 @@ fn short(arn: &str) -> &str {
 }
 
 fn as_json(status: &Status) -> Value {
-    let Status { name, cluster, revision, running, stopped } = status;
+    let Status { name, cluster, revision, running, stopped, schedule } = status;
     let image = &revision.essentials.image;
     let task = |task: &Task| {
         json!({
@@ -146,6 +154,12 @@ fn as_json(status: &Status) -> Value {
         "task_definition": revision.arn,
         "image": image,
         "digest": image.split_once('@').map(|(_, digest)| digest),
+        "schedule": schedule.as_ref().ok().map(|schedule| schedule.as_ref().map(|schedule| json!({
+            "expression": schedule.expression,
+            "timezone": schedule.timezone,
+            "enabled": schedule.enabled,
+        }))),
+        "schedule_unknown": schedule.as_ref().err().map(ToString::to_string),
         "running": running.iter().map(task).collect::<Vec<_>>(),
         "stopped": stopped.iter().map(seen).collect::<Vec<_>>(),
     })

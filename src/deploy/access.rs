@@ -131,12 +131,16 @@ impl Access {
 }
 
 fn named(kind: Kind, service: &str, texts: &[String]) -> Result<BTreeSet<String>, BadAccess> {
-    let one = |text: &String| match text.starts_with("arn:") {
-        true if text.contains(service) => Ok(text.clone()),
-        true => Err(BadAccess::Arn(text.clone(), kind.phrase())),
+    texts.iter().map(|text| one_named(kind, service, text)).collect()
+}
+
+/// By its name, or by the ARN of its service.
+pub(super) fn one_named(kind: Kind, service: &str, text: &str) -> Result<String, BadAccess> {
+    match text.starts_with("arn:") {
+        true if text.contains(service) => Ok(text.to_owned()),
+        true => Err(BadAccess::Arn(text.to_owned(), kind.phrase())),
         false => Ok(kind.check(text)?),
-    };
-    texts.iter().map(one).collect()
+    }
 }
 
 fn database(text: &str) -> Result<Database, BadAccess> {

@@ -8,6 +8,7 @@ use super::ground::Ground;
 use super::loader::Loader;
 use super::pace::Pace;
 use super::present::Present;
+use super::schedule;
 use super::secret_spec::SecretSource;
 use super::tags;
 use crate::aws::{AwsError, Cloud, Kind, Mutability, Repository};
@@ -44,7 +45,8 @@ fn emit_existing(loader: &Loader, changes: &[Change], events: &Events) {
     let things = [("repository", &loader.repository), ("cluster", &loader.cluster), ("log group", &loader.log_group)]
         .into_iter()
         .chain(secrets)
-        .chain([("role", &loader.execution_role), ("role", &loader.task_role)]);
+        .chain([("role", &loader.execution_role), ("role", &loader.task_role)])
+        .chain(loader.schedule.as_ref().map(|_| ("role", &loader.schedule_role)));
     for (kind, name) in things {
         if !changed.contains(&(kind, name.as_str())) {
             events.emit(Event::Cloud { outcome: CloudOutcome::Exists, kind, name: name.clone() });
@@ -68,7 +70,7 @@ struct Work<'a> {
 impl<'a> Work<'a> {
     fn new(cloud: &'a Cloud, loader: &'a Loader, mut present: Present, pace: &'a Pace) -> Self {
         let mut role_arns = BTreeMap::new();
-        for kind in [RoleKind::Execution, RoleKind::Task] {
+        for kind in RoleKind::of_loader(loader) {
             if let (_, _, Some(role)) = kind.of(loader, &present) {
                 role_arns.insert(kind.word(), role.arn.clone());
             }
@@ -123,10 +125,17 @@ impl<'a> Work<'a> {
                 let (role, policy, _) = kind.of(loader, &self.present);
                 cloud.iam.delete_role_policy(role, policy).await?;
             }
-            Action::ReplaceTrust(_) => cloud.iam.set_trust(name, &loader.trust(&self.present.scope)).await?,
+            Action::ReplaceTrust(kind) => {
+                cloud.iam.set_trust(name, &kind.trust(loader, &self.present.scope)).await?;
+            }
             Action::Adopt(what) => self.adopt(*what, name).await?,
-            Action::Register | Action::Deregister => {
-                unreachable!("`difference` leaves the task definition to `register`, which knows the image")
+            Action::Register
+            | Action::Deregister
+            | Action::CreateScheduleGroup
+            | Action::CreateSchedule
+            | Action::ReplaceSchedule
+            | Action::Remove(_) => {
+                unreachable!("`difference` leaves the task definition to `register`, and its schedule to `schedule`")
             }
         }
         Ok(outcome)
@@ -139,7 +148,7 @@ impl<'a> Work<'a> {
             (Adopted::LogGroup, _, Some(found)) => cloud.logs.tag_group(&found.arn, &tags::of_log_group(loader)).await,
             (Adopted::Role(_), ..) => cloud.iam.tag_role(name, &tags::of(loader)).await,
             // `difference` adopts only what it found.
-            (Adopted::Repository, None, _) | (Adopted::LogGroup, _, None) => Ok(()),
+            (Adopted::Repository, None, _) | (Adopted::LogGroup, _, None) | (Adopted::ScheduleGroup, ..) => Ok(()),
         }
     }
 
@@ -173,7 +182,7 @@ impl<'a> Work<'a> {
 
     async fn create_role(&mut self, name: &str, kind: RoleKind) -> Result<CloudOutcome, AwsError> {
         let iam = &self.cloud.iam;
-        let trust = self.loader.trust(&self.present.scope);
+        let trust = kind.trust(self.loader, &self.present.scope);
         // IAM takes no quotation marks here, nor anything beyond Latin.
         let description = format!("{} role of the loader {}", kind.word(), self.loader.name);
         let (role, outcome) = match iam.create_role(name, &trust, &description, &tags::of(self.loader)).await {
@@ -193,6 +202,11 @@ impl<'a> Work<'a> {
         let scope = &self.present.scope;
         let document = match kind {
             RoleKind::Task => self.loader.task_document(scope),
+            RoleKind::Schedule => {
+                let words = [RoleKind::Execution, RoleKind::Task].map(RoleKind::word);
+                let roles = words.iter().filter_map(|word| self.role_arns.get(word).cloned());
+                schedule::policy(self.loader, scope, roles.collect())
+            }
             RoleKind::Execution => {
                 let (arns, keys) = self.secrets();
                 Some(self.loader.execution_document(scope, &arns, &keys))
@@ -232,6 +246,8 @@ impl<'a> Work<'a> {
         };
         let execution_role_arn = role(RoleKind::Execution, &loader.execution_role)?;
         let task_role_arn = role(RoleKind::Task, &loader.task_role)?;
+        let schedule_role_arn =
+            loader.schedule.as_ref().map(|_| role(RoleKind::Schedule, &loader.schedule_role)).transpose()?;
         let repository =
             repository.ok_or_else(|| DeployError::Vanished { kind: "repository", name: loader.repository.clone() })?;
         Ok(Ground {
@@ -240,6 +256,7 @@ impl<'a> Work<'a> {
             log_group: loader.log_group.clone(),
             execution_role_arn,
             task_role_arn,
+            schedule_role_arn,
             secrets,
             new_role,
         })
@@ -251,6 +268,7 @@ impl RoleKind {
         match self {
             Self::Execution => "Execution",
             Self::Task => "Task",
+            Self::Schedule => "Schedule",
         }
     }
 }
@@ -329,6 +347,7 @@ mod tests {
                 "GetRolePolicy execution",
                 &format!("<RoleName>r</RoleName><PolicyName>p</PolicyName><PolicyDocument>{encoded}</PolicyDocument>"),
             )
+            .xml_error("GetRole schedule", 404, "NoSuchEntity")
             .xml_error("GetRolePolicy", 404, "NoSuchEntity")
     }
 
@@ -339,6 +358,7 @@ mod tests {
             .answer("DescribeLogGroups", json!({ "logGroups": [] }))
             .error("DescribeSecret", 400, "ResourceNotFoundException", "")
             .error("DescribeTaskDefinition", 400, "ClientException", "Unable to describe task definition.")
+            .xml_error("GetRole schedule", 404, "NoSuchEntity")
             .xml_error("GetRole", 404, "NoSuchEntity")
     }
 

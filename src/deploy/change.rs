@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::error::DeployError;
 use super::fields::{Field, differences};
 use super::loader::Loader;
+use super::policy::{self, Scope};
 use super::present::{Present, PresentLogGroup, PresentRepository, PresentRole};
+use super::schedule;
 use super::secret_spec::{SecretSource, SecretSpec};
 use super::tags::MANAGED;
 use crate::aws::Mutability;
@@ -57,6 +59,47 @@ pub enum Action {
     /// A revision of the task definition.
     Register,
     Deregister,
+    CreateScheduleGroup,
+    CreateSchedule,
+    ReplaceSchedule,
+    Remove(Removal),
+}
+
+/// What is taken away. It is called by the change's name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Removal {
+    /// Of our group.
+    Schedule,
+    ScheduleGroup,
+    /// It is stopped, and gone when it has stopped.
+    Task {
+        cluster: String,
+        arn: String,
+    },
+    /// Tags of one image, and with the last one the image.
+    ImageTags {
+        repository: String,
+        tags: BTreeSet<String>,
+    },
+    /// Inline.
+    Policy {
+        role: String,
+    },
+    /// A policy of somebody's is attached to the role, and stays.
+    Attachment {
+        role: String,
+    },
+    Role,
+    /// With its lines.
+    LogGroup,
+    Secret,
+    Revision {
+        arn: String,
+        active: bool,
+    },
+    Cluster,
+    /// With its images.
+    Repository,
 }
 
 /// What can be made ours.
@@ -65,6 +108,7 @@ pub enum Adopted {
     Repository,
     LogGroup,
     Role(RoleKind),
+    ScheduleGroup,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,6 +117,8 @@ pub enum RoleKind {
     Execution,
     /// What the task itself acts as.
     Task,
+    /// What Scheduler runs the task as.
+    Schedule,
 }
 
 impl Action {
@@ -87,6 +133,9 @@ impl Action {
             Self::CreateRole(_) | Self::ReplaceTrust(_) | Self::Adopt(Adopted::Role(_)) => "role",
             Self::CreatePolicy(_) | Self::ReplacePolicy(_) | Self::DeletePolicy(_) => "policy",
             Self::Register | Self::Deregister => "task definition",
+            Self::CreateScheduleGroup | Self::Adopt(Adopted::ScheduleGroup) => "schedule group",
+            Self::CreateSchedule | Self::ReplaceSchedule => "schedule",
+            Self::Remove(removal) => removal.kind(),
         }
     }
 
@@ -98,21 +147,43 @@ impl Action {
             | Self::CreateLogGroup
             | Self::CreateSecret { .. }
             | Self::CreateRole(_)
-            | Self::CreatePolicy(_) => CloudOutcome::Created,
+            | Self::CreatePolicy(_)
+            | Self::CreateScheduleGroup
+            | Self::CreateSchedule => CloudOutcome::Created,
             Self::SetMutability
             | Self::ReplaceLifecycle
             | Self::SetRetention
             | Self::UpdateSecret { .. }
             | Self::ReplaceTrust(_)
             | Self::ReplacePolicy(_)
+            | Self::ReplaceSchedule
             | Self::Adopt(_) => CloudOutcome::Changed,
             Self::Register => CloudOutcome::Registered,
-            Self::DeletePolicy(_) | Self::Deregister => CloudOutcome::Removed,
+            Self::DeletePolicy(_) | Self::Deregister | Self::Remove(_) => CloudOutcome::Removed,
         }
     }
 }
 
-/// What is to be done, in the order in which it can be done; the task definition is not among it. An error is one that
+impl Removal {
+    fn kind(&self) -> &'static str {
+        match self {
+            Self::Schedule => "schedule",
+            Self::ScheduleGroup => "schedule group",
+            Self::Task { .. } => "task",
+            Self::ImageTags { .. } => "image tags",
+            Self::Policy { .. } => "policy",
+            Self::Attachment { .. } => "attached policy",
+            Self::Role => "role",
+            Self::LogGroup => "log group",
+            Self::Secret => "secret",
+            Self::Revision { .. } => "task definition",
+            Self::Cluster => "cluster",
+            Self::Repository => "repository",
+        }
+    }
+}
+
+/// What is to be done, in the order in which it can be done; task definition and schedule are not among it. An error is one that
 /// nothing has been done before.
 pub fn difference(loader: &Loader, present: &Present) -> Result<Vec<Change>, DeployError> {
     let mut changes = Changes::default();
@@ -131,8 +202,8 @@ pub fn difference(loader: &Loader, present: &Present) -> Result<Vec<Change>, Dep
             }
         }
     }
-    for kind in [RoleKind::Execution, RoleKind::Task] {
-        role(loader, present, kind, &mut changes);
+    for kind in RoleKind::of_loader(loader) {
+        role(loader, present, *kind, &mut changes);
     }
     Ok(changes.0)
 }
@@ -186,6 +257,7 @@ pub fn kept(loader: &Loader, present: &Present) -> Vec<String> {
             "the role {name} was not made by locus-push, and `execution_policy` is not put into it; {adopt}"
         ));
     }
+    all.extend(schedule::kept(loader, present));
     if loader.update_secrets {
         let valueless = |spec: &&SecretSpec| present.secrets.get(&spec.variable).is_some_and(|s| s.value.is_none());
         for spec in loader.secrets.iter().filter(valueless) {
@@ -295,7 +367,7 @@ fn secret(spec: &SecretSpec, present: &Present) -> Result<Option<(Action, String
 
 fn role(loader: &Loader, present: &Present, kind: RoleKind, changes: &mut Changes) {
     let (name, policy_name, is) = kind.of(loader, present);
-    let (wanted, trust) = (kind.policy(loader, present), loader.trust(&present.scope));
+    let (wanted, trust) = (kind.policy(loader, present), kind.trust(loader, &present.scope));
     let Some(is) = is else {
         changes.missing(Action::CreateRole(kind), name, differences(&Value::Null, &json!({ "trust": trust })));
         if let Wanted::Known(wanted) | Wanted::KnownLater(wanted) = wanted {
@@ -367,6 +439,22 @@ pub(super) fn arn_to_be(name: &str) -> String {
 }
 
 impl RoleKind {
+    /// Those that a loader needs; the last is that of a schedule, which hands over the others.
+    pub(super) fn of_loader(loader: &Loader) -> &'static [Self] {
+        match loader.schedule {
+            Some(_) => &[Self::Execution, Self::Task, Self::Schedule],
+            None => &[Self::Execution, Self::Task],
+        }
+    }
+
+    /// Who may take it.
+    pub(super) fn trust(self, loader: &Loader, scope: &Scope) -> Value {
+        match self {
+            Self::Execution | Self::Task => loader.trust(scope),
+            Self::Schedule => policy::schedule_trust(scope),
+        }
+    }
+
     /// The role's name, its policy's name, and the role as it is.
     pub(super) fn of<'l, 'p>(
         self,
@@ -376,12 +464,18 @@ impl RoleKind {
         match self {
             Self::Execution => (&loader.execution_role, &loader.execution_policy, present.execution_role.as_ref()),
             Self::Task => (&loader.task_role, &loader.task_policy, present.task_role.as_ref()),
+            Self::Schedule => (&loader.schedule_role, &loader.schedule_policy, present.schedule_role.as_ref()),
         }
     }
 
     fn policy(self, loader: &Loader, present: &Present) -> Wanted {
         match self {
             Self::Task => loader.task_document(&present.scope).map_or(Wanted::Nothing, Wanted::Known),
+            Self::Schedule => {
+                let roles = [Self::Execution, Self::Task].map(|kind| present.role_arn(kind, loader));
+                let document = schedule::policy(loader, &present.scope, roles.into());
+                document.map_or(Wanted::Nothing, Wanted::Known)
+            }
             Self::Execution => {
                 let (mut arns, mut keys, mut later) = (BTreeMap::new(), BTreeSet::new(), false);
                 for spec in &loader.secrets {
@@ -401,11 +495,10 @@ impl RoleKind {
 
 #[cfg(test)]
 mod tests {
-    use super::super::policy;
     use super::super::present::PresentSecret;
     use super::super::revisions::OldRevisions;
     use super::super::testing::{ARN, loader, os_opendata, scope};
-    use super::super::{Description, Lifecycle};
+    use super::super::{Description, Lifecycle, Scheduled};
     use super::*;
     use crate::aws::{Cluster, Repository, SecretFound};
     use crate::secret::Secret;
@@ -420,6 +513,8 @@ mod tests {
             secrets: BTreeMap::from([("DBCONNECTION".into(), PresentSecret { found: None, value, differs: false })]),
             execution_role: None,
             task_role: None,
+            schedule_role: None,
+            scheduled: Scheduled::default(),
             latest: None,
             old: OldRevisions::default(),
         }

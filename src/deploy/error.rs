@@ -28,8 +28,8 @@ pub enum DeployError {
     ForeignRepository { uri: String, found: String, caller: String },
     #[error("the cluster {name} is {status}")]
     Cluster { name: String, status: String },
-    #[error("the role {0} may not be taken by ECS tasks: its trust policy does not name ecs-tasks.amazonaws.com")]
-    Trust(String),
+    #[error("the role {role} may not be taken by {who}: its trust policy does not name {service}")]
+    Trust { role: String, who: &'static str, service: &'static str },
     /// It was there a moment ago.
     #[error("the {kind} {name} was taken away while it was needed")]
     Vanished { kind: &'static str, name: String },
@@ -49,6 +49,10 @@ pub enum DeployError {
     Lost { task: String },
     #[error("interrupted before the task was started")]
     Interrupted,
+    #[error("interrupted before everything was removed")]
+    RemovalInterrupted,
+    #[error("{name} has {} that {}: {}", if .tasks.len() == 1 { "a task" } else { "tasks" }, if .tasks.len() == 1 { "runs" } else { "run" }, .tasks.join(", "))]
+    StillRuns { name: String, tasks: Vec<String> },
     #[error("the task definition is for {stated}, and the image for {platform}")]
     Architecture { stated: String, platform: crate::image::Platform },
     #[error("the time limit (--timeout) was reached before the task was started")]
@@ -68,6 +72,10 @@ impl DeployError {
             Self::Refused(source) => explain::advice(&source.message).map(str::to_owned).or_else(|| source.hint()),
             Self::Aws { source, .. } => source.hint(),
             Self::Secret(_) | Self::Interrupted | Self::TimedOut | Self::Size(_) => None,
+            Self::RemovalInterrupted => Some("the same command goes on from there".to_owned()),
+            Self::StillRuns { .. } => {
+                Some("wait for the end, or stop what runs with --stop; nothing was removed".to_owned())
+            }
             Self::NoTaskDefinition { .. } => {
                 Some("`locus-push deploy DOCKERFILE` registers one; is it in this region and this account?".to_owned())
             }
@@ -93,8 +101,8 @@ impl DeployError {
                 Some("use the profile of that account (--profile), or another repository".to_owned())
             }
             Self::Cluster { .. } => Some("wait until it is ACTIVE or gone, or name another with --cluster".to_owned()),
-            Self::Trust(role) => Some(format!(
-                "let ecs-tasks.amazonaws.com take it (iam:UpdateAssumeRolePolicy), or delete {role}, which is then made \
+            Self::Trust { role, service, .. } => Some(format!(
+                "let {service} take it (iam:UpdateAssumeRolePolicy), or delete {role}, which is then made \
                  anew; nothing was changed"
             )),
             Self::Vanished { .. } => Some("run the same command again".to_owned()),
@@ -113,12 +121,13 @@ impl DeployError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotStarted(_) | Self::Refused(_) | Self::NoCommand => 125,
-            Self::Interrupted => 130,
+            Self::Interrupted | Self::RemovalInterrupted => 130,
             Self::TimedOut => 124,
             Self::Secret(_)
             | Self::NoSecretValue { .. }
             | Self::NoLocalSecret { .. }
             | Self::Size(_)
+            | Self::StillRuns { .. }
             | Self::Platform(_)
             | Self::Architecture { .. } => 2,
             Self::Aws { .. }
@@ -129,7 +138,7 @@ impl DeployError {
             | Self::NoLog { .. }
             | Self::SecretDeleted(_)
             | Self::ForeignRepository { .. }
-            | Self::Trust(_)
+            | Self::Trust { .. }
             | Self::Lost { .. }
             | Self::Vanished { .. }
             | Self::Cluster { .. } => 4,

@@ -11,6 +11,8 @@ pub struct Ground {
     pub log_group: String,
     pub execution_role_arn: String,
     pub task_role_arn: String,
+    /// What Scheduler acts as, where the loader is scheduled.
+    pub schedule_role_arn: Option<String>,
     /// Variable → `valueFrom`: the full ARN, with the JSON key where one was named.
     pub secrets: BTreeMap<String, String>,
     /// Whether a role was made in this run: for some seconds other services do not see it.

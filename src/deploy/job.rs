@@ -162,6 +162,10 @@ impl Job {
         Ok(Self::new(&known.name, revision, &known.cluster, &cloud.region, network, false))
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The ARN of its revision.
     pub fn task_definition(&self) -> &str {
         &self.revision.arn

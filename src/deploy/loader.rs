@@ -10,6 +10,7 @@ use super::lifecycle::Lifecycle;
 use super::name::{BadName, Kind};
 use super::policy::{self, Scope};
 use super::present::Present;
+use super::schedule::Schedule;
 use super::secret_spec::{BadSecret, SecretSource, SecretSpec};
 use super::size::{BadSize, EphemeralStorage, Size};
 use super::template::{BadTemplate, Template};
@@ -54,6 +55,8 @@ pub struct Description {
     pub lifecycle: Option<Lifecycle>,
     /// How many revisions of the task definition stay ACTIVE; 0 is all of them.
     pub keep_revisions: Option<u32>,
+    /// When it runs by itself.
+    pub schedule: Option<Schedule>,
     /// Changes what locus-push did not make.
     pub adopt: bool,
 }
@@ -84,6 +87,10 @@ pub struct Loader {
     pub(super) mutability: Option<Mutability>,
     pub(super) lifecycle: Option<Lifecycle>,
     pub(super) keep_revisions: Option<usize>,
+    pub(super) schedule: Option<Schedule>,
+    /// Made and named only where there is a schedule; from before, it may be there without one.
+    pub(super) schedule_role: String,
+    pub(super) schedule_policy: String,
     pub(super) adopt: bool,
 }
 
@@ -187,8 +194,15 @@ impl Loader {
         if let Some(Mutability::ImmutableExcept(patterns)) = &description.mutability {
             check_patterns(patterns)?;
         }
-        if description.trust.as_ref().is_some_and(|trust| !policy::lets_tasks_in(&trust.fill(&BTreeMap::new()))) {
+        if description
+            .trust
+            .as_ref()
+            .is_some_and(|trust| !policy::lets_in(&trust.fill(&BTreeMap::new()), policy::TASKS))
+        {
             return Err(LoaderError::Trust);
+        }
+        if description.schedule.is_some() {
+            Kind::Schedule.check(&name)?;
         }
         let default = Size::default();
         let cpu = description.cpu.or(of_template.and_then(|template| template.cpu)).unwrap_or(default.cpu());
@@ -225,6 +239,9 @@ impl Loader {
             mutability: description.mutability,
             lifecycle: description.lifecycle,
             keep_revisions: (keep > 0).then_some(keep as usize),
+            schedule: description.schedule,
+            schedule_role: schedule_role(&name),
+            schedule_policy: format!("{name}-iam-policy-schedule-role"),
             adopt: description.adopt,
             template,
             name,
@@ -257,6 +274,11 @@ impl Loader {
         }
         tags.extend(self.tags.iter().cloned());
         tags
+    }
+
+    /// When it runs by itself.
+    pub fn schedule(&self) -> Option<&Schedule> {
+        self.schedule.as_ref()
     }
 
     /// Its container's name, in the task definition.
@@ -332,6 +354,11 @@ impl Loader {
     pub fn network(&self) -> &Network {
         &self.network
     }
+}
+
+/// The role that Scheduler takes for a loader.
+pub(super) fn schedule_role(name: &str) -> String {
+    format!("{name}-schedule-role")
 }
 
 /// The names that a policy of the user's may have, and need not be set.

@@ -26,8 +26,10 @@ mod pace;
 mod plan;
 mod policy;
 mod present;
+mod removal;
 mod revisions;
 mod run;
+mod schedule;
 mod secret_spec;
 mod size;
 mod start;
@@ -41,7 +43,7 @@ mod watch;
 
 pub use access::{AccessSettings, BadAccess};
 pub use apply::apply;
-pub use change::{Action, Change, RoleKind, difference, kept};
+pub use change::{Action, Change, Removal, RoleKind, difference, kept};
 pub use document::{Document, NotKnown};
 pub use error::DeployError;
 pub use expand::{ExpandError, expand};
@@ -57,7 +59,12 @@ pub use outcome::Outcome;
 pub use pace::{Pace, Steps};
 pub use plan::{Plan, plan};
 pub use present::{Present, look};
+pub use removal::{Doomed, Down, down, take_down};
 pub use run::{Limits, run};
+pub use schedule::{
+    BadExpression, BadQueue, BadRetry, BadTimezone, DeadLetterQueue, Expression, Retry, Schedule, Scheduled, Timezone,
+    changes as schedule_changes, schedule,
+};
 pub use secret_spec::{BadSecret, SecretSource, SecretSpec, UnreadableSecret, ValueFrom};
 pub use size::{BadSize, EphemeralStorage, Size};
 pub use status::{Seen, Status, status};

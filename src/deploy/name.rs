@@ -27,6 +27,8 @@ pub enum Kind {
     SecurityGroup,
     Bucket,
     Queue,
+    /// With the loader's name.
+    Schedule,
 }
 
 impl Kind {
@@ -55,6 +57,8 @@ impl Kind {
             Self::Subnet => text.strip_prefix("subnet-").is_some_and(is_id),
             Self::SecurityGroup => text.strip_prefix("sg-").is_some_and(is_id),
             Self::Queue => within(1, 80, b"_-.") && !text.trim_end_matches(".fifo").contains('.'),
+            // Scheduler takes 64 characters; the role that is named after it has 14 more, and as many at most.
+            Self::Schedule => within(1, 50, b"_-"),
             // <https://docs.aws.amazon.com/AmazonS3/latest/userguide/bucketnamingrules.html>
             Self::Bucket => within(3, 63, b".-") && !text.bytes().any(|b| b.is_ascii_uppercase()),
         }
@@ -81,6 +85,7 @@ impl Kind {
             Self::Subnet => "it is `subnet-` and the digits of its id",
             Self::SecurityGroup => "it is `sg-` and the digits of its id",
             Self::Queue => "it is 1–80 ASCII letters, digits, `_` or `-`, and may end in `.fifo`",
+            Self::Schedule => "it is 1–50 ASCII letters, digits, `_` or `-`; give the loader a shorter name",
             Self::Bucket => "it is 3–63 lower-case letters, digits, `.` or `-`, without `s3://` and without a path",
         }
     }
@@ -108,6 +113,7 @@ impl Kind {
             Self::SecurityGroup => "a security group",
             Self::Bucket => "an S3 bucket",
             Self::Queue => "a queue",
+            Self::Schedule => "a schedule",
         }
     }
 }
@@ -173,6 +179,7 @@ mod tests {
             (Kind::SecurityGroup, ""),
             (Kind::Bucket, "s3://x"),
             (Kind::Queue, "a.b"),
+            (Kind::Schedule, &long),
             (Kind::ImageTag, "-x"),
         ] {
             assert!(kind.check(text).is_err(), "{kind}: {text:?}");

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::change::{Action, Change, arn_to_be, difference, kept};
+use super::change::{Action, Change, RoleKind, arn_to_be, difference, kept};
 use super::error::DeployError;
 use super::fields::Field;
 use super::ground::Ground;
 use super::loader::Loader;
 use super::present::Present;
+use super::schedule;
 use super::secret_spec::SecretSource;
 use super::task_definition::{differences, render};
 use crate::image::Platform;
@@ -59,6 +60,7 @@ pub fn plan(loader: &Loader, present: &Present, platform: &Platform) -> Result<P
         });
         changes.extend(leaving);
     }
+    changes.extend(schedule::changes(loader, present));
     let (account, region) = (present.scope.account.clone(), present.scope.region.clone());
     Ok(Plan { account, region, changes, kept: kept(loader, present) })
 }
@@ -70,9 +72,6 @@ fn expected(loader: &Loader, present: &Present) -> Ground {
         || format!("{}.dkr.ecr.{}.{}/{}", scope.account, scope.region, scope.domain(), loader.repository),
         str::to_owned,
     );
-    let role = |found: Option<&super::present::PresentRole>, name: &str| {
-        found.map_or_else(|| format!("arn:{}:iam::{}:role/{name}", scope.partition, scope.account), |r| r.arn.clone())
-    };
     let mut secrets = BTreeMap::new();
     for spec in &loader.secrets {
         let (SecretSource::Named { name, .. } | SecretSource::Arn { arn: name, .. }) = &spec.source;
@@ -84,8 +83,9 @@ fn expected(loader: &Loader, present: &Present) -> Ground {
         repository_uri,
         cluster: loader.cluster.clone(),
         log_group: loader.log_group.clone(),
-        execution_role_arn: role(present.execution_role.as_ref(), &loader.execution_role),
-        task_role_arn: role(present.task_role.as_ref(), &loader.task_role),
+        execution_role_arn: present.role_arn(RoleKind::Execution, loader),
+        task_role_arn: present.role_arn(RoleKind::Task, loader),
+        schedule_role_arn: loader.schedule.as_ref().map(|_| present.role_arn(RoleKind::Schedule, loader)),
         secrets,
         new_role: false,
     }

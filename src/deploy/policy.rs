@@ -39,19 +39,33 @@ impl Scope {
     }
 }
 
+/// Who takes the roles of a task.
+pub(super) const TASKS: &str = "ecs-tasks.amazonaws.com";
+
+/// Who takes the role of a schedule.
+pub(super) const SCHEDULER: &str = "scheduler.amazonaws.com";
+
 /// ECS tasks of this account and region, and nobody whom ECS could be talked into serving.
 /// <https://docs.aws.amazon.com/AmazonECS/latest/developerguide/task-iam-roles.html>
 pub(super) fn trust(scope: &Scope) -> Value {
+    let arns = json!({ "aws:SourceArn": scope.arn("ecs", "*") });
+    trust_of(TASKS, json!({ "StringEquals": { "aws:SourceAccount": scope.account }, "ArnLike": arns }))
+}
+
+/// Scheduler, for schedules of this account.
+/// <https://docs.aws.amazon.com/scheduler/latest/UserGuide/cross-service-confused-deputy-prevention.html>
+pub(super) fn schedule_trust(scope: &Scope) -> Value {
+    trust_of(SCHEDULER, json!({ "StringEquals": { "aws:SourceAccount": scope.account } }))
+}
+
+fn trust_of(service: &str, condition: Value) -> Value {
     json!({
         "Version": "2012-10-17",
         "Statement": [{
             "Effect": "Allow",
-            "Principal": { "Service": "ecs-tasks.amazonaws.com" },
+            "Principal": { "Service": service },
             "Action": "sts:AssumeRole",
-            "Condition": {
-                "StringEquals": { "aws:SourceAccount": scope.account },
-                "ArnLike": { "aws:SourceArn": scope.arn("ecs", "*") },
-            },
+            "Condition": condition,
         }],
     })
 }
@@ -110,8 +124,53 @@ pub(super) fn execution(
     json!({ "Version": "2012-10-17", "Statement": statements })
 }
 
-/// Whether a trust policy allows tasks of ECS to take the role, as far as that is said without conditions.
-pub(super) fn lets_tasks_in(trust: &Value) -> bool {
+/// What a schedule needs to run the task: this family in this cluster, with these roles; and a queue for what was in vain.
+/// <https://docs.aws.amazon.com/scheduler/latest/UserGuide/managing-targets-templated.html>
+pub(super) fn schedule(
+    scope: &Scope,
+    family: &str,
+    cluster: &str,
+    roles: &BTreeSet<String>,
+    queue: Option<&str>,
+) -> Value {
+    let family = scope.arn("ecs", &format!("task-definition/{family}"));
+    let mut statements = vec![
+        json!({
+            "Sid": "RunTask",
+            "Effect": "Allow",
+            "Action": "ecs:RunTask",
+            // A family without a number is its latest revision.
+            "Resource": [family, format!("{family}:*")],
+            "Condition": { "ArnEquals": { "ecs:cluster": scope.arn("ecs", &format!("cluster/{cluster}")) } },
+        }),
+        json!({
+            "Sid": "TagTask",
+            "Effect": "Allow",
+            "Action": "ecs:TagResource",
+            "Resource": scope.arn("ecs", &format!("task/{cluster}/*")),
+            "Condition": { "StringEquals": { "ecs:CreateAction": "RunTask" } },
+        }),
+        json!({
+            "Sid": "PassRoles",
+            "Effect": "Allow",
+            "Action": "iam:PassRole",
+            "Resource": roles,
+            "Condition": { "StringEquals": { "iam:PassedToService": TASKS } },
+        }),
+    ];
+    if let Some(queue) = queue {
+        statements.push(json!({
+            "Sid": "DeadLetters",
+            "Effect": "Allow",
+            "Action": "sqs:SendMessage",
+            "Resource": queue,
+        }));
+    }
+    json!({ "Version": "2012-10-17", "Statement": statements })
+}
+
+/// Whether a trust policy allows a service to take the role, as far as that is said without conditions.
+pub(super) fn lets_in(trust: &Value, service: &str) -> bool {
     let any = |value: &Value, wanted: &[&str]| match value {
         Value::String(one) => wanted.contains(&one.as_str()),
         Value::Array(many) => many.iter().filter_map(Value::as_str).any(|one| wanted.contains(&one)),
@@ -119,7 +178,7 @@ pub(super) fn lets_tasks_in(trust: &Value) -> bool {
     };
     let allows = |statement: &Value| {
         statement["Effect"] == "Allow"
-            && any(&statement["Principal"]["Service"], &["ecs-tasks.amazonaws.com"])
+            && any(&statement["Principal"]["Service"], &[service])
             && any(&statement["Action"], &["sts:AssumeRole", "sts:*", "*"])
     };
     match &trust["Statement"] {
@@ -170,6 +229,20 @@ mod tests {
     }
 
     #[test]
+    fn a_schedule_runs_its_family_in_its_cluster_and_hands_over_its_roles_alone() {
+        let roles = set(&["arn:aws:iam::123456789012:role/a", "arn:aws:iam::123456789012:role/b"]);
+        let queue = "arn:aws:sqs:eu-west-1:123456789012:late";
+        assert_eq!(
+            text(&schedule(&scope(), "os_opendata", "c", &roles, Some(queue))),
+            r#"{"Statement":[{"Action":"ecs:RunTask","Condition":{"ArnEquals":{"ecs:cluster":"arn:aws:ecs:eu-west-1:123456789012:cluster/c"}},"Effect":"Allow","Resource":["arn:aws:ecs:eu-west-1:123456789012:task-definition/os_opendata","arn:aws:ecs:eu-west-1:123456789012:task-definition/os_opendata:*"],"Sid":"RunTask"},{"Action":"ecs:TagResource","Condition":{"StringEquals":{"ecs:CreateAction":"RunTask"}},"Effect":"Allow","Resource":"arn:aws:ecs:eu-west-1:123456789012:task/c/*","Sid":"TagTask"},{"Action":"iam:PassRole","Condition":{"StringEquals":{"iam:PassedToService":"ecs-tasks.amazonaws.com"}},"Effect":"Allow","Resource":["arn:aws:iam::123456789012:role/a","arn:aws:iam::123456789012:role/b"],"Sid":"PassRoles"},{"Action":"sqs:SendMessage","Effect":"Allow","Resource":"arn:aws:sqs:eu-west-1:123456789012:late","Sid":"DeadLetters"}],"Version":"2012-10-17"}"#
+        );
+        assert_eq!(
+            text(&schedule_trust(&scope())),
+            r#"{"Statement":[{"Action":"sts:AssumeRole","Condition":{"StringEquals":{"aws:SourceAccount":"123456789012"}},"Effect":"Allow","Principal":{"Service":"scheduler.amazonaws.com"}}],"Version":"2012-10-17"}"#
+        );
+    }
+
+    #[test]
     fn a_trust_policy_is_read_in_each_of_its_forms() {
         for (document, good) in [
             (trust(&scope()), true),
@@ -187,7 +260,7 @@ mod tests {
             ),
             (json!({}), false),
         ] {
-            assert_eq!(lets_tasks_in(&document), good, "{document}");
+            assert_eq!(lets_in(&document, TASKS), good, "{document}");
         }
     }
 }

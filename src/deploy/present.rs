@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use super::change::RoleKind;
 use super::error::{DeployError, During};
 use super::loader::Loader;
+use super::name::Kind::Role;
 use super::policy::{self, Scope};
 use super::revisions::{self, OldRevisions};
+use super::schedule::{self, Scheduled};
 use super::secret_spec::{SecretSource, SecretSpec};
 use super::tags;
 use crate::aws::{Cloud, Cluster, Kind, Mutability, Repository, Revision, SecretFound};
@@ -24,6 +27,8 @@ pub struct Present {
     pub(super) secrets: BTreeMap<String, PresentSecret>,
     pub(super) execution_role: Option<PresentRole>,
     pub(super) task_role: Option<PresentRole>,
+    pub(super) schedule_role: Option<PresentRole>,
+    pub(super) scheduled: Scheduled,
     /// The task definition's latest revision.
     pub(super) latest: Option<Revision>,
     /// Older revisions that may go, the newest first.
@@ -71,6 +76,18 @@ impl Present {
         self.repository.as_ref().map(|repository| repository.found.uri.as_str())
     }
 
+    /// What of Scheduler's is there.
+    pub fn scheduled(&self) -> &Scheduled {
+        &self.scheduled
+    }
+
+    /// The ARN of a role, or that which it will have.
+    pub(super) fn role_arn(&self, kind: RoleKind, loader: &Loader) -> String {
+        let (name, _, found) = kind.of(loader, self);
+        let Scope { partition, account, .. } = &self.scope;
+        found.map_or_else(|| format!("arn:{partition}:iam::{account}:role/{name}"), |role| role.arn.clone())
+    }
+
     /// How tags may be moved once `loader` has what it wants.
     pub(super) fn mutability<'a>(&'a self, loader: &'a Loader) -> &'a Mutability {
         const USUAL: &Mutability = &Mutability::Mutable;
@@ -85,16 +102,30 @@ impl Present {
 /// Looks at everything that `loader` names. Reads only.
 pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError> {
     let scope = Scope::of(cloud);
-    let (repository, cluster, log_group, secrets, execution_role, task_role, (latest, old)) = tokio::try_join!(
+    let (repository, cluster, log_group, secrets, execution_role, task_role, schedule, (latest, old)) = tokio::try_join!(
         repository(cloud, loader),
         cluster(cloud, loader),
         log_group(cloud, loader),
         secrets(cloud, loader),
-        role(cloud, loader, &loader.execution_role, &loader.execution_policy),
-        role(cloud, loader, &loader.task_role, &loader.task_policy),
+        role(cloud, loader, (&loader.execution_role, &loader.execution_policy), TAKEN_BY_TASKS),
+        role(cloud, loader, (&loader.task_role, &loader.task_policy), TAKEN_BY_TASKS),
+        schedule(cloud, loader),
         revisions(cloud, loader),
     )?;
-    Ok(Present { scope, repository, cluster, log_group, secrets, execution_role, task_role, latest, old })
+    let (schedule_role, scheduled) = schedule;
+    Ok(Present {
+        scope,
+        repository,
+        cluster,
+        log_group,
+        secrets,
+        execution_role,
+        task_role,
+        schedule_role,
+        scheduled,
+        latest,
+        old,
+    })
 }
 
 async fn repository(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentRepository>, DeployError> {
@@ -189,13 +220,38 @@ async fn secret(cloud: &Cloud, spec: &SecretSpec, update: bool) -> Result<Presen
     Ok(present)
 }
 
-async fn role(cloud: &Cloud, loader: &Loader, name: &str, policy: &str) -> Result<Option<PresentRole>, DeployError> {
+async fn schedule(cloud: &Cloud, loader: &Loader) -> Result<(Option<PresentRole>, Scheduled), DeployError> {
+    let names = (loader.schedule_role.as_str(), loader.schedule_policy.as_str());
+    // A name that is too long for a role has none, and no schedule either.
+    let taken_by = loader.schedule.as_ref().map(|_| ("EventBridge Scheduler", policy::SCHEDULER));
+    let role = match Role.check(names.0) {
+        Ok(_) => role(cloud, loader, names, taken_by).await?,
+        Err(_) => None,
+    };
+    let scheduled = schedule::look(cloud, loader, role.as_ref().map(|role| role.ours)).await?;
+    Ok((role, scheduled))
+}
+
+/// Who takes a role, in words and in its trust policy; a role that nothing is to take is not looked into.
+type TakenBy = (&'static str, &'static str);
+
+const TAKEN_BY_TASKS: Option<TakenBy> = Some(("ECS tasks", policy::TASKS));
+
+async fn role(
+    cloud: &Cloud,
+    loader: &Loader,
+    (name, policy): (&str, &str),
+    taken_by: Option<TakenBy>,
+) -> Result<Option<PresentRole>, DeployError> {
     let doing = || format!("looking at the role {name}");
     let Some(found) = cloud.iam.role(name).await.during(doing)? else { return Ok(None) };
     let ours = tags::are_ours(&found.tags);
     // ECS takes any role when the task definition is registered, and fails when the task starts.
-    if !ours && !loader.adopt && !policy::lets_tasks_in(&found.trust) {
-        return Err(DeployError::Trust(name.to_owned()));
+    if let Some((who, service)) = taken_by.filter(|(_, service)| !policy::lets_in(&found.trust, service))
+        && !ours
+        && !loader.adopt
+    {
+        return Err(DeployError::Trust { role: name.to_owned(), who, service });
     }
     let policy = match ours || loader.adopt {
         true => cloud.iam.role_policy(name, policy).await.during(doing)?,

@@ -2,7 +2,7 @@
 
 use super::loader::Loader;
 use super::tags;
-use crate::aws::{AwsError, Cloud, Kind};
+use crate::aws::{AwsError, Cloud, Kind, Stage};
 
 /// How many revisions are looked at in one run. Each is a call, and in front of those that are somebody else's (and
 /// stay) one run leaves one to the next.
@@ -39,7 +39,7 @@ impl OldRevisions {
 /// Looks for revisions that may have to go.
 pub(super) async fn old(cloud: &Cloud, loader: &Loader) -> Result<OldRevisions, AwsError> {
     let Some(keep) = loader.keep_revisions else { return Ok(OldRevisions::default()) };
-    let arns = match cloud.ecs.revisions(&loader.name).await {
+    let arns = match cloud.ecs.revisions(&loader.name, Stage::Active).await {
         // Nobody need be allowed this to run a task.
         Err(error) if error.kind == Kind::Denied => return Ok(OldRevisions::default()),
         arns => arns?,

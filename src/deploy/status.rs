@@ -4,7 +4,8 @@ use super::error::{DeployError, During};
 use super::explain::explain;
 use super::job::Known;
 use super::outcome::Outcome;
-use crate::aws::{Cloud, Revision, Task, Wanted};
+use super::schedule;
+use crate::aws::{AwsError, Cloud, Revision, Schedule, Task, Wanted};
 
 /// A loader's task definition and its tasks.
 #[derive(Clone, Debug)]
@@ -16,6 +17,8 @@ pub struct Status {
     pub running: Vec<Task>,
     /// Those that stopped within the last hour or so, the last first.
     pub stopped: Vec<Seen>,
+    /// The schedule by which it runs; or why that is not known.
+    pub schedule: Result<Option<Schedule>, AwsError>,
 }
 
 /// A task that stopped, and why.
@@ -43,5 +46,7 @@ pub async fn status(cloud: &Cloud, known: &Known) -> Result<Status, DeployError>
     stopped.truncate(STOPPED);
     let container = &revision.essentials.container;
     let stopped = stopped.into_iter().map(|task| Seen { outcome: explain(&task, container, false), task }).collect();
-    Ok(Status { name: known.name().to_owned(), cluster: known.cluster.clone(), revision, running, stopped })
+    // Who may look at tasks need not be allowed to look at schedules.
+    let schedule = schedule::look_for(cloud, known.name()).await.map(|found| found.schedule);
+    Ok(Status { name: known.name().to_owned(), cluster: known.cluster.clone(), revision, running, stopped, schedule })
 }

@@ -17,6 +17,11 @@ pub(super) fn of_log_group(loader: &Loader) -> [(&str, &str); 2] {
 /// The tags of something that other loaders may use too.
 pub(super) const SHARED: [(&str, &str); 2] = [MANAGED, ("locus-push:shared", "true")];
 
+/// Of one loader, and of no other.
+pub(super) fn are_of(loader: &str, tags: &[(String, String)]) -> bool {
+    are_ours(tags) && tags.iter().any(|(key, value)| key == "locus-push:loader" && value == loader)
+}
+
 pub(super) fn are_ours(tags: &[(String, String)]) -> bool {
     tags.iter().any(|(key, value)| (key.as_str(), value.as_str()) == MANAGED)
 }

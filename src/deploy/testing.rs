@@ -181,6 +181,7 @@ pub(super) fn ground() -> Ground {
         log_group: "os_opendata".into(),
         execution_role_arn: "arn:aws:iam::123456789012:role/os_opendata-task-execution-role".into(),
         task_role_arn: "arn:aws:iam::123456789012:role/os_opendata-task-role".into(),
+        schedule_role_arn: None,
         secrets: BTreeMap::from([("DBCONNECTION".into(), ARN.into())]),
         new_role: false,
     }

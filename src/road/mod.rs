@@ -9,6 +9,7 @@ mod build;
 mod check;
 mod diff;
 mod doctor;
+mod down;
 mod downloads;
 mod error;
 mod house;
@@ -26,6 +27,7 @@ pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
 pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
 pub use doctor::{Diagnosis, diagnose};
+pub use down::{Down, down};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;
@@ -38,7 +40,7 @@ pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
 use crate::aws::{Cloud, CloudOptions};
 use crate::build::Built;
-use crate::deploy::{self, Change, Field, Job, Limits, Loader, Outcome, Pace, Plan, Start};
+use crate::deploy::{self, Change, Field, Job, Limits, Loader, Outcome, Pace, Plan, Schedule, Start};
 use crate::event::{Event, Events};
 use crate::image::Reference;
 use crate::registry::{Pushed, Pusher};
@@ -79,8 +81,22 @@ pub async fn ship(order: Order, start: &Start, limits: Limits, options: &HouseOp
 
 /// The road without the run.
 pub async fn deploy(order: Order, options: &HouseOptions) -> Result<Shipped, RoadError> {
-    let Deployed { image, arn, .. } = place(order, options).await?;
+    let schedule = order.loader.schedule().cloned();
+    let Deployed { image, arn, job, .. } = place(order, options).await?;
+    if let Some(schedule) = schedule {
+        options.events.emit(Event::Note(by_itself(job.name(), &schedule)));
+    }
     Ok(Shipped { image, task_definition: Some(arn), outcomes: Vec::new() })
+}
+
+/// How a loader that has a schedule is run.
+fn by_itself(name: &str, schedule: &Schedule) -> String {
+    let Schedule { expression, timezone, enabled, .. } = schedule;
+    let now = format!("`locus-push run {name}` runs it now");
+    match enabled {
+        true => format!("{name} is run by its schedule, {expression} in {timezone}; {now}"),
+        false => format!("the schedule of {name} is switched off; {now}"),
+    }
 }
 
 /// Something that can be run.
@@ -100,6 +116,8 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
     let cloud = connect(&session).await?;
     let present = deploy::look(&cloud, &loader).await?;
     let changes = deploy::difference(&loader, &present)?;
+    let (scheduled, later) = (present.scheduled().clone(), deploy::schedule_changes(&loader, &present));
+    said(&later, &[], events);
     said(&changes, &deploy::kept(&loader, &present), events);
 
     let house = House::open(options, Some(&cloud))?;
@@ -116,6 +134,7 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
         house.export(&built, &recipe.caches).await?;
         let (platform, digest) = (built.image.config.platform(), built.image.digest());
         let revision = deploy::register(&cloud, &loader, &ground, &digest, &platform, &pace, events).await?;
+        deploy::schedule(&cloud, &loader, &scheduled, &later, &ground, &pace, events).await?;
         Ok((ground, pushed, revision))
     };
     let (ground, pushed, revision) = house.unless_interrupted(placing).await?;

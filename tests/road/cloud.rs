@@ -97,11 +97,23 @@ impl Cloud {
         serde_json::from_str(&percent_decoded(text)).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
+    /// One call of Scheduler, which speaks REST; nothing where it says that there is no such thing.
+    #[track_caller]
+    pub fn scheduler(&self, method: &str, path: &str, body: &Value) -> Option<Value> {
+        let answer = self.call_at(path, "scheduler", &["-X", method, "-d", &body.to_string()]);
+        let answer: Value = serde_json::from_str(&answer).unwrap_or_else(|error| panic!("{path}: {error}: {answer}"));
+        (answer["__type"] != "ResourceNotFoundException").then_some(answer)
+    }
+
     fn call(&self, service: &str, args: &[&str]) -> String {
+        self.call_at("/", service, args)
+    }
+
+    fn call_at(&self, path: &str, service: &str, args: &[&str]) -> String {
         // Nobody checks the signature; the service is read out of it.
         let scope = format!("Credential=test/20260101/eu-west-1/{service}/aws4_request");
         let by = format!("Authorization: AWS4-HMAC-SHA256 {scope}, SignedHeaders=host, Signature=none");
-        let url = format!("{}/", self.env["AWS_ENDPOINT_URL"]);
+        let url = format!("{}{path}", self.env["AWS_ENDPOINT_URL"]);
         said_by("curl", &[&["-sS", "--noproxy", "*", &url, "-H", &by][..], args].concat())
     }
 
@@ -162,6 +174,11 @@ impl Listener {
     pub fn deny(&self, call: &'static str) {
         self.denied.lock().expect("nobody panics while holding it").push(call);
     }
+
+    /// It may again.
+    pub fn allow(&self, call: &str) {
+        self.denied.lock().expect("nobody panics while holding it").retain(|denied| *denied != call);
+    }
 }
 
 /// One call on each connection, so that an answer ends where the connection does.
@@ -196,6 +213,9 @@ fn converse(client: TcpStream, upstream: &str, heard: &Mutex<Vec<String>>, denie
         let form = String::from_utf8_lossy(&body).into_owned();
         call = form.split('&').find_map(|pair| pair.strip_prefix("Action=")).unwrap_or_default().to_owned();
     }
+    if call.is_empty() {
+        call = of_scheduler(&head);
+    }
     heard.lock().expect("nobody panics while holding it").push(call.clone());
     let refused = denied.lock().expect("nobody panics while holding it").contains(&call.as_str());
     let mut client = client;
@@ -213,6 +233,25 @@ fn converse(client: TcpStream, upstream: &str, heard: &Mutex<Vec<String>>, denie
     if sent.is_ok() {
         // A client that hung up needs no answer.
         let _ = std::io::copy(&mut cloud, &mut client);
+    }
+}
+
+/// The name of a call of Scheduler, which has none: its method and path mean it.
+fn of_scheduler(head: &str) -> String {
+    let mut words = head.split(' ');
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let verb = match method {
+        "POST" => "Create",
+        "PUT" => "Update",
+        "DELETE" => "Delete",
+        _ => "Get",
+    };
+    let path = path.split('?').next().unwrap_or_default();
+    match path.split('/').nth(1).unwrap_or_default() {
+        "schedules" => format!("{verb}Schedule"),
+        "schedule-groups" => format!("{verb}ScheduleGroup"),
+        "tags" => format!("{verb}Tags"),
+        other => other.to_owned(),
     }
 }
 

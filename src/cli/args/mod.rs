@@ -4,6 +4,7 @@ mod build;
 mod cache;
 mod diff;
 mod doctor;
+mod down;
 mod init;
 mod later;
 mod lock;
@@ -24,6 +25,7 @@ pub use build::BuildArgs;
 pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
 pub use doctor::DoctorArgs;
+pub use down::DownArgs;
 pub use init::InitArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
@@ -79,6 +81,8 @@ pub enum Sub {
     Logs(LogsArgs),
     /// What of a loader runs, and what ran last
     Status(StatusArgs),
+    /// Remove what was made for a loader
+    Down(DownArgs),
     /// Build an image, as `docker buildx build` does
     Build(Box<BuildArgs>),
     /// Push an OCI layout to a registry
@@ -253,11 +257,11 @@ mod tests {
 
     #[test]
     fn a_command_that_is_not_there_yet_is_no_dockerfile() {
-        for name in ["inspect", "preflight", "down"] {
+        for name in ["inspect", "preflight"] {
             assert_eq!(refused(name), format!("`{name}` is not there yet"));
             assert_eq!(refused(&format!("--local {name}")), format!("`{name}` is not there yet"));
         }
-        assert_eq!(refused("down --yes x"), "`down` is not there yet");
+        assert_eq!(refused("inspect --yes x"), "`inspect` is not there yet");
         assert!(parsed("./inspect").is_ok());
     }
 

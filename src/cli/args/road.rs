@@ -13,6 +13,9 @@ pub struct RoadArgs {
     /// Do it all on this machine: embedded registry, the task in the sandbox
     #[arg(long)]
     pub local: bool,
+    /// Run the loader now, too, where locus.toml has a schedule for it
+    #[arg(long, conflicts_with = "local")]
+    pub run_now: bool,
     #[command(flatten)]
     pub start: StartArgs,
 }

@@ -5,6 +5,7 @@ mod discover;
 mod reader;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::path::PathBuf;
 
 pub use discover::read;
@@ -59,6 +60,8 @@ pub struct Defaults {
     pub timeout: Option<Text>,
     pub capacity_provider: Option<Text>,
     pub platform: Option<Text>,
+    /// In which schedules are read that name none.
+    pub timezone: Option<Text>,
 }
 
 /// Which images the repository forgets by itself.
@@ -93,7 +96,20 @@ pub struct LoaderTable {
     pub trust: Option<Text>,
     pub execution_policy: Option<Text>,
     pub task_definition: Option<Text>,
+    pub schedule: Option<ScheduleEntry>,
     pub own: Defaults,
+}
+
+/// When a loader runs by itself: `"cron(…)"`, or a table that says more.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ScheduleEntry {
+    pub line: usize,
+    pub expression: Option<Text>,
+    pub timezone: Option<Text>,
+    pub retries: Option<At<u32>>,
+    pub max_age: Option<Text>,
+    pub dead_letter_queue: Option<Text>,
+    pub enabled: Option<At<bool>>,
 }
 
 /// What the task itself reaches.
@@ -143,6 +159,19 @@ impl LocusToml {
         })
     }
 
+    /// Something is wrong with these bytes of a text of this file.
+    pub fn fault_in(&self, text: &Text, part: Range<usize>, message: impl Into<String>) -> Failure {
+        let line = self.source.lines().nth(text.line.saturating_sub(1)).unwrap_or_default();
+        match line.find(&text.value) {
+            Some(at) => {
+                let part = at + part.start..at + part.end;
+                Failure::configuration(message).at(Place::in_line(&self.shown, &self.source, text.line, part))
+            }
+            // Escapes, or several lines.
+            None => self.fault(text.line, message),
+        }
+    }
+
     /// Something is wrong on a line of this file.
     pub fn fault(&self, line: usize, message: impl Into<String>) -> Failure {
         Failure::configuration(message).at(Place::of_line(&self.shown, &self.source, line))
@@ -163,6 +192,7 @@ fn defaults(table: &mut Table<'_>) -> Result<Defaults, Failure> {
         timeout: table.text("timeout")?,
         capacity_provider: table.text("capacity_provider")?,
         platform: table.text("platform")?,
+        timezone: table.text("timezone")?,
     })
 }
 
@@ -177,7 +207,6 @@ fn lifecycle(root: &mut Table<'_>) -> Result<Option<LifecycleEntry>, Failure> {
 }
 
 fn loader((name, mut table): (String, Table<'_>)) -> Result<(String, LoaderTable), Failure> {
-    table.refuse("schedule", "a schedule is not supported yet")?;
     let loader = LoaderTable {
         line: table.line,
         dockerfile: table.text("dockerfile")?,
@@ -199,10 +228,38 @@ fn loader((name, mut table): (String, Table<'_>)) -> Result<(String, LoaderTable
         trust: table.text("trust")?,
         execution_policy: table.text("execution_policy")?,
         task_definition: table.text("task_definition")?,
+        schedule: schedule(&mut table)?,
         own: defaults(&mut table)?,
     };
     table.finish()?;
     Ok((name, loader))
+}
+
+fn schedule(table: &mut Table<'_>) -> Result<Option<ScheduleEntry>, Failure> {
+    if !table.holds_a_table("schedule") {
+        let text = table.text("schedule")?;
+        return Ok(text.map(|expression| ScheduleEntry {
+            line: expression.line,
+            expression: Some(expression),
+            timezone: None,
+            retries: None,
+            max_age: None,
+            dead_letter_queue: None,
+            enabled: None,
+        }));
+    }
+    let Some(mut table) = table.table("schedule")? else { return Ok(None) };
+    let entry = ScheduleEntry {
+        line: table.line,
+        expression: table.text("expression")?,
+        timezone: table.text("timezone")?,
+        retries: table.number("retries")?,
+        max_age: table.text("max_age")?,
+        dead_letter_queue: table.text("dead_letter_queue")?,
+        enabled: table.flag("enabled")?,
+    };
+    table.finish()?;
+    Ok(Some(entry))
 }
 
 /// A list of names, or a table of variables and where each secret is.
@@ -306,11 +363,6 @@ access = { s3 = ["demo-data"] }         # task role; or policy = "policies/loade
         refused("assign_public_ip = 'no'\n", 1, "`assign_public_ip` is true or false, not a text");
         refused("[loaders.a.environment]\nA = 1\n", 2, "`loaders.a.environment.A` is a text in quotes, not a number");
         refused("loaders = 1\n", 1, "`loaders` is a table, not a number");
-    }
-
-    #[test]
-    fn what_is_not_there_yet_is_refused_by_name() {
-        refused("[loaders.a]\nschedule = 'x'\n", 2, "`loaders.a.schedule`: a schedule is not supported yet");
     }
 
     #[test]

@@ -136,14 +136,6 @@ impl<'a> Table<'a> {
         matches!(self.entries.get(key), Some(Entry { value: DeValue::Table(_), .. }))
     }
 
-    /// A key of the design that does nothing yet.
-    pub(super) fn refuse(&mut self, key: &str, why: &str) -> Result<(), Failure> {
-        match self.entries.get(key) {
-            Some(entry) => Err(self.at(entry.line, format!("`{}{key}`: {why}", self.path))),
-            None => Ok(()),
-        }
-    }
-
     /// All keys were asked for, or the first that was not is told.
     pub(super) fn finish(self) -> Result<(), Failure> {
         let Some((key, entry)) = self.entries.iter().min_by_key(|(_, entry)| entry.line) else { return Ok(()) };

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 pub use lock::LockAt;
 pub use serve::ServeOrder;
-pub use task::{LogsOrder, Reattach, RunOrder, StatusOrder};
+pub use task::{DownOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
 
 use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, Sub};
 use super::output::Output;
@@ -42,6 +42,7 @@ pub enum Command {
     Run(Box<RunOrder>),
     Logs(LogsOrder),
     Status(StatusOrder),
+    Down(DownOrder),
     /// What the road would do.
     Plan(Box<RoadOrder>),
     Build(Box<BuildOrder>),
@@ -241,6 +242,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Run(args)) => return task::run(args, world),
         Some(Sub::Logs(args)) => return task::logs(args, world),
         Some(Sub::Status(args)) => return task::status(args, world),
+        Some(Sub::Down(args)) => return task::down(args, world),
         Some(Sub::Build(args)) => &args.registry,
         Some(Sub::Push(args)) => &args.registry,
         Some(Sub::Diff(args)) => &args.registry,

@@ -25,6 +25,10 @@ pub(super) fn order(args: &RoadArgs, registry: RegistrySettings, given: Given<'_
         task::refuse_for_local(&args.start)?;
     }
     let run = |settings: Run| {
+        if !args.local && !args.run_now && settings.description.schedule.is_some() {
+            task::refuse_for_schedule(&args.start, &settings.description.name)?;
+            return Ok((Task::Deployed(cloud(settings.description)?), None));
+        }
         let timeout = args.start.timeout.or(settings.timeout).filter(|_| !args.start.detach);
         let (start, description) = (task::start(&args.start, settings.capacity)?, settings.description);
         let task = if args.local { local(description)? } else { Task::Cloud(cloud(description)?, start) };

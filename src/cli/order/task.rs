@@ -3,14 +3,14 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::args::{
-    AtArgs, ConfigArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs, StatusArgs,
+    AtArgs, ConfigArgs, DownArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs, StatusArgs,
 };
 use super::super::settings::{self, Given, Session};
 use super::super::{Failure, duration, locus_toml, shell};
 use super::{Command, World};
 use crate::aws::Capacity;
 use crate::calendar;
-use crate::deploy::{Known, LogWish, Network, Overrides, Size, Start, Stay};
+use crate::deploy::{Doomed, Known, LogWish, Network, Overrides, Size, Start, Stay};
 
 /// A revision to be run again.
 #[derive(Debug)]
@@ -34,6 +34,16 @@ pub struct LogsOrder {
 pub struct StatusOrder {
     pub session: Session,
     pub known: Known,
+}
+
+/// A loader to be taken down.
+#[derive(Debug)]
+pub struct DownOrder {
+    pub session: Session,
+    pub doomed: Doomed,
+    pub yes: bool,
+    /// Whether somebody on a terminal may be asked: a program that reads JSON may not.
+    pub may_ask: bool,
 }
 
 /// The command by which a task that runs on is followed again, with the flags that this one was given.
@@ -101,6 +111,14 @@ pub(super) fn status(args: &StatusArgs, world: &World) -> Result<Command, Failur
     })
 }
 
+pub(super) fn down(args: &DownArgs, world: &World) -> Result<Command, Failure> {
+    within(&args.config, world, |given| {
+        let session = settings::session(&args.at, args.repository.as_deref(), given)?;
+        let doomed = settings::doomed(args, &session, given)?;
+        Ok(Command::Down(DownOrder { session, doomed, yes: args.yes, may_ask: !args.screen.json }))
+    })
+}
+
 /// How the road starts a task: its variables and its size are in the task definition.
 pub(super) fn start(args: &StartArgs, capacity: Option<Capacity>) -> Result<Start, Failure> {
     let overrides = Overrides { command: words(args)?, ..Overrides::default() };
@@ -109,19 +127,34 @@ pub(super) fn start(args: &StartArgs, capacity: Option<Capacity>) -> Result<Star
 
 /// On this machine there is one task and no Fargate, and it ends with us.
 pub(super) fn refuse_for_local(args: &StartArgs) -> Result<(), Failure> {
-    let StartArgs { count, capacity_provider, spot, command, timeout: _, detach, on_interrupt } = args;
+    match flag_of(&StartArgs { timeout: None, ..args.clone() }) {
+        Some(flag) => Err(Failure::usage(format!("{flag} is for a task on Fargate, and --local runs it here"))),
+        None => Ok(()),
+    }
+}
+
+/// What its schedule starts is not started here.
+pub(super) fn refuse_for_schedule(args: &StartArgs, name: &str) -> Result<(), Failure> {
+    match flag_of(args) {
+        Some(flag) => Err(Failure::usage(format!("{flag} is for a run, and {name} is run by its schedule"))
+            .hint("--run-now runs it now as well")),
+        None => Ok(()),
+    }
+}
+
+/// The first of the flags that was given.
+fn flag_of(args: &StartArgs) -> Option<&'static str> {
+    let StartArgs { count, capacity_provider, spot, command, timeout, detach, on_interrupt } = args;
     let given = [
         ("--count", count.is_some()),
         ("--capacity-provider", capacity_provider.is_some()),
         ("--spot", *spot),
         ("--command", command.is_some()),
+        ("--timeout", timeout.is_some()),
         ("--detach", *detach),
         ("--on-interrupt", on_interrupt.is_some()),
     ];
-    match given.iter().find(|(_, given)| *given) {
-        Some((flag, _)) => Err(Failure::usage(format!("{flag} is for a task on Fargate, and --local runs it here"))),
-        None => Ok(()),
-    }
+    given.iter().find(|(_, given)| *given).map(|(flag, _)| *flag)
 }
 
 fn within(

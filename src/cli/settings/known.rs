@@ -24,13 +24,7 @@ pub fn known(text: &str, at: &AtArgs, given: Given<'_>) -> Result<KnownSettings,
         Some((name, revision)) => (name, Some(revision)),
         None => (text, None),
     };
-    let bad = |why: String| {
-        let failure = Failure::usage(why);
-        if text.contains('/') || text.to_lowercase().contains("dockerfile") {
-            return failure.hint("a loader is named here, not its Dockerfile: os_opendata, not os_opendata.Dockerfile");
-        }
-        failure
-    };
+    let bad = |why: String| not_a_name(text, why);
     let number = |text: &str| match text.parse() {
         Ok(number) if number > 0 => Ok(number),
         _ => Err(bad(format!("`{text}` is not a revision's number"))),
@@ -46,6 +40,15 @@ pub fn known(text: &str, at: &AtArgs, given: Given<'_>) -> Result<KnownSettings,
         timeout: said.timeout()?,
         capacity: said.capacity()?,
     })
+}
+
+/// What was typed is no loader's name.
+pub(super) fn not_a_name(text: &str, why: String) -> Failure {
+    let failure = Failure::usage(why);
+    if text.contains('/') || text.to_lowercase().contains("dockerfile") {
+        return failure.hint("a loader is named here, not its Dockerfile: os_opendata, not os_opendata.Dockerfile");
+    }
+    failure
 }
 
 pub fn network(name: &str, args: &NetworkArgs, given: Given<'_>) -> Result<NetworkSettings, Failure> {

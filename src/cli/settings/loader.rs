@@ -7,7 +7,7 @@ use super::super::args::{DeployArgs, NetworkArgs};
 use super::super::documents::Named;
 use super::super::locus_toml::{AccessTable, Defaults, LoaderTable, LocusToml, Text};
 use super::super::{duration, name};
-use super::{Failure, Given, RecipeSettings, pairs, repository, secrets};
+use super::{Failure, Given, RecipeSettings, pairs, repository, schedule, secrets};
 use crate::aws::Capacity;
 use crate::deploy::{AccessSettings, Description, Document, REPOSITORY, Template, policy_variables};
 
@@ -81,6 +81,7 @@ pub fn loader(
         task_definition: task_definition(&said)?,
         execution_role: said.text(said.table.execution_role.as_ref())?,
         task_role: said.text(said.table.task_role.as_ref())?,
+        schedule: schedule::schedule(&said)?,
         keep_revisions: said.of(|all| all.keep_revisions.as_ref()).map(|count| count.value),
         adopt: cloud.adopt,
         name,
@@ -202,7 +203,7 @@ impl<'a> Said<'a> {
         }
     }
 
-    fn text(&self, text: Option<&Text>) -> Result<Option<String>, Failure> {
+    pub fn text(&self, text: Option<&Text>) -> Result<Option<String>, Failure> {
         match (text, self.given.file) {
             (Some(text), Some(file)) => file.expand(text, self.given.env).map(Some),
             _ => Ok(None),

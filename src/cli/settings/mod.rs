@@ -1,10 +1,12 @@
 //! Flags before the environment, the environment before locus.toml, locus.toml before the defaults. What was
 //! read is handed in, but for the documents that locus.toml names.
 
+mod doomed;
 mod known;
 mod loader;
 mod pairs;
 mod repository;
+mod schedule;
 mod secrets;
 
 use std::collections::BTreeMap;
@@ -17,6 +19,7 @@ use crate::aws::CloudOptions;
 use crate::image::{Platform, Reference};
 use crate::registry::{Endpoints, PrivateHosts};
 
+pub use doomed::doomed;
 pub use known::{known, network, variables};
 pub use loader::{LoaderSettings, NetworkSettings, loader};
 pub use pairs::annotations;
