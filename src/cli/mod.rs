@@ -31,6 +31,7 @@ mod plan;
 mod runtime;
 mod screen;
 mod settings;
+mod several;
 mod shell;
 mod task_definition;
 mod tasks;

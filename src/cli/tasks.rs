@@ -52,6 +52,11 @@ pub(super) fn exit_code(outcomes: &[Outcome]) -> u8 {
     outcomes.iter().map(|outcome| outcome.exit_code as u8).find(|code| *code != 0).unwrap_or(0)
 }
 
+/// The first that did not end well, else the first.
+pub(super) fn deciding(outcomes: &[Outcome]) -> Option<&Outcome> {
+    outcomes.iter().find(|outcome| outcome.exit_code != 0).or(outcomes.first())
+}
+
 /// Of each task that runs on without us.
 pub(super) fn say_how_to_come_back(outcomes: &[Outcome], reattach: &Reattach, events: &Events) {
     for outcome in outcomes.iter().filter(|outcome| outcome.runs_on) {
@@ -72,9 +77,7 @@ pub(super) fn told(outcomes: &[Outcome]) -> Value {
             "runs_on": outcome.runs_on,
         })
     };
-    let Some(deciding) = outcomes.iter().find(|outcome| outcome.exit_code != 0).or(outcomes.first()) else {
-        return json!({});
-    };
+    let Some(deciding) = deciding(outcomes) else { return json!({}) };
     let mut json = one(deciding);
     json["tasks"] = outcomes.iter().map(one).collect();
     json

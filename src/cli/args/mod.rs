@@ -43,7 +43,7 @@ use super::screen::Progress;
 #[derive(Debug, Parser)]
 #[command(name = "locus-push", version, about, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...\n       locus-push <COMMAND> [OPTIONS] ...")]
+#[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...|--all\n       locus-push <COMMAND> [OPTIONS] ...")]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
@@ -56,6 +56,7 @@ const EXAMPLES: &str = "\
 Examples:
   locus-push loaders/os_opendata.Dockerfile            build, push, run on Fargate, follow the log
   locus-push --local loaders/os_opendata.Dockerfile    the same, without AWS
+  locus-push --all                                     each loader of locus.toml, several at once
   locus-push --env FILTER='Test Loader' --memory 1024 loaders/os_opendata.Dockerfile
   locus-push deploy loaders/os_opendata.Dockerfile     the same without the run; then `run`, `logs`, `status os_opendata`
   locus-push build -o type=oci,dest=image.tar .        only the image

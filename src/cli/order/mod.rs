@@ -1,6 +1,7 @@
 //! What was typed becomes what is meant: orders with every default filled in and every file read.
 
 mod agents;
+mod asked;
 mod build;
 mod certificates;
 mod diff;
@@ -68,6 +69,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct RoadOrder {
     pub loaders: Vec<LoaderOrder>,
+    /// So many of them build at once.
+    pub at_once: usize,
     /// How the layers that are built are compressed.
     pub packing: Packing,
     pub session: Session,
