@@ -31,8 +31,7 @@ pub(super) async fn road(
     options: &HouseOptions,
 ) -> Result<Done, Failure> {
     let of = loaders.len();
-    let names = loaders.iter().map(|order| order.task.name().to_owned()).collect();
-    options.events.emit(Event::Several { loaders: names, at_once: at_once.min(of) });
+    begin(&loaders, at_once, &options.events);
     let all = loaders.into_iter().map(|order| one(order, session, source_date, options));
     let all = join_all(all).await;
 
@@ -63,6 +62,9 @@ pub(super) async fn plan(
     options: &HouseOptions,
 ) -> Result<Done, Failure> {
     let of = loaders.len();
+    if of > 1 {
+        begin(&loaders, at_once, &options.events);
+    }
     let each = loaders.into_iter().map(|order| async move {
         let name = order.task.name().to_owned();
         let events = if of == 1 { options.events.clone() } else { options.events.of(&name) };
@@ -81,6 +83,12 @@ pub(super) async fn plan(
     let mut done = plan::answer(&plans, of);
     done.failure = (!failed.is_empty()).then(|| of_several(failed, of, *options.interrupt.borrow()));
     Ok(done)
+}
+
+fn begin(loaders: &[LoaderOrder], at_once: usize, events: &Events) {
+    let names: Vec<String> = loaders.iter().map(|order| order.task.name().to_owned()).collect();
+    let at_once = at_once.min(names.len());
+    events.emit(Event::Several { loaders: names, at_once });
 }
 
 async fn one(order: LoaderOrder, session: &Session, source_date: Option<&str>, options: &HouseOptions) -> One {

@@ -5,6 +5,7 @@ mod asked;
 mod build;
 mod certificates;
 mod diff;
+mod each;
 mod frontend;
 mod image;
 mod lock;
@@ -18,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use each::EachOrder;
 pub use lock::LockAt;
 pub use serve::ServeOrder;
 pub use task::{DownOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
