@@ -21,11 +21,21 @@ impl Events {
     pub fn emit(&self, event: Event) {
         (self.0)(event);
     }
+
+    /// The same listener, told of each event that it is this loader's.
+    pub fn of(&self, loader: &str) -> Self {
+        let (all, loader) = (self.clone(), loader.to_owned());
+        Self::new(move |event| all.emit(Event::Of { loader: loader.clone(), event: Box::new(event) }))
+    }
 }
 
 /// One fact. Text from outside (lines of a RUN, of a task's log, of a registry) is raw here: the screen escapes it.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Event {
+    /// Several loaders begin, of which so many build at once.
+    Several { loaders: Vec<String>, at_once: usize },
+    /// An event of one of several loaders.
+    Of { loader: String, event: Box<Event> },
     /// A Dockerfile was parsed.
     Read { dockerfile: String, instructions: usize, stages: usize },
     /// A base image was resolved to what will be built on.
@@ -76,10 +86,22 @@ pub enum Event {
         exit_code: Option<i32>,
         hint: Option<String>,
     },
+    /// What became of several things, each a row under these headings.
+    Summary { columns: &'static [&'static str], rows: Vec<Vec<String>> },
     /// Something worth knowing that is no error.
     Note(String),
     /// Something that may surprise, and what to do about it.
     Warning { message: String, hint: Option<String> },
+}
+
+impl Event {
+    /// The event itself, whose ever it is.
+    pub fn itself(&self) -> &Self {
+        match self {
+            Self::Of { event, .. } => event.itself(),
+            event => event,
+        }
+    }
 }
 
 /// Why a step is done.

@@ -48,6 +48,8 @@ mod rungs;
 mod said;
 #[path = "road/schedule.rs"]
 mod schedule;
+#[path = "road/several.rs"]
+mod several;
 #[path = "road/stack.rs"]
 mod stack;
 #[path = "road/stages.rs"]

@@ -63,6 +63,8 @@ pub struct Task {
     pub status: String,
     /// The ARN of its revision.
     pub task_definition: String,
+    /// What whoever started it wrote there.
+    pub started_by: Option<String>,
     pub stop_code: Option<String>,
     pub stopped_reason: Option<String>,
     /// `FARGATE` or `FARGATE_SPOT`, where a capacity provider was asked for.
@@ -245,6 +247,7 @@ fn task(found: &sdk::Task) -> Task {
         arn: found.task_arn().unwrap_or("").to_owned(),
         status: found.last_status().unwrap_or("").to_owned(),
         task_definition: found.task_definition_arn().unwrap_or("").to_owned(),
+        started_by: said(found.started_by()),
         stop_code: said(found.stop_code().map(|code| code.as_str())),
         stopped_reason: said(found.stopped_reason()),
         capacity_provider: said(found.capacity_provider_name()),

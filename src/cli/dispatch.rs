@@ -16,15 +16,15 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, doctor, itself, lock, plan, runtime, tasks, upkeep};
+use super::{Failure, Phase, check, diff, doctor, itself, lock, runtime, several, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
-use crate::deploy::{Limits, Loader};
+use crate::deploy::{Limits, Loader, Plan};
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
 use crate::layer::Packing;
 use crate::registry::{Pushed, Server, ServerOptions, Upstream};
-use crate::road::{self, Gathered, House, HouseOptions, Recipe, RoadError, Shipped, Target};
+use crate::road::{self, Gathered, House, HouseOptions, Recipe, RoadError, Shipped, Target, Turns};
 
 /// What a command came to.
 #[derive(Clone, Debug, PartialEq)]
@@ -72,44 +72,30 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
     }
 }
 
-/// Several loaders one after the other: a build fills both cores by itself, and their logs do not run together.
 async fn road(
     order: RoadOrder,
     source_date: Option<&str>,
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let RoadOrder { loaders, packing, session, registry, home } = order;
+    let RoadOrder { mut loaders, at_once, packing, session, registry, home } = order;
     let options = HouseOptions { packing, ..house(home, registry, events, interrupt) };
-    let of = loaders.len();
-    let (mut done, mut failed) = (Vec::new(), Vec::new());
-    for loader in loaders {
-        let name = loader.task.name().to_owned();
-        match self::loader(loader, &session, source_date, &options).await {
-            Ok(shipped) => done.push((name, shipped)),
-            Err(failure) if of == 1 || *options.interrupt.borrow() => return Err(failure),
-            Err(failure) => failed.push((name, failure)),
+    match (loaders.pop(), loaders.is_empty()) {
+        (Some(only), true) => {
+            let name = only.task.name().to_owned();
+            let shipped = loader(only, &session, source_date, &options).await?;
+            let exit_code = tasks::exit_code(&shipped.outcomes);
+            Ok(Done { exit_code, ..Done::new(shipped.image.to_string(), told(&name, &shipped)) })
+        }
+        (last, _) => {
+            loaders.extend(last);
+            let options = HouseOptions { turns: Turns::of(at_once), ..options };
+            several::road(loaders, at_once, &session, source_date, &options).await
         }
     }
-    let lines: Vec<String> = done.iter().map(|(_, shipped)| shipped.image.to_string()).collect();
-    let json: Vec<Value> = done.iter().map(|(name, shipped)| told(name, shipped)).collect();
-    let mut answer = Done::new(lines.join("\n"), if of == 1 { json[0].clone() } else { json!({ "loaders": json }) });
-    if of == 1 {
-        answer.exit_code = done.first().map_or(0, |(_, shipped)| tasks::exit_code(&shipped.outcomes));
-        return Ok(answer);
-    }
-    for (name, shipped) in &done {
-        let code = tasks::exit_code(&shipped.outcomes);
-        if code != 0 {
-            let words = format!("the task ended with exit code {code}");
-            failed.push((name.clone(), Failure::new(super::Kind::Difference, super::Phase::Task, words)));
-        }
-    }
-    answer.failure = (!failed.is_empty()).then(|| Failure::of_several(failed, of));
-    Ok(answer)
 }
 
-async fn loader(
+pub(super) async fn loader(
     order: LoaderOrder,
     session: &Session,
     source_date: Option<&str>,
@@ -135,17 +121,27 @@ async fn plan(
     events: &Events,
     interrupt: watch::Receiver<bool>,
 ) -> Result<Done, Failure> {
-    let RoadOrder { loaders, packing: _, session, registry, home } = order;
+    let RoadOrder { loaders, at_once, packing: _, session, registry, home } = order;
     let options = house(home, registry, events, interrupt);
-    let mut plans = Vec::new();
-    for LoaderOrder { image, task, run, timeout: _, reattach: _ } in loaders {
-        let (Task::Deployed(loader) | Task::Cloud(loader, _)) = task else { continue };
-        let recipe = recipe(image, run, source_date, &options).await?;
-        let (shown, text, name) = (recipe.shown.clone(), recipe.text.clone(), loader.name().to_owned());
-        let plan = road::plan(in_cloud(recipe, *loader, &session), events).await;
-        plans.push((name, plan.map_err(|error| failure(error, &shown, &text))?));
-    }
-    Ok(plan::answer(&plans))
+    several::plan(loaders, at_once, &session, source_date, &options).await
+}
+
+/// What one loader would do.
+pub(super) async fn plan_of(
+    order: LoaderOrder,
+    session: &Session,
+    source_date: Option<&str>,
+    options: &HouseOptions,
+) -> Result<Plan, Failure> {
+    let LoaderOrder { image, task, run, timeout: _, reattach: _ } = order;
+    let loader = match task {
+        Task::Deployed(loader) | Task::Cloud(loader, _) => loader,
+        Task::Local(_) => return Err(Failure::bug(Phase::Arguments, "a plan of what runs on this machine")),
+    };
+    let recipe = recipe(image, run, source_date, options).await?;
+    let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
+    let plan = road::plan(in_cloud(recipe, *loader, session), &options.events).await;
+    plan.map_err(|error| failure(error, &shown, &text))
 }
 
 fn in_cloud(recipe: Recipe, loader: Loader, session: &Session) -> road::Order {
@@ -333,7 +329,8 @@ fn house(
 ) -> HouseOptions {
     let RegistrySettings { endpoints, allow_private, ca_file, cloud } = registry;
     let packing = Packing::default();
-    HouseOptions { home, endpoints, allow_private, ca_file, cloud, packing, events: events.clone(), interrupt }
+    let (turns, events) = (Turns::default(), events.clone());
+    HouseOptions { home, endpoints, allow_private, ca_file, cloud, packing, turns, events, interrupt }
 }
 
 /// Gathers what an order names, from wherever it is.
@@ -380,7 +377,7 @@ fn keeps_git_dir(build_args: &BTreeMap<String, String>) -> Result<bool, Failure>
     }
 }
 
-fn told(name: &str, shipped: &Shipped) -> Value {
+pub(super) fn told(name: &str, shipped: &Shipped) -> Value {
     let mut json = tasks::told(&shipped.outcomes);
     json["loader"] = json!(name);
     json["image"] = json!(shipped.image.to_string());

@@ -13,6 +13,7 @@ mod doctor;
 mod documents;
 mod down;
 mod duration;
+mod each;
 mod environment;
 mod escape;
 mod failure;
@@ -31,6 +32,7 @@ mod plan;
 mod runtime;
 mod screen;
 mod settings;
+mod several;
 mod shell;
 mod task_definition;
 mod tasks;
@@ -44,8 +46,8 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DiffOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, LogsOrder, PushOrder, RoadOrder,
-    RunOrder, ServeOrder, StatusOrder, Task, VerifyOrder, World,
+    BuildOrder, CheckOrder, DiffOrder, EachOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, LogsOrder, PushOrder,
+    RoadOrder, RunOrder, ServeOrder, StatusOrder, Task, VerifyOrder, World,
 };
 pub use output::Output;
 pub use place::Place;

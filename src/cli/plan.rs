@@ -48,11 +48,11 @@ impl Effect {
     }
 }
 
-/// The plans of all loaders, one below the other.
-pub(super) fn answer(plans: &[(String, Plan)]) -> Done {
+/// The plans of all loaders, one below the other; `of` so many that were asked for.
+pub(super) fn answer(plans: &[(String, Plan)], of: usize) -> Done {
     let text: Vec<String> = plans.iter().map(|(name, plan)| words(name, plan)).collect();
     let mut json: Vec<Value> = plans.iter().map(|(name, plan)| fact(name, plan)).collect();
-    let json = if json.len() == 1 { json.remove(0) } else { json!({ "loaders": json }) };
+    let json = if of == 1 && json.len() == 1 { json.remove(0) } else { json!({ "loaders": json }) };
     Done::new(text.join("\n\n"), json)
 }
 
@@ -147,7 +147,7 @@ mod tests {
             ),
             change(Action::Deregister, "a:1", "10 revisions are kept", vec![]),
         ];
-        let done = answer(&plan(changes));
+        let done = answer(&plan(changes), 1);
         assert_eq!(
             done.text,
             "a in account 123456789012, eu-west-1\n\
@@ -171,7 +171,7 @@ mod tests {
 
     #[test]
     fn nothing_to_do_is_said() {
-        let done = answer(&plan(vec![]));
+        let done = answer(&plan(vec![]), 1);
         assert!(done.text.ends_with("\nNothing to do, unless the image becomes another: known after build"));
         assert_eq!(done.json["nothing_to_do"], true);
     }

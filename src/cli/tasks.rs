@@ -3,10 +3,10 @@
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
-use super::order::{LogsOrder, Reattach, RunOrder, StatusOrder};
+use super::order::{EachOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
 use super::settings::Session;
 use super::words::failure;
-use super::{Done, Failure, escape};
+use super::{Done, Failure, each, escape};
 use crate::aws::{Schedule, Task};
 use crate::calendar;
 use crate::deploy::{Limits, Outcome, Seen, Status};
@@ -14,8 +14,14 @@ use crate::event::{Event, Events};
 use crate::road;
 
 pub(super) async fn run(order: RunOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
-    let RunOrder { session, known, network, start, timeout, reattach } = order;
+    let RunOrder { session, known, network, start, timeout, reattach, each } = order;
     let limits = Limits { timeout, interrupt };
+    if let Some(EachOrder { inputs, wish, home }) = each {
+        let lines = road::Each { inputs: &inputs, wish, home: &home };
+        let ran = road::each(&at(session), (&known, network), &start, &lines, limits, events).await;
+        let (task_definition, ended) = ran.map_err(|error| failure(error, "", ""))?;
+        return Ok(each::answer(&task_definition, ended, events));
+    }
     let ran = road::run(&at(session), &known, network, &start, limits, events).await;
     let (task_definition, outcomes) = ran.map_err(|error| failure(error, "", ""))?;
     say_how_to_come_back(&outcomes, &reattach, events);
@@ -52,6 +58,11 @@ pub(super) fn exit_code(outcomes: &[Outcome]) -> u8 {
     outcomes.iter().map(|outcome| outcome.exit_code as u8).find(|code| *code != 0).unwrap_or(0)
 }
 
+/// The first that did not end well, else the first.
+pub(super) fn deciding(outcomes: &[Outcome]) -> Option<&Outcome> {
+    outcomes.iter().find(|outcome| outcome.exit_code != 0).or(outcomes.first())
+}
+
 /// Of each task that runs on without us.
 pub(super) fn say_how_to_come_back(outcomes: &[Outcome], reattach: &Reattach, events: &Events) {
     for outcome in outcomes.iter().filter(|outcome| outcome.runs_on) {
@@ -72,9 +83,7 @@ pub(super) fn told(outcomes: &[Outcome]) -> Value {
             "runs_on": outcome.runs_on,
         })
     };
-    let Some(deciding) = outcomes.iter().find(|outcome| outcome.exit_code != 0).or(outcomes.first()) else {
-        return json!({});
-    };
+    let Some(deciding) = deciding(outcomes) else { return json!({}) };
     let mut json = one(deciding);
     json["tasks"] = outcomes.iter().map(one).collect();
     json

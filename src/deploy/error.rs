@@ -1,7 +1,11 @@
 //! Why a deployment did not come about.
 
-use crate::aws::{AwsError, EcsFailure};
+use std::path::PathBuf;
 
+use crate::aws::{AwsError, EcsFailure};
+use crate::store::StoreError;
+
+use super::each::BadLedger;
 use super::explain;
 use super::secret_spec::UnreadableSecret;
 use super::size::BadSize;
@@ -57,6 +61,12 @@ pub enum DeployError {
     Architecture { stated: String, platform: crate::image::Platform },
     #[error("the time limit (--timeout) was reached before the task was started")]
     TimedOut,
+    #[error("another locus-push goes through the same lines")]
+    EachHeld,
+    #[error("what an earlier run of these lines left in {} cannot be read: {why}", path.display())]
+    EachMemory { path: PathBuf, why: BadLedger },
+    #[error("how far the lines are could not be remembered: {0}")]
+    Store(#[from] StoreError),
     /// RunTask answered, and started nothing.
     #[error("the task was not started: {}", words(.0))]
     NotStarted(Vec<EcsFailure>),
@@ -71,11 +81,13 @@ impl DeployError {
         match self {
             Self::Refused(source) => explain::advice(&source.message).map(str::to_owned).or_else(|| source.hint()),
             Self::Aws { source, .. } => source.hint(),
-            Self::Secret(_) | Self::Interrupted | Self::TimedOut | Self::Size(_) => None,
             Self::RemovalInterrupted => Some("the same command goes on from there".to_owned()),
             Self::StillRuns { .. } => {
                 Some("wait for the end, or stop what runs with --stop; nothing was removed".to_owned())
             }
+            Self::Secret(_) | Self::Interrupted | Self::TimedOut | Self::Size(_) | Self::Store(_) => None,
+            Self::EachHeld => Some("wait for its end, or interrupt it and run the same command: it goes on".to_owned()),
+            Self::EachMemory { .. } => Some("--restart begins anew; tasks that were started before are not looked for".to_owned()),
             Self::NoTaskDefinition { .. } => {
                 Some("`locus-push deploy DOCKERFILE` registers one; is it in this region and this account?".to_owned())
             }
@@ -129,6 +141,9 @@ impl DeployError {
             | Self::Size(_)
             | Self::StillRuns { .. }
             | Self::Platform(_)
+            | Self::EachHeld
+            | Self::EachMemory { .. }
+            | Self::Store(_)
             | Self::Architecture { .. } => 2,
             Self::Aws { .. }
             | Self::NoSuchSecret(_)

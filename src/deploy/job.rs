@@ -171,6 +171,12 @@ impl Job {
         &self.revision.arn
     }
 
+    /// The family of its revision.
+    pub(super) fn family(&self) -> &str {
+        let last = self.revision.arn.rsplit('/').next().unwrap_or(&self.name);
+        last.split(':').next().unwrap_or(last)
+    }
+
     /// ECS's form of the overrides; a pair of cpu and memory that Fargate does not have is refused here, as no answer of
     /// ECS's says which it has.
     pub(super) fn overrides(&self, wanted: &Overrides) -> Result<aws::Overrides, BadSize> {

@@ -10,7 +10,7 @@ use super::error::{DeployError, words};
 use super::job::{Job, Start, Stay};
 use super::outcome::Outcome;
 use super::pace::Pace;
-use super::start::Starter;
+use super::start::{Mark, Starter};
 use super::watch::{Watch, left};
 use crate::aws::{Cloud, Started};
 use crate::event::{Event, Events};
@@ -38,7 +38,8 @@ pub async fn run(
 ) -> Result<Vec<Outcome>, DeployError> {
     let Limits { timeout, mut interrupt } = limits;
     let overrides = job.overrides(&start.overrides)?;
-    let starter = Starter { cloud, job, start, overrides: &overrides, pace, events };
+    let mark = |_| Mark::new(job.task_definition());
+    let starter = Starter { cloud, job, start, overrides: &overrides, mark: &mark, pace, events };
     let watch = Watch { cloud, at: &job.at, stay: start.stay, alone: start.count == 1, pace, events };
     let begun = Instant::now();
     let deadline = timeout.map(|timeout| begun + timeout);

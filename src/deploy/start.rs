@@ -22,8 +22,23 @@ pub(super) struct Starter<'a> {
     pub job: &'a Job,
     pub start: &'a Start,
     pub overrides: &'a aws::Overrides,
+    /// Of each call, counted from 0.
+    pub mark: &'a (dyn Fn(u32) -> Mark + Sync),
     pub pace: &'a Pace,
     pub events: &'a Events,
+}
+
+/// What a call of RunTask, and the task that it starts, is known by.
+pub(super) struct Mark {
+    pub client_token: String,
+    pub started_by: String,
+}
+
+impl Mark {
+    /// Of a call that nobody comes back to.
+    pub fn new(revision: &str) -> Self {
+        Self { client_token: client_token(revision), started_by: "locus-push".to_owned() }
+    }
 }
 
 impl Starter<'_> {
@@ -34,27 +49,28 @@ impl Starter<'_> {
         interrupt: &mut watch::Receiver<bool>,
     ) -> Result<Started, DeployError> {
         let (begun, mut step) = (Instant::now(), self.pace.capacity.first);
-        loop {
-            match self.ask().await {
-                Err(error) if has_no_room(&error) && begun.elapsed() < self.pace.capacity.total => {
-                    let message = "Fargate has no capacity here at this moment; asking again";
-                    self.events.emit(Event::Note(message.to_owned()));
-                }
+        for asked in 0.. {
+            let message = match self.ask(asked).await {
+                Err(error) if begun.elapsed() >= self.pace.capacity.total => return Err(error),
+                Err(error) if has_no_room(&error) => "Fargate has no capacity here at this moment; asking again",
+                Err(error) if is_at_its_limit(&error) => "ECS takes no more tasks at this moment; asking again",
                 done => return done,
-            }
+            };
+            self.events.emit(Event::Note(message.to_owned()));
             match wait(step, deadline, interrupt).await {
                 Some(Cut::Interrupted) => return Err(DeployError::Interrupted),
                 Some(Cut::TimedOut) => return Err(DeployError::TimedOut),
                 None => step = self.pace.capacity.after(step),
             }
         }
+        Err(DeployError::NotStarted(Vec::new()))
     }
 
-    async fn ask(&self) -> Result<Started, DeployError> {
+    async fn ask(&self, asked: u32) -> Result<Started, DeployError> {
         let Job { name, revision, at, network, new_role } = self.job;
         // A new token each time that the answer was "nothing": the same one would be the same answer. Where no answer
         // came at all, the SDK asks again with the same token, so that two tasks are never started for one.
-        let token = client_token(&revision.arn);
+        let mark = (self.mark)(asked);
         let request = RunRequest {
             cluster: &at.cluster,
             task_definition: &revision.arn,
@@ -65,8 +81,8 @@ impl Starter<'_> {
             assign_public_ip: network.assign_public_ip,
             container: &at.container,
             overrides: self.overrides,
-            client_token: &token,
-            started_by: "locus-push",
+            client_token: &mark.client_token,
+            started_by: &mark.started_by,
         };
         let young = |error: &AwsError| {
             let lag = *new_role
@@ -95,6 +111,18 @@ fn has_no_room(error: &DeployError) -> bool {
     match error {
         DeployError::NotStarted(failures) => failures.iter().any(|failure| failure.reason.contains(capacity)),
         DeployError::Refused(error) => error.message.contains(capacity),
+        _ => false,
+    }
+}
+
+/// Too many calls in a row, or as many tasks as the account may have at once.
+fn is_at_its_limit(error: &DeployError) -> bool {
+    let quota = |text: &str| text.contains("reached the limit on the number of");
+    match error {
+        DeployError::NotStarted(failures) => failures.iter().any(|failure| quota(&failure.reason)),
+        DeployError::Refused(error) | DeployError::Aws { source: error, .. } => {
+            error.kind == Kind::Throttled || quota(&error.message)
+        }
         _ => false,
     }
 }

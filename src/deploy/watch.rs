@@ -41,20 +41,42 @@ impl Watch<'_> {
         deadline: Option<Instant>,
         interrupt: watch::Receiver<bool>,
     ) -> Result<Outcome, DeployError> {
+        self.to_the_end_telling(task, since, deadline, interrupt, |_, _| {}).await
+    }
+
+    /// The same; `stopped` is told as soon as the task has, or we go: the last lines of its log may come later.
+    pub async fn to_the_end_telling(
+        &self,
+        task: Task,
+        since: Option<i64>,
+        deadline: Option<Instant>,
+        interrupt: watch::Receiver<bool>,
+        stopped: impl FnOnce(&Task, Option<Cut>),
+    ) -> Result<Outcome, DeployError> {
         self.emit(&task);
         let (phase, phases) = watch::channel(Phase::Running);
         let id = task.id().to_owned();
-        let watching = self.until_stopped(task, deadline, interrupt, phase);
+        let watching = async {
+            let (task, cut) = self.until_stopped(task, deadline, interrupt, phase).await?;
+            stopped(&task, cut);
+            Ok::<_, DeployError>((task, cut))
+        };
         let following = self.log(&id, since, phases);
         tokio::pin!(watching, following);
         let (ended, told) = tokio::select! {
             ended = &mut watching => (ended?, following.await),
             told = &mut following => (watching.await?, told),
         };
-        Ok(match ended {
-            (task, Some(Cut::Interrupted)) if self.stay != Stay::ToTheEnd => left(&task, 130),
-            (task, cut) => {
-                let mut outcome = explain(&task, &self.at.container, told.wrong_architecture);
+        let (task, cut) = ended;
+        Ok(self.outcome(&task, cut, told.wrong_architecture))
+    }
+
+    /// How a task ended, or that we left it.
+    pub fn outcome(&self, task: &Task, cut: Option<Cut>, wrong_architecture: bool) -> Outcome {
+        match cut {
+            Some(Cut::Interrupted) if self.stay != Stay::ToTheEnd => left(task, 130),
+            cut => {
+                let mut outcome = explain(task, &self.at.container, wrong_architecture);
                 match cut {
                     Some(Cut::Interrupted) => {
                         outcome.exit_code = 130;
@@ -68,7 +90,7 @@ impl Watch<'_> {
                 }
                 outcome
             }
-        })
+        }
     }
 
     async fn log(&self, task: &str, since: Option<i64>, phases: watch::Receiver<Phase>) -> Told {
@@ -162,6 +184,10 @@ impl Watch<'_> {
     }
 
     pub fn emit(&self, task: &Task) {
+        // One that was started before has no state that we know of yet.
+        if task.status.is_empty() {
+            return;
+        }
         self.events.emit(Event::Task { id: task.id().to_owned(), status: task.status.clone() });
     }
 }

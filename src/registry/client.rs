@@ -8,9 +8,9 @@ use super::credential::Credentials;
 use super::endpoint::Endpoints;
 use super::error::SetupError;
 use super::http::Http;
-use super::pull::Fetching;
 use super::reach::PrivateHosts;
 use super::retry::Retries;
+use super::shared::Shared;
 use crate::event::Events;
 use crate::store::Store;
 
@@ -25,6 +25,7 @@ pub struct Options {
     /// The private networks' hosts that registries may send us to.
     pub allow_private: PrivateHosts,
     pub retries: Retries,
+    pub shared: Shared,
 }
 
 /// All registries, through one client. Cheap to clone.
@@ -35,7 +36,6 @@ pub(super) struct Inner {
     pub options: Options,
     pub http: Http,
     pub passes: Passes,
-    pub fetching: Fetching,
 }
 
 impl Options {
@@ -49,6 +49,7 @@ impl Options {
             ca_file: None,
             allow_private: PrivateHosts::default(),
             retries: Retries::default(),
+            shared: Shared::default(),
         }
     }
 }
@@ -57,6 +58,6 @@ impl Registry {
     pub fn new(options: Options) -> Result<Self, SetupError> {
         let allowed = options.allow_private.clone();
         let http = Http::new(options.ca_file.as_deref(), allowed, options.retries.silence)?;
-        Ok(Self(Arc::new(Inner { options, http, passes: Passes::default(), fetching: Fetching::default() })))
+        Ok(Self(Arc::new(Inner { options, http, passes: Passes::default() })))
     }
 }

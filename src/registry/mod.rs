@@ -6,6 +6,7 @@
 //! | `credential`, `challenge`, `realm`, `auth` | who we are, what the registry asks, whom we tell, and what we answer |
 //! | `http`, `reach`, `retry`, `date`, `exchange` | one connection, where it may lead, one pause, one question until it is answered |
 //! | `pull`, `arrival`, `download` | images in, blobs in, files of the network in |
+//! | `shared` | what several clients fetch and ask for once |
 //! | `push`, `upload`, `outgoing` | images out, blobs out, the bytes of one |
 //! | `error`, `said` | what a user is told, and what of a registry's words |
 //! | `server` | the embedded registry |
@@ -30,6 +31,7 @@ mod realm;
 mod retry;
 mod said;
 pub mod server;
+mod shared;
 mod upload;
 
 pub use client::{Options, Registry};
@@ -42,3 +44,4 @@ pub use reach::{BadHost, PrivateHosts};
 pub use retry::Retries;
 pub use said::Said;
 pub use server::{BadIdentity, BadLogin, Identity, Lacks, Login, ServeError, Server, ServerOptions, Upstream};
+pub use shared::Shared;

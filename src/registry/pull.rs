@@ -1,8 +1,6 @@
 //! Images in: the manifest for a platform, its config, and blobs into the store, each verified by its digest.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::sync::{Arc, Mutex, PoisonError};
 
 use reqwest::{Method, StatusCode};
 
@@ -24,9 +22,6 @@ pub(super) const LOOKS: u32 = 3;
 
 /// How deep indexes may point at indexes.
 const DEPTH: u32 = 4;
-
-/// One lock for each blob that is being fetched, so that stages on one base fetch it once.
-pub(super) type Fetching = Mutex<BTreeMap<Digest, Arc<tokio::sync::Mutex<()>>>>;
 
 /// A manifest as it came, and where from.
 struct Found {
@@ -137,7 +132,8 @@ impl Registry {
         {
             return Ok(Found { digest: *digest, document: Document::parse(&bytes, None).map_err(wrong)? });
         }
-        let (digest, bytes, header) = self.manifest(reference).await?;
+        let shared = &self.0.options.shared;
+        let (digest, bytes, header) = shared.manifest(reference, || self.manifest(reference)).await?;
         let document = Document::parse(&bytes, header.as_deref()).map_err(wrong)?;
         store.keep_blob(&bytes)?;
         Ok(Found { digest, document })
@@ -207,11 +203,7 @@ impl Registry {
 
     /// Waits until nobody else is fetching this blob.
     pub(super) async fn alone_with(&self, digest: &Digest) -> tokio::sync::OwnedMutexGuard<()> {
-        let lock = {
-            let mut fetching = self.0.fetching.lock().unwrap_or_else(PoisonError::into_inner);
-            fetching.entry(*digest).or_default().clone()
-        };
-        lock.lock_owned().await
+        self.0.options.shared.alone_with(digest).await
     }
 
     /// Brings a blob into the store, once.

@@ -18,7 +18,7 @@ use crate::sandbox::Stopper;
 use crate::store::{Lock, Store, StoreError};
 
 use super::amazon::Amazon;
-use super::{Recipe, RoadError};
+use super::{Recipe, RoadError, Turns};
 
 /// What a house is made of.
 #[derive(Clone)]
@@ -32,6 +32,8 @@ pub struct HouseOptions {
     pub cloud: CloudOptions,
     /// How the layers that are built are compressed.
     pub packing: Packing,
+    /// What this road shares with others that are walked at the same time.
+    pub turns: Turns,
     pub events: Events,
     /// Becomes true when the user wants it to end.
     pub interrupt: watch::Receiver<bool>,
@@ -75,6 +77,7 @@ impl House {
         registry.endpoints = options.endpoints.clone();
         registry.allow_private = options.allow_private.clone();
         registry.ca_file = options.ca_file.clone();
+        registry.shared = options.turns.registry.clone();
         let amazon = Amazon::new(options.cloud.clone(), cloud);
         registry.credentials = registry.credentials.with_ecr(amazon.login()).with_ecr_public(amazon.public_login());
         let registry = Registry::new(registry)?;

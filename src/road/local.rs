@@ -19,6 +19,8 @@ pub async fn ship_locally(
     let graph = recipe_graph(recipe, &options.events)?;
     let secrets = local_secrets(&task.secrets)?;
 
+    // The task runs here: it is a part of this turn.
+    let _turn = options.turns.to_build(&options.interrupt).await?;
     let house = House::open(options, None)?;
     // The task is to run here, whatever the build needs.
     let emulator = house.workshop.emulation(&recipe.options.platform)?.emulator();

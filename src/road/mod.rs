@@ -11,6 +11,7 @@ mod diff;
 mod doctor;
 mod down;
 mod downloads;
+mod each;
 mod error;
 mod house;
 mod local;
@@ -19,6 +20,7 @@ mod materials;
 mod output;
 mod shared;
 mod start;
+mod turns;
 mod upkeep;
 mod verify;
 
@@ -28,6 +30,7 @@ pub use check::{Checked, check, outline, targets};
 pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
 pub use doctor::{Diagnosis, diagnose};
 pub use down::{Down, down};
+pub use each::{Each, each};
 pub use error::RoadError;
 pub use house::{House, HouseOptions};
 pub use local::ship_locally;
@@ -35,6 +38,7 @@ pub use lock::lock;
 pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
 pub use shared::{CacheFrom, CacheFromPlace, CacheTo, CacheToPlace, Caches, Mode};
+pub use turns::Turns;
 pub use upkeep::{Usage, prune, usage};
 pub use verify::{Again, Elsewhere, Verified, VerifyError, verify};
 
@@ -113,6 +117,7 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
     let graph = recipe_graph(&recipe, events)?;
     deploy::cpu_architecture(&recipe.options.platform)?;
 
+    let _turn = options.turns.to_build(&options.interrupt).await?;
     let cloud = connect(&session).await?;
     let present = deploy::look(&cloud, &loader).await?;
     let changes = deploy::difference(&loader, &present)?;
@@ -128,7 +133,10 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
     let tags = loader.tags(&present, &built.image.digest());
     // What is made stays made: the next run finds it there.
     let placing = async {
-        let ground = deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?;
+        let ground = {
+            let _alone = options.turns.to_change_the_cloud().await;
+            deploy::apply(&cloud, &loader, present, &changes, &pace, events).await?
+        };
         let destination = destination(&ground.repository_uri, repository_uri.as_ref())?;
         let pushed = push(&built, early, &destination, &tags, &house).await?;
         house.export(&built, &recipe.caches).await?;

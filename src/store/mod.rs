@@ -11,6 +11,7 @@
 //! | `hashes/HEX` | the digests of a context's files, by the state that they were in |
 //! | `git/HEX` | repositories that files came from |
 //! | `caches/HEX/N` | what RUN steps keep in cache mounts |
+//! | `runs/HEX.json` | how far work is that goes on in the cloud, such as a task for each line of a file; never pruned |
 //! | `replay.pem` | the authority that steps trust while their downloads are recorded, and its key |
 //! | `tmp` | files on their way to their names, and locks; `tmp/in-use.lock` is held by all who build, and alone by who prunes |
 //! | `work/ID` | what a running step writes; the lock of `work/ID.lock` says that its maker lives |
@@ -27,6 +28,7 @@ mod lock;
 mod own;
 mod parts;
 mod repositories;
+mod runs;
 
 pub use blobs::{BlobFile, BlobWriter, VerifiedReader};
 pub use caches::{CacheFolder, Hold};
@@ -35,3 +37,4 @@ pub use hashes::Hashes;
 pub use kept::{Folders, Item, Prune, Shelf, on_disk};
 pub use lock::Lock;
 pub use repositories::Repository;
+pub use runs::RunFile;

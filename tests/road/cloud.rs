@@ -142,6 +142,14 @@ pub struct Listener {
     pub address: SocketAddr,
     calls: Arc<Mutex<Vec<String>>>,
     denied: Arc<Mutex<Vec<&'static str>>>,
+    spoiled: Arc<Mutex<Vec<Spoil>>>,
+}
+
+/// A body that holds `mark` has `to` for `from`, which is as long, once.
+struct Spoil {
+    mark: String,
+    from: &'static str,
+    to: &'static str,
 }
 
 impl Listener {
@@ -150,15 +158,17 @@ impl Listener {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
         let (calls, denied): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
-        let (heard, refused) = (calls.clone(), denied.clone());
+        let spoiled: Arc<Mutex<Vec<_>>> = Arc::default();
+        let (heard, refused, spoils) = (calls.clone(), denied.clone(), spoiled.clone());
         // It ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (upstream, heard, refused) = (upstream.clone(), heard.clone(), refused.clone());
-                std::thread::spawn(move || converse(stream, &upstream, &heard, &refused));
+                let spoils = spoils.clone();
+                std::thread::spawn(move || converse(stream, &upstream, &heard, &refused, &spoils));
             }
         });
-        Self { address, calls, denied }
+        Self { address, calls, denied, spoiled }
     }
 
     /// The calls since the last time this was asked.
@@ -167,7 +177,17 @@ impl Listener {
     }
 
     pub fn has_heard(&self, call: &str) -> bool {
-        self.calls.lock().expect("nobody panics while holding it").iter().any(|heard| heard == call)
+        self.count(call) > 0
+    }
+
+    pub fn count(&self, call: &str) -> usize {
+        self.calls.lock().expect("nobody panics while holding it").iter().filter(|heard| *heard == call).count()
+    }
+
+    /// The next body that holds `mark` has `to` in place of `from`.
+    pub fn spoil_once(&self, mark: String, from: &'static str, to: &'static str) {
+        assert_eq!(from.len(), to.len(), "the length stands in the head");
+        self.spoiled.lock().expect("nobody panics while holding it").push(Spoil { mark, from, to });
     }
 
     /// The caller may not make this call.
@@ -182,7 +202,13 @@ impl Listener {
 }
 
 /// One call on each connection, so that an answer ends where the connection does.
-fn converse(client: TcpStream, upstream: &str, heard: &Mutex<Vec<String>>, denied: &Mutex<Vec<&'static str>>) {
+fn converse(
+    client: TcpStream,
+    upstream: &str,
+    heard: &Mutex<Vec<String>>,
+    denied: &Mutex<Vec<&'static str>>,
+    spoiled: &Mutex<Vec<Spoil>>,
+) {
     let mut reader = BufReader::new(client.try_clone().expect("a second handle"));
     let (mut head, mut length, mut call) = (String::new(), 0, String::new());
     loop {
@@ -208,6 +234,15 @@ fn converse(client: TcpStream, upstream: &str, heard: &Mutex<Vec<String>>, denie
     let mut body = vec![0; length];
     if reader.read_exact(&mut body).is_err() {
         return;
+    }
+    {
+        let mut spoiled = spoiled.lock().expect("nobody panics while holding it");
+        let text = String::from_utf8_lossy(&body).into_owned();
+        if let Some(at) = spoiled.iter().position(|spoil| text.contains(&spoil.mark)) {
+            let Spoil { from, to, .. } = spoiled.remove(at);
+            assert!(text.contains(from), "{text}");
+            body = text.replace(from, to).into_bytes();
+        }
     }
     if call.is_empty() {
         let form = String::from_utf8_lossy(&body).into_owned();

@@ -5,6 +5,7 @@ mod cache;
 mod diff;
 mod doctor;
 mod down;
+mod each;
 mod init;
 mod later;
 mod lock;
@@ -26,6 +27,7 @@ pub use cache::{CacheArgs, CacheCommand, PruneArgs};
 pub use diff::DiffArgs;
 pub use doctor::DoctorArgs;
 pub use down::DownArgs;
+pub use each::EachArgs;
 pub use init::InitArgs;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
@@ -43,7 +45,7 @@ use super::screen::Progress;
 #[derive(Debug, Parser)]
 #[command(name = "locus-push", version, about, arg_required_else_help = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
-#[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...\n       locus-push <COMMAND> [OPTIONS] ...")]
+#[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...|--all\n       locus-push <COMMAND> [OPTIONS] ...")]
 #[command(after_help = EXAMPLES)]
 pub struct Cli {
     #[command(subcommand)]
@@ -56,6 +58,7 @@ const EXAMPLES: &str = "\
 Examples:
   locus-push loaders/os_opendata.Dockerfile            build, push, run on Fargate, follow the log
   locus-push --local loaders/os_opendata.Dockerfile    the same, without AWS
+  locus-push --all                                     each loader of locus.toml, several at once
   locus-push --env FILTER='Test Loader' --memory 1024 loaders/os_opendata.Dockerfile
   locus-push deploy loaders/os_opendata.Dockerfile     the same without the run; then `run`, `logs`, `status os_opendata`
   locus-push build -o type=oci,dest=image.tar .        only the image

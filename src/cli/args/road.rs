@@ -24,8 +24,14 @@ pub struct RoadArgs {
 #[derive(Debug, Args)]
 pub struct DeployArgs {
     /// The Dockerfiles; each is a loader
-    #[arg(value_name = "DOCKERFILE", required = true)]
+    #[arg(value_name = "DOCKERFILE", required_unless_present = "all")]
     pub dockerfiles: Vec<PathBuf>,
+    /// All loaders of locus.toml, each from the `dockerfile` of its table
+    #[arg(long, conflicts_with = "dockerfiles")]
+    pub all: bool,
+    /// Of several loaders, build so many at once; their tasks run side by side [default: one a core, at most 4]
+    #[arg(long, short = 'j', value_name = "N", value_parser = clap::value_parser!(u8).range(1..=64))]
+    pub parallel: Option<u8>,
 
     #[command(flatten)]
     pub image: ImageArgs,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::{AtArgs, NetworkArgs, ScreenArgs, StartArgs};
+use super::{AtArgs, EachArgs, NetworkArgs, ScreenArgs, StartArgs};
 
 const RUN: &str = "\
 Examples:
@@ -12,11 +12,13 @@ Examples:
   locus-push run os_opendata:3 --env FILTER=Town --memory 2048
   locus-push run os_opendata -- python load.py --full
   locus-push run os_opendata --count 4 --spot
+  locus-push run os_opendata --each years.jsonl --parallel 20    a task for each line
   locus-push run os_opendata --detach              and later: locus-push logs os_opendata --follow
 
 The network is that of SUBNET1, SUBNET2 and SECURITYGROUP, or of locus.toml, as on the road.
 The log goes to stdout, all else to stderr; with --json the answer does, and the log goes to stderr.
-The exit code is the task's own; 124 --timeout; 125 it never started; 130 interrupted, or stopped by somebody.";
+The exit code is the task's own; 124 --timeout; 125 it never started; 130 interrupted, or stopped by somebody. With
+--each it is 1 where a line failed for good; --timeout is each task's own.";
 
 #[derive(Debug, Args)]
 #[command(after_help = RUN)]
@@ -38,6 +40,8 @@ pub struct RunArgs {
     pub memory: Option<u32>,
     #[command(flatten)]
     pub start: StartArgs,
+    #[command(flatten)]
+    pub each: EachArgs,
     #[command(flatten)]
     pub at: AtArgs,
     #[command(flatten)]

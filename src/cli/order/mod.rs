@@ -1,9 +1,11 @@
 //! What was typed becomes what is meant: orders with every default filled in and every file read.
 
 mod agents;
+mod asked;
 mod build;
 mod certificates;
 mod diff;
+mod each;
 mod frontend;
 mod image;
 mod lock;
@@ -17,6 +19,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+pub use each::EachOrder;
 pub use lock::LockAt;
 pub use serve::ServeOrder;
 pub use task::{DownOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
@@ -68,6 +71,8 @@ pub enum Command {
 #[derive(Debug)]
 pub struct RoadOrder {
     pub loaders: Vec<LoaderOrder>,
+    /// So many of them build at once.
+    pub at_once: usize,
     /// How the layers that are built are compressed.
     pub packing: Packing,
     pub session: Session,

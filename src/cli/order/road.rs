@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use super::super::args::{self, ConfigArgs, DeployArgs, RoadArgs};
+use super::super::args::{ConfigArgs, DeployArgs, RoadArgs};
 use super::super::caches::caches;
 use super::super::output::PackingAsked;
-use super::super::settings::{self, Given, LoaderSettings, RegistrySettings};
+use super::super::settings::{self, Given, LoaderSettings, RegistrySettings, Which};
 use super::super::{Failure, home};
+use super::asked::{self, Asked};
 use super::run_options::run_options;
 use super::task::{self, Reattach};
 use super::{ImageOrder, LoaderOrder, RoadOrder, Task, context, dockerfile};
@@ -57,14 +58,15 @@ fn loaders(
     run: impl Fn(Run) -> Result<(Task, Option<Duration>), Failure>,
 ) -> Result<RoadOrder, Failure> {
     let caches = caches(&[], &args.image.recipe.cache_to, given.cwd)?;
-    if args.dockerfiles.len() > 1 && caches.to.iter().any(|to| to.place != CacheToPlace::Inline) {
+    let asked = asked::loaders(args, given)?;
+    if asked.len() > 1 && caches.to.iter().any(|to| to.place != CacheToPlace::Inline) {
         return Err(Failure::usage("--cache-to is one loader's: each of several would write over the others'")
             .hint("call locus-push once for each loader"));
     }
     let mut loaders = Vec::new();
     let mut names = BTreeSet::new();
-    for path in &args.dockerfiles {
-        let loader = loader(args, local, path, given, &run)?;
+    for which in &asked {
+        let loader = loader(args, local, (which, asked.len()), given, &run)?;
         let name = loader.task.name().to_owned();
         if !names.insert(name.clone()) {
             return Err(Failure::configuration(format!("two loaders are called {name}"))
@@ -79,22 +81,24 @@ fn loaders(
     let session = settings::session(&args.cloud.at, args.cloud.repository.as_deref(), given)?;
     let registry = RegistrySettings { cloud: session.cloud.clone(), ..registry };
     let packing = PackingAsked::agreed(&[image::packing_asked(&args.image.recipe)])?;
-    Ok(RoadOrder { loaders, packing, session, registry, home: home::folder(given.env)? })
+    let at_once = args.parallel.map_or_else(asked::default_at_once, usize::from);
+    Ok(RoadOrder { loaders, at_once, packing, session, registry, home: home::folder(given.env)? })
 }
 
 fn loader(
     args: &DeployArgs,
     local: bool,
-    path: &Path,
+    (which, of): (&Asked, usize),
     given: Given<'_>,
     run: impl Fn(Run) -> Result<(Task, Option<Duration>), Failure>,
 ) -> Result<LoaderOrder, Failure> {
+    let path = which.dockerfile.as_path();
     let dockerfile = dockerfile(path, given).map_err(|missing| match meant(path, given) {
         Some(meant) => Failure { hints: vec![meant], ..missing },
         None => missing,
     })?;
     let LoaderSettings { description, context: folder, recipe, timeout, capacity } =
-        settings::loader(args, local, path, args.dockerfiles.len(), given)?;
+        settings::loader(args, local, Which { dockerfile: path, name: which.name.as_deref(), of }, given)?;
     let directory = context(&folder, given)?;
     let preserve_modes = args.image.recipe.preserve_modes;
     let materials = Materials::Folder { directory, dockerfile: DockerfileAt::Read(dockerfile), preserve_modes };
@@ -152,7 +156,8 @@ fn local(description: Description) -> Result<Task, Failure> {
 fn meant(path: &Path, given: Given<'_>) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if path == Path::new(name) {
-        let commands: Vec<String> = args::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
+        let commands: Vec<String> =
+            super::super::args::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
         if let Some(command) = nearest(name, commands.iter().map(String::as_str)) {
             return Some(format!("did you mean the command `{command}`?"));
         }

@@ -7,6 +7,7 @@ use super::super::args::{
 };
 use super::super::settings::{self, Given, Session};
 use super::super::{Failure, duration, locus_toml, shell};
+use super::each::{self, EachOrder};
 use super::{Command, World};
 use crate::aws::Capacity;
 use crate::calendar;
@@ -21,6 +22,8 @@ pub struct RunOrder {
     pub start: Start,
     pub timeout: Option<Duration>,
     pub reattach: Reattach,
+    /// One task for each line.
+    pub each: Option<EachOrder>,
 }
 
 #[derive(Debug)]
@@ -85,6 +88,7 @@ pub(super) fn run(args: &RunArgs, world: &World) -> Result<Command, Failure> {
         Ok(Command::Run(Box::new(RunOrder {
             session: settings::session(&args.at, None, given)?,
             network: network(name, &args.network, given)?,
+            each: each::order(&args.each, world)?,
             start: started(&args.start, overrides, settings.capacity),
             timeout: args.start.timeout.or(settings.timeout).filter(|_| !args.start.detach),
             reattach: Reattach::new(name, &args.at, &args.config),

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
+use super::names::{self, Names};
 use super::{Face, Paint, words};
 use crate::event::{Direction, Event};
 use crate::image::Digest;
@@ -12,26 +13,34 @@ use crate::image::Digest;
 pub(super) struct Bars {
     paint: Paint,
     all: MultiProgress,
-    steps: BTreeMap<(String, usize), ProgressBar>,
-    transfers: BTreeMap<Digest, ProgressBar>,
+    /// Each with its loader's name, where several are at work.
+    steps: BTreeMap<(String, String, usize), ProgressBar>,
+    transfers: BTreeMap<(String, Digest), ProgressBar>,
+    names: Names,
 }
 
 impl Bars {
     pub(super) fn new(paint: Paint) -> Self {
-        Self { paint, all: MultiProgress::new(), steps: BTreeMap::new(), transfers: BTreeMap::new() }
+        Self {
+            paint,
+            all: MultiProgress::new(),
+            steps: BTreeMap::new(),
+            transfers: BTreeMap::new(),
+            names: Names::default(),
+        }
     }
 
-    fn spin(&mut self, stage: &str, number: usize, text: String) {
+    fn spin(&mut self, whose: &str, stage: &str, number: usize, text: String) {
         let bar = self.all.add(ProgressBar::new_spinner().with_style(style(STEP)).with_message(text));
         bar.enable_steady_tick(Duration::from_millis(120));
-        if let Some(old) = self.steps.insert((stage.to_owned(), number), bar) {
+        if let Some(old) = self.steps.insert((whose.to_owned(), stage.to_owned(), number), bar) {
             old.finish_and_clear();
         }
     }
 
-    fn transfer(&mut self, direction: Direction, digest: &Digest, done: u64, total: u64) {
-        let all = &self.all;
-        let bar = self.transfers.entry(*digest).or_insert_with(|| {
+    fn transfer(&mut self, whose: &str, direction: Direction, digest: &Digest, done: u64, total: u64) {
+        let (all, names) = (&self.all, &self.names);
+        let bar = self.transfers.entry((whose.to_owned(), *digest)).or_insert_with(|| {
             let verb = match direction {
                 Direction::Pull => "Pulling",
                 Direction::Push => "Pushing",
@@ -40,7 +49,7 @@ impl Bars {
                 ProgressBar::new(total)
                     .with_style(style(TRANSFER).progress_chars("=> "))
                     .with_prefix(verb)
-                    .with_message(words::short(digest)),
+                    .with_message(names.before(whose, &words::short(digest))),
             )
         });
         bar.set_length(total);
@@ -57,22 +66,31 @@ fn style(template: &str) -> ProgressStyle {
 
 impl Face for Bars {
     fn show(&mut self, event: &Event) {
+        self.names.learn(event);
+        let (whose, event) = names::whose(event);
+        let owner = whose.to_owned();
         match event {
             Event::Step { stage, number, of, text } => {
-                self.spin(stage, *number, words::step(stage, *number, *of, text));
+                let text = self.names.before(whose, &words::step(stage, *number, *of, text));
+                self.spin(whose, stage, *number, text);
             }
             Event::StepDone { stage, number, .. } => {
-                if let Some(bar) = self.steps.remove(&(stage.clone(), *number)) {
+                if let Some(bar) = self.steps.remove(&(owner, stage.clone(), *number)) {
                     bar.finish_and_clear();
                 }
             }
-            Event::Transfer { direction, digest, done, total } => self.transfer(*direction, digest, *done, *total),
+            Event::Transfer { direction, digest, done, total } => {
+                self.transfer(whose, *direction, digest, *done, *total)
+            }
             Event::Blob { digest, .. } => {
-                if let Some(bar) = self.transfers.remove(digest) {
+                if let Some(bar) = self.transfers.remove(&(owner, *digest)) {
                     bar.finish_and_clear();
                 }
             }
-            Event::Read { .. }
+            Event::Several { .. }
+            | Event::Of { .. }
+            | Event::Summary { .. }
+            | Event::Read { .. }
             | Event::Base { .. }
             | Event::Rung { .. }
             | Event::Emulated { .. }
@@ -94,7 +112,7 @@ impl Face for Bars {
         }
         if let Some(words) = words::lines(event, self.paint) {
             // Nobody is left to be told when stderr is gone.
-            let _ = self.all.println(words);
+            let _ = self.all.println(self.names.before(whose, &words));
         }
     }
 

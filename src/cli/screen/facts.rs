@@ -38,6 +38,14 @@ pub(super) fn one_line(value: &Value) -> String {
 
 fn fact(event: &Event) -> Value {
     match event {
+        Event::Several { loaders, at_once } => {
+            json!({"event": "several", "loaders": loaders, "at_once": at_once})
+        }
+        Event::Of { loader, event } => {
+            let mut fact = fact(event);
+            fact["loader"] = json!(loader);
+            fact
+        }
         Event::Read { dockerfile, instructions, stages } => {
             json!({"event": "read", "dockerfile": dockerfile, "instructions": instructions, "stages": stages})
         }
@@ -114,6 +122,12 @@ fn fact(event: &Event) -> Value {
             "event": "task_stopped", "task": task, "stop_code": stop_code, "reason": reason, "exit_code": exit_code,
             "hint": hint,
         }),
+        Event::Summary { columns, rows } => {
+            let row = |row: &Vec<String>| -> Value {
+                columns.iter().zip(row).map(|(column, cell)| (column.replace(' ', "_"), json!(cell))).collect()
+            };
+            json!({"event": "summary", "rows": rows.iter().map(row).collect::<Vec<_>>()})
+        }
         Event::Note(note) => json!({"event": "note", "message": note}),
         Event::Warning { message, hint } => json!({"event": "warning", "message": message, "hint": hint}),
     }
@@ -133,6 +147,14 @@ fn lossy(line: &[u8]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn whose_an_event_is_stands_in_it_and_a_summary_has_its_rows() {
+        let event = Event::Of { loader: "a".into(), event: Box::new(Event::Note("x".into())) };
+        assert_eq!(fact(&event), json!({ "event": "note", "message": "x", "loader": "a" }));
+        let event = Event::Summary { columns: &["loader", "exit code"], rows: vec![vec!["a".into(), "7".into()]] };
+        assert_eq!(fact(&event), json!({ "event": "summary", "rows": [{ "loader": "a", "exit_code": "7" }] }));
+    }
 
     #[test]
     fn an_event_is_one_object_on_one_line_that_steers_no_terminal() {

@@ -4,8 +4,10 @@ mod amount;
 mod bars;
 mod facts;
 mod log;
+mod names;
 mod paint;
 mod plain;
+mod table;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
@@ -13,7 +15,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use serde_json::{Value, json};
 
-pub use amount::bytes;
+pub use amount::{bytes, time};
 pub use paint::Paint;
 
 use super::{Done, Environment, Failure};
@@ -100,7 +102,7 @@ impl Screen {
             if let Some(line) = log::on_stdout(&event, to, terminal) {
                 // Whoever reads it may have gone; the task goes on.
                 let _ = to_stdout(&line);
-            } else if detailed || !matches!(event, Event::StilledFile { .. }) {
+            } else if detailed || !matches!(event.itself(), Event::StilledFile { .. }) {
                 face.lock().unwrap_or_else(PoisonError::into_inner).show(&event);
             }
         })

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::names::{self, Names};
 use super::{Face, Paint, words};
 use crate::event::Event;
 use crate::image::Digest;
@@ -15,18 +16,21 @@ pub(super) struct Plain<W> {
     out: W,
     paint: Paint,
     /// When each transfer under way was last spoken of.
-    transfers: BTreeMap<Digest, Instant>,
+    transfers: BTreeMap<(String, Digest), Instant>,
+    names: Names,
 }
 
 impl<W: Write> Plain<W> {
     pub(super) fn new(out: W, paint: Paint) -> Self {
-        Self { out, paint, transfers: BTreeMap::new() }
+        Self { out, paint, transfers: BTreeMap::new(), names: Names::default() }
     }
 
     fn words(&mut self, event: &Event, now: Instant) -> Option<String> {
-        match event {
+        self.names.learn(event);
+        let (whose, event) = names::whose(event);
+        let words = match event {
             Event::Transfer { direction, digest, done, total } => {
-                let last = self.transfers.entry(*digest).or_insert(now);
+                let last = self.transfers.entry((whose.to_owned(), *digest)).or_insert(now);
                 if now.duration_since(*last) < PATIENCE {
                     return None;
                 }
@@ -34,11 +38,12 @@ impl<W: Write> Plain<W> {
                 Some(words::transfer(*direction, digest, *done, *total, self.paint))
             }
             Event::Blob { digest, .. } => {
-                self.transfers.remove(digest);
+                self.transfers.remove(&(whose.to_owned(), *digest));
                 words::lines(event, self.paint)
             }
             event => words::lines(event, self.paint),
-        }
+        };
+        words.map(|words| self.names.before(whose, &words))
     }
 }
 
@@ -71,6 +76,20 @@ mod tests {
         let short = words::short(&Digest::of(b"x"));
         assert_eq!(at(6, 2048), Some(format!("   Pushing {short}  2.0 KiB of 4.0 KiB")));
         assert_eq!(at(7, 3072), None);
+    }
+
+    #[test]
+    fn each_line_of_one_of_several_loaders_begins_with_its_name() {
+        let mut plain = Plain::new(Vec::new(), Paint::off());
+        plain.show(&Event::Several { loaders: vec!["a".into(), "long".into()], at_once: 2 });
+        let of = |event| Event::Of { loader: "a".into(), event: Box::new(event) };
+        plain.show(&of(Event::Wrote { path: "x".into() }));
+        plain.show(&of(Event::Warning { message: "m".into(), hint: Some("h".into()) }));
+        let text = String::from_utf8(plain.out).expect("words are UTF-8");
+        assert_eq!(
+            text,
+            "    Taking 2 loaders, 2 at once: a, long\na    |      Wrote x\na    | warning: m\na    | hint: h\n"
+        );
     }
 
     #[test]

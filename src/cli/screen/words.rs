@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::super::escape;
-use super::{Paint, amount};
+use super::{Paint, amount, table};
 use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
 use crate::image::Digest;
 
@@ -14,6 +14,11 @@ use crate::image::Digest;
 pub fn lines(event: &Event, paint: Paint) -> Option<String> {
     let says = |verb: &str, text: String| Some(status(paint, verb, &text));
     match event {
+        Event::Several { loaders, at_once } => {
+            let names = escape::text(&loaders.join(", "));
+            says("Taking", format!("{}, {at_once} at once: {names}", count(loaders.len(), "loader")))
+        }
+        Event::Of { loader: _, event } => lines(event, paint),
         Event::Read { dockerfile, instructions, stages } => {
             let counts = format!("{}, {}", count(*instructions, "instruction"), count(*stages, "stage"));
             says("Reading", format!("{} ({counts})", escape::text(dockerfile)))
@@ -95,6 +100,7 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
             let why: String = parts.map(|part| format!(": {}", escape::text(part))).collect();
             Some(with_hint(status(paint, "Stopped", &format!("{which}{code}{why}")), hint.as_deref(), paint))
         }
+        Event::Summary { columns, rows } => Some(table::words(columns, rows, paint)),
         Event::Note(note) => says("Note", escape::text(note)),
         Event::Warning { message, hint } => {
             let line = format!("{}: {}", paint.warning("warning"), escape::text(message));

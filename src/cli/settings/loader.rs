@@ -22,20 +22,35 @@ pub struct LoaderSettings {
     pub capacity: Option<Capacity>,
 }
 
-/// The settings for a Dockerfile as it was named on the command line, one of `of`.
+/// A loader that is asked for, one of `of`.
+#[derive(Clone, Copy, Debug)]
+pub struct Which<'a> {
+    /// As it was named on the command line, or in the loader's table.
+    pub dockerfile: &'a Path,
+    /// Its name in locus.toml, where it was asked for by that.
+    pub name: Option<&'a str>,
+    pub of: usize,
+}
+
 pub fn loader(
     args: &DeployArgs,
     local: bool,
-    dockerfile: &Path,
-    of: usize,
+    Which { dockerfile, name: asked, of }: Which<'_>,
     given: Given<'_>,
 ) -> Result<LoaderSettings, Failure> {
     let Given { env, file, cwd } = given;
     let exported = env.set("DOCKERNAME");
+    if let (Some(name), Some(asked)) = (exported, asked)
+        && of == 1
+        && name != asked
+    {
+        return Err(Failure::configuration(format!("DOCKERNAME={name}, and the only loader of locus.toml is {asked}")));
+    }
     if let (Some(name), 2..) = (exported, of) {
         return Err(Failure::configuration(format!("DOCKERNAME={name} names one loader, and {of} are asked for"))
             .hint("unset DOCKERNAME: each loader has its Dockerfile's name, or its own in locus.toml"));
     }
+    let exported = asked.or(exported);
     let path = lexical(&cwd.join(dockerfile));
     let entry = entry(&path, exported, given)?;
     let name = match (exported, entry) {
@@ -317,7 +332,7 @@ dockerfile = 'twice.Dockerfile'
         let env = Environment::of(vars);
         let given = Given { env: &env, file: file.as_ref(), cwd: Path::new("/w/loaders") };
         let (args, local) = (&cli.road.deploy, cli.road.local);
-        loader(args, local, &args.dockerfiles[0], args.dockerfiles.len(), given)
+        loader(args, local, Which { dockerfile: &args.dockerfiles[0], name: None, of: args.dockerfiles.len() }, given)
     }
 
     #[test]
@@ -396,6 +411,17 @@ dockerfile = 'twice.Dockerfile'
         assert_eq!(failure.message, "the loaders twice_a and twice_b are built from this Dockerfile");
         let vars = [("DOCKERNAME", "twice_b"), ("SUBNET1", "subnet-1")];
         assert_eq!(check("../twice.Dockerfile", &vars, Some(FILE)).expect("b").description.name, "twice_b");
+    }
+
+    #[test]
+    fn a_loader_that_is_asked_for_by_its_name_needs_no_dockername() {
+        let file = LocusToml::parse("locus.toml", "/w".into(), FILE).expect("it is right");
+        let env = Environment::of(&[("SUBNET1", "subnet-1")]);
+        let given = Given { env: &env, file: Some(&file), cwd: Path::new("/w/loaders") };
+        let cli = Cli::try_parse_from(["locus-push", "--all"]).expect("right");
+        let which = Which { dockerfile: Path::new("/w/twice.Dockerfile"), name: Some("twice_b"), of: 2 };
+        let settings = loader(&cli.road.deploy, false, which, given).expect("right");
+        assert_eq!(settings.description.name, "twice_b");
     }
 
     #[test]

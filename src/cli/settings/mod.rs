@@ -21,7 +21,7 @@ use crate::registry::{Endpoints, PrivateHosts};
 
 pub use doomed::doomed;
 pub use known::{known, network, variables};
-pub use loader::{LoaderSettings, NetworkSettings, loader};
+pub use loader::{LoaderSettings, NetworkSettings, Which, loader};
 pub use pairs::annotations;
 
 /// What the settings are merged from, besides the flags.
