@@ -69,7 +69,7 @@ fn completions_are_for_each_shell_and_offer_only_what_exists() {
     for shell in ["bash", "zsh", "fish"] {
         let text = stdout(&here.run(&format!("completions {shell}"), &[]));
         assert!(text.contains("build") && text.contains("registry-endpoint"), "{shell}");
-        assert!(!text.contains("cpu-period") && !text.contains("preflight"), "{shell}");
+        assert!(!text.contains("cpu-period") && !text.contains("inspect"), "{shell}");
     }
 }
 
@@ -140,9 +140,9 @@ fn a_documents_fault_is_told_with_its_line() {
 fn what_is_not_there_yet_is_refused_by_name() {
     let here = Here::new();
     here.refuses(
-        "preflight os_opendata",
+        "inspect image.tar",
         &[],
-        "error: `preflight` is not there yet\nhint: if a Dockerfile of that name is meant, write `./preflight`\n",
+        "error: `inspect` is not there yet\nhint: if a Dockerfile of that name is meant, write `./inspect`\n",
     );
     here.refuses("build --squash .", &[], "error: `--squash` is not supported yet\n");
 }

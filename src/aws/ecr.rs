@@ -279,6 +279,20 @@ impl Ecr {
         Ok(there)
     }
 
+    /// The image that a tag names, where there is one.
+    pub async fn tagged(&self, repository: &str, tag: &str) -> Result<Option<String>, AwsError> {
+        let id = sdk::ImageIdentifier::builder().image_tag(tag).build();
+        match self.client.describe_images().repository_name(repository).image_ids(id).send().await {
+            Ok(answer) => Ok(answer.image_details().iter().find_map(|found| found.image_digest().map(str::to_owned))),
+            Err(error) => match AwsError::new("ecr:DescribeImages", Some(self.who.clone()), error) {
+                error if error.kind == Kind::NotFound || error.code.as_deref() == Some("ImageNotFoundException") => {
+                    Ok(None)
+                }
+                error => Err(error),
+            },
+        }
+    }
+
     fn read(&self, call: &'static str, found: &sdk::Repository) -> Result<Repository, AwsError> {
         match (found.repository_uri(), found.repository_arn(), found.registry_id()) {
             (Some(uri), Some(arn), Some(account)) => {

@@ -1,18 +1,10 @@
 //! ECR Public's token. One call, signed by hand: the SDK's crate for the service would be compiled for it alone.
 
-use std::time::{Duration, SystemTime};
-
 use aws_config::SdkConfig;
-use aws_sdk_ecr::config::{Credentials, ProvideCredentials};
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
-use aws_sigv4::sign::v4;
-use aws_smithy_runtime_api::client::http::{HttpConnector, HttpConnectorSettings};
-use aws_smithy_runtime_api::client::orchestrator::{HttpRequest, HttpResponse};
-use aws_smithy_types::body::SdkBody;
-use aws_smithy_types::byte_stream::ByteStream;
 use serde::Deserialize;
 
-use super::session::{connector, settle, variable};
+use super::by_hand::{Answer, Question, ask};
+use super::session::{settle, variable};
 use super::{AwsError, CloudOptions, ConnectError, Kind};
 use crate::secret::Secret;
 
@@ -28,11 +20,6 @@ const ENDPOINT: &str = "https://api.ecr-public.us-east-1.amazonaws.com";
 
 /// The longest answer that is read, in bytes; real ones are below 8 KiB.
 const ANSWER_LIMIT: usize = 64 << 10;
-
-const CONNECT: Duration = Duration::from_secs(3);
-
-/// For credentials and answer together: whoever is waiting can do without, if more slowly served.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -58,84 +45,43 @@ struct Refused {
 /// What public.ecr.aws is asked with by somebody it knows: base64 of `AWS:<password>`, good for twelve hours.
 pub async fn public_login(options: &CloudOptions) -> Result<Secret, ConnectError> {
     let (config, profile) = settle(options).await?;
-    let asked = tokio::time::timeout(PATIENCE, login(&config)).await.unwrap_or_else(|_| {
-        Err(AwsError::by_hand(CALL, Kind::Unreachable, format!("nothing within {} s", PATIENCE.as_secs())))
-    });
-    asked.map_err(|error| ConnectError::Identity { error, profile })
+    login(&config).await.map_err(|error| ConnectError::Identity { error, profile })
 }
 
 async fn login(config: &SdkConfig) -> Result<Secret, AwsError> {
-    let unreachable = |error: &dyn std::error::Error| AwsError::by_hand(CALL, Kind::Unreachable, error.to_string());
-    let none = |why: String| AwsError::by_hand(CALL, Kind::NoCredential, why);
-    let provider = config.credentials_provider().ok_or_else(|| none("there is no provider".to_owned()))?;
-    let credentials = provider.provide_credentials().await.map_err(|error| none(error.to_string()))?;
     let endpoint = variable("AWS_ENDPOINT_URL_ECR_PUBLIC").or_else(|| config.endpoint_url().map(str::to_owned));
-    let request = signed(endpoint.as_deref().unwrap_or(ENDPOINT), credentials, SystemTime::now())
-        .map_err(|error| unreachable(&*error))?;
-    let settings = HttpConnectorSettings::builder().connect_timeout(CONNECT).read_timeout(PATIENCE).build();
-    let answer = connector(settings, config.sleep_impl()).call(request).await.map_err(|error| unreachable(&error))?;
-    read(answer).await
+    let question = Question {
+        call: CALL,
+        endpoint: endpoint.as_deref().unwrap_or(ENDPOINT),
+        region: REGION,
+        service: "ecr-public",
+        headers: &[("content-type", "application/x-amz-json-1.1"), ("x-amz-target", TARGET)],
+        body: b"{}",
+        limit: ANSWER_LIMIT,
+    };
+    read(&ask(config, &question).await?)
 }
 
-/// The question, which is an empty document, with the signature of who asks.
-fn signed(
-    endpoint: &str,
-    credentials: Credentials,
-    now: SystemTime,
-) -> Result<HttpRequest, Box<dyn std::error::Error + Send + Sync>> {
-    const BODY: &[u8] = b"{}";
-    const HEADERS: [(&str, &str); 2] = [("content-type", "application/x-amz-json-1.1"), ("x-amz-target", TARGET)];
-    let url = format!("{}/", endpoint.trim_end_matches('/'));
-    let identity = credentials.into();
-    let parameters = v4::SigningParams::builder()
-        .identity(&identity)
-        .region(REGION)
-        .name("ecr-public")
-        .time(now)
-        .settings(SigningSettings::default())
-        .build()?
-        .into();
-    let to_sign = SignableRequest::new("POST", url.as_str(), HEADERS.into_iter(), SignableBody::Bytes(BODY))?;
-    let (signature, _) = sign(to_sign, &parameters)?.into_parts();
-    let mut request = HttpRequest::new(SdkBody::from(BODY));
-    request.set_method("POST")?;
-    request.set_uri(url)?;
-    for (name, value) in HEADERS {
-        request.headers_mut().try_insert(name, value)?;
-    }
-    for header in signature.into_parts().0 {
-        request.headers_mut().try_insert(header.name(), header.value().to_owned())?;
-    }
-    Ok(request)
-}
-
-async fn read(answer: HttpResponse) -> Result<Secret, AwsError> {
-    let status = answer.status();
+fn read(answer: &Answer) -> Result<Secret, AwsError> {
     let garbled = |why: String| AwsError::by_hand(CALL, Kind::Garbled, why);
-    let (mut body, mut text) = (ByteStream::new(answer.into_body()), zeroize::Zeroizing::new(Vec::new()));
-    while let Some(piece) = body.next().await {
-        text.extend_from_slice(&piece.map_err(|error| garbled(error.to_string()))?);
-        if text.len() > ANSWER_LIMIT {
-            return Err(garbled(format!("more than {ANSWER_LIMIT} bytes")));
-        }
-    }
-    if status.is_success() {
-        let given: Given = serde_json::from_slice(&text).map_err(|_| garbled("no authorizationToken".to_owned()))?;
+    if answer.is_success() {
+        let given: Given =
+            serde_json::from_slice(&answer.body).map_err(|_| garbled("no authorizationToken".to_owned()))?;
         return Ok(Secret::new(given.authorization_data.authorization_token));
     }
-    match serde_json::from_slice::<Refused>(&text) {
+    match serde_json::from_slice::<Refused>(&answer.body) {
         Ok(said) if !said.code.is_empty() => Err(AwsError::refused(CALL, &said.code, &said.message)),
-        _ => Err(garbled(format!("HTTP status {}, and no word of AWS's", status.as_u16()))),
+        _ => Err(garbled(format!("HTTP status {}, and no word of AWS's", answer.status))),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::aws::testing::{ask, says};
+    use crate::aws::testing::{self, says};
 
     async fn login_answered(answer: &str) -> (Result<Secret, AwsError>, String) {
-        ask(answer, async |config| login(&config).await).await
+        testing::ask(answer, async |config| login(&config).await).await
     }
 
     #[tokio::test]

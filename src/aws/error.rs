@@ -163,7 +163,9 @@ fn kind_of(code: &str, message: &str) -> Kind {
         | "SignatureDoesNotMatch"
         | "InvalidSignatureException"
         | "IncompleteSignature"
-        | "MissingAuthenticationToken" => Kind::UnknownCredential,
+        | "MissingAuthenticationToken"
+        // EC2's word for all of these.
+        | "AuthFailure" => Kind::UnknownCredential,
         "ResourceNotFoundException"
         | "RepositoryNotFoundException"
         | "LifecyclePolicyNotFoundException"

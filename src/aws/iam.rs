@@ -23,6 +23,17 @@ pub struct Role {
     pub tags: Vec<(String, String)>,
 }
 
+/// What a simulation says of one action.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Permission {
+    pub action: String,
+    pub allowed: bool,
+    /// A statement forbids it, whatever others allow.
+    pub forbidden: bool,
+    /// A condition asks for something that was not told.
+    pub in_doubt: bool,
+}
+
 impl Iam {
     pub(super) fn new(config: &SdkConfig, who: &Arc<Caller>) -> Self {
         Self { client: Client::new(config), who: who.clone() }
@@ -140,6 +151,42 @@ impl Iam {
         let call = self.client.delete_role().role_name(name);
         call.send().await.map_err(|error| AwsError::new("iam:DeleteRole", Some(self.who.clone()), error))?;
         Ok(())
+    }
+
+    /// What the policies of a user or role say of these actions on one resource; those of the resource itself are not
+    /// asked. `context` is what conditions are told.
+    pub async fn simulated(
+        &self,
+        principal: &str,
+        actions: &[&str],
+        resource: &str,
+        context: &[(&str, &str)],
+    ) -> Result<Vec<Permission>, AwsError> {
+        let entry = |(key, value): &(&str, &str)| {
+            let kind = sdk::ContextKeyTypeEnum::String;
+            sdk::ContextEntry::builder()
+                .context_key_name(*key)
+                .context_key_type(kind)
+                .context_key_values(*value)
+                .build()
+        };
+        let answer = self
+            .client
+            .simulate_principal_policy()
+            .policy_source_arn(principal)
+            .set_action_names(Some(actions.iter().map(|&action| action.to_owned()).collect()))
+            .resource_arns(resource)
+            .set_context_entries(Some(context.iter().map(entry).collect()))
+            .send()
+            .await
+            .map_err(|error| AwsError::new("iam:SimulatePrincipalPolicy", Some(self.who.clone()), error))?;
+        let permission = |result: &sdk::EvaluationResult| Permission {
+            action: result.eval_action_name().to_owned(),
+            allowed: *result.eval_decision() == sdk::PolicyEvaluationDecisionType::Allowed,
+            forbidden: *result.eval_decision() == sdk::PolicyEvaluationDecisionType::ExplicitDeny,
+            in_doubt: !result.missing_context_values().is_empty(),
+        };
+        Ok(answer.evaluation_results().iter().map(permission).collect())
     }
 
     /// The role that a service of AWS's works with in an account; that it is there already is no error.

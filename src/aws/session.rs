@@ -9,7 +9,7 @@ use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
-use aws_sdk_sts::config::SharedAsyncSleep;
+use aws_sdk_sts::config::{ProvideCredentials, SharedAsyncSleep, SharedCredentialsProvider};
 use aws_smithy_http_client::{
     Connector,
     proxy::ProxyConfig,
@@ -19,7 +19,8 @@ use aws_smithy_runtime_api::client::http::{
     HttpConnectorSettings, SharedHttpClient, SharedHttpConnector, http_client_fn,
 };
 
-use super::{AwsError, Caller, Ecr, Ecs, Iam, Logs, Scheduler, Secrets, sts};
+use super::keys::Keys;
+use super::{AwsError, Caller, Ec2, Ecr, Ecs, Iam, Logs, Origin, Scheduler, Secrets, sts};
 
 /// The profile that is used when it exists and nobody asked for another identity.
 const HOUSE_PROFILE: &str = "locus";
@@ -44,6 +45,9 @@ pub struct Cloud {
     pub region: String,
     /// The profile that was used, where one was named.
     pub profile: Option<String>,
+    /// How the credentials were come by, the last step first.
+    pub origin: Vec<Origin>,
+    pub ec2: Ec2,
     pub ecr: Ecr,
     pub ecs: Ecs,
     pub iam: Iam,
@@ -97,14 +101,22 @@ impl Cloud {
         let caller = sts::caller(&aws_sdk_sts::Client::new(&config))
             .await
             .map_err(|error| ConnectError::Identity { error, profile: profile.clone() })?;
+        // Those that it was just asked with.
+        let credentials = match config.credentials_provider() {
+            Some(keys) => keys.provide_credentials().await.ok(),
+            None => None,
+        };
+        let origin = credentials.as_ref().map(Origin::of).unwrap_or_default();
         let retries = patient(config.retry_config().cloned().unwrap_or_else(RetryConfig::standard));
         let config = config.into_builder().retry_config(retries).build();
-        Ok(Self::over(&config, caller, region, profile))
+        Ok(Self { origin, ..Self::over(&config, caller, region, profile) })
     }
 
     fn over(config: &SdkConfig, caller: Caller, region: String, profile: Option<String>) -> Self {
         let caller = Arc::new(caller);
         Self {
+            origin: Vec::new(),
+            ec2: Ec2::new(config, &region, &caller),
             ecr: Ecr::new(config, &caller),
             ecs: Ecs::new(config, &caller),
             iam: Iam::new(config, &caller),
@@ -135,7 +147,7 @@ pub(super) fn played(endpoint: &str) -> SdkConfig {
         .region(Region::from_static("eu-west-1"))
         .retry_config(patient(RetryConfig::standard()).with_initial_backoff(Duration::from_millis(1)))
         .endpoint_url(endpoint)
-        .credentials_provider(aws_sdk_sts::config::SharedCredentialsProvider::new(keys))
+        .credentials_provider(SharedCredentialsProvider::new(keys))
         .build()
 }
 
@@ -173,7 +185,14 @@ async fn load(options: &CloudOptions, profile: &Profile) -> SdkConfig {
             );
         }
     }
-    loader.load().await
+    let config = loader.load().await;
+    match config.credentials_provider() {
+        Some(chain) => {
+            let keys = SharedCredentialsProvider::new(Keys::new(chain));
+            config.into_builder().credentials_provider(keys).build()
+        }
+        None => config,
+    }
 }
 
 /// One client, so that one TLS provider and one pool of connections serve all; proxies as the environment has them.

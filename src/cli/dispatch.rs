@@ -10,13 +10,13 @@ use tokio::sync::watch;
 use super::down::down;
 use super::init::init;
 use super::order::{
-    BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, ImageOrder, LoaderOrder, LockOrder,
-    PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
+    BuildOrder, CacheOrder, CacheTask, Call, CheckOrder, Command, DiffOrder, DoctorOrder, ImageOrder, LoaderOrder,
+    LockOrder, PushOrder, RoadOrder, ServeOrder, Task, VerifyOrder,
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, Phase, check, diff, doctor, itself, lock, runtime, several, tasks, upkeep};
+use super::{Failure, Phase, check, diff, doctor, itself, lock, preflight, runtime, several, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::{Limits, Loader, Plan};
 use crate::event::{Event, Events};
@@ -59,6 +59,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Status(order) => runtime::run(|_| tasks::status(order)),
         Command::Down(order) => runtime::run(|interrupt| down(order, events, interrupt)),
         Command::Plan(order) => runtime::run(|interrupt| plan(*order, source_date, events, interrupt)),
+        Command::Preflight(order) => runtime::run(async |_| Ok(preflight::preflight(order).await)),
         Command::Build(order) => runtime::run(|interrupt| build(*order, source_date, events, interrupt)),
         Command::Check(order) => runtime::run(|interrupt| check(*order, source_date, events, interrupt)),
         Command::Push(order) => runtime::run(|interrupt| push(order, events, interrupt)),
@@ -67,7 +68,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
         Command::Init { folder, env, stdout } => init(&folder, &env, stdout),
-        Command::Doctor(home) => runtime::run(async |interrupt| doctor(home, events, interrupt)),
+        Command::Doctor(order) => runtime::run(|interrupt| doctor(*order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(*order, events, interrupt)),
     }
 }
@@ -101,14 +102,16 @@ pub(super) async fn loader(
     source_date: Option<&str>,
     options: &HouseOptions,
 ) -> Result<Shipped, Failure> {
-    let LoaderOrder { image, task, run, timeout, reattach } = order;
+    let LoaderOrder { image, task, run, timeout, reattach, preflight } = order;
     let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
     let limits = Limits { timeout, interrupt: options.interrupt.clone() };
     let shipped = match task {
         Task::Local(task) => road::ship_locally(&recipe, &task, limits, options).await,
-        Task::Cloud(loader, start) => road::ship(in_cloud(recipe, *loader, session), &start, limits, options).await,
-        Task::Deployed(loader) => road::deploy(in_cloud(recipe, *loader, session), options).await,
+        Task::Cloud(loader, start) => {
+            road::ship(in_cloud(recipe, *loader, session, preflight), &start, limits, options).await
+        }
+        Task::Deployed(loader) => road::deploy(in_cloud(recipe, *loader, session, preflight), options).await,
     };
     let shipped = shipped.map_err(|error| failure(error, &shown, &text))?;
     tasks::say_how_to_come_back(&shipped.outcomes, &reattach, &options.events);
@@ -133,20 +136,20 @@ pub(super) async fn plan_of(
     source_date: Option<&str>,
     options: &HouseOptions,
 ) -> Result<Plan, Failure> {
-    let LoaderOrder { image, task, run, timeout: _, reattach: _ } = order;
+    let LoaderOrder { image, task, run, timeout: _, reattach: _, preflight: _ } = order;
     let loader = match task {
         Task::Deployed(loader) | Task::Cloud(loader, _) => loader,
         Task::Local(_) => return Err(Failure::bug(Phase::Arguments, "a plan of what runs on this machine")),
     };
     let recipe = recipe(image, run, source_date, options).await?;
     let (shown, text) = (recipe.shown.clone(), recipe.text.clone());
-    let plan = road::plan(in_cloud(recipe, *loader, session), &options.events).await;
+    let plan = road::plan(in_cloud(recipe, *loader, session, false), &options.events).await;
     plan.map_err(|error| failure(error, &shown, &text))
 }
 
-fn in_cloud(recipe: Recipe, loader: Loader, session: &Session) -> road::Order {
+fn in_cloud(recipe: Recipe, loader: Loader, session: &Session, preflight: bool) -> road::Order {
     let repository_uri = session.repository_uri.clone();
-    road::Order { recipe, loader, session: tasks::at(session.clone()), repository_uri }
+    road::Order { recipe, loader, session: tasks::at(session.clone()), preflight, repository_uri }
 }
 
 async fn build(
@@ -279,9 +282,12 @@ async fn diff(order: DiffOrder, events: &Events, interrupt: watch::Receiver<bool
     differences.map(|differences| diff::answer(&differences)).map_err(|error| failure(error, "", ""))
 }
 
-fn doctor(home: std::path::PathBuf, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
-    let found = road::diagnose(&house(home, RegistrySettings::default(), events, interrupt));
-    found.map(|found| doctor::answer(&found)).map_err(|error| failure(error, "", ""))
+async fn doctor(order: DoctorOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {
+    let DoctorOrder { session, registry, home } = order;
+    let options = house(home, registry, events, interrupt);
+    let found = road::diagnose(&options).map_err(|error| failure(error, "", ""))?;
+    let reached = road::reach(&tasks::at(session), &options).await.map_err(|error| failure(error, "", ""))?;
+    Ok(doctor::answer(&found, reached))
 }
 
 fn cache(order: CacheOrder, events: &Events, interrupt: watch::Receiver<bool>) -> Result<Done, Failure> {

@@ -1,74 +1,58 @@
-//! Words for what this machine can do.
+//! Words for what this machine can do, and whom it reaches.
 
-use std::borrow::Cow;
+use serde_json::json;
 
-use serde_json::{Value, json};
-
+use super::checks::{Check, Verdict, facts, lines, width};
 use super::screen::bytes;
-use super::{Done, Kind, escape};
+use super::{Done, Kind};
+use crate::deploy;
 use crate::road::Diagnosis;
 use crate::sandbox::{RungKind, Tried};
 
 /// With less than this a build of any size ends in the middle.
 const LITTLE: u64 = 1 << 30;
 
-/// Whether something is as it should be.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Verdict {
-    Ok,
-    Ng,
-    Unknown,
-    /// It is for somebody else, and nobody's fault.
-    Other,
-}
-
-/// One thing that was looked at.
-struct Check {
-    name: Cow<'static, str>,
-    verdict: Verdict,
-    says: String,
-    /// What would make it OK.
-    mend: Option<String>,
-}
-
 /// A line a check, those that decide first; exit code 1 where no RUN can be executed.
-pub(super) fn answer(found: &Diagnosis) -> Done {
+pub(super) fn answer(found: &Diagnosis, reached: Vec<deploy::Check>) -> Done {
     let chosen = found.chosen();
     let mut checks = vec![match &chosen {
-        Ok(rung) => ok("RUN", format!("{}: {}", rung.name(), rung.why())),
-        Err(none) => ng("RUN", none.to_string(), none.hint()),
+        Ok(rung) => Check::ok("RUN", format!("{}: {}", rung.name(), rung.why())),
+        Err(none) => Check::ng("RUN", none.to_string(), none.hint()),
     }];
     let kind = chosen.as_ref().ok().map(|rung| rung.kind());
     checks.extend(found.ladder.iter().map(|tried| rung(tried, kind)));
     checks.push(match chosen.as_ref().map(|rung| rung.copied_since()) {
-        Ok(None) => ok("layers", "laid over one another in place".into()),
-        Ok(Some(since)) => ok("layers", format!("copied for each RUN, which takes longer, since {since}")),
-        Err(_) => unknown("layers", "no RUN, no layers to lay over one another".into()),
+        Ok(None) => Check::ok("layers", "laid over one another in place".into()),
+        Ok(Some(since)) => Check::ok("layers", format!("copied for each RUN, which takes longer, since {since}")),
+        Err(_) => Check::unknown("layers", "no RUN, no layers to lay over one another".into()),
     });
     checks.extend(found.emulations.iter().map(|(platform, by)| {
         let name = format!("RUN for {platform}");
         match by {
-            Ok(by) => ok(name, by.by().map_or("its programs run here".to_owned(), |by| format!("emulated by {by}"))),
-            Err(none) => ng(name, none.to_string(), none.hint().unwrap_or_default()),
+            Ok(by) => {
+                Check::ok(name, by.by().map_or("its programs run here".to_owned(), |by| format!("emulated by {by}")))
+            }
+            Err(none) => Check::ng(name, none.to_string(), none.hint().unwrap_or_default()),
         }
     }));
     checks.push(match &found.space {
-        None => unknown("disk", "how much of it is free cannot be told".into()),
+        None => Check::unknown("disk", "how much of it is free cannot be told".into()),
         Some(space) => {
             let says = format!("{} free of {}", bytes(space.free), bytes(space.size));
             match space.free < LITTLE {
-                true => ng("disk", says, "locus-push cache prune; or LOCUS_PUSH_HOME on another disk".into()),
-                false => ok("disk", says),
+                true => Check::ng("disk", says, "locus-push cache prune; or LOCUS_PUSH_HOME on another disk".into()),
+                false => Check::ok("disk", says),
             }
         }
     });
+    checks.extend(reached.into_iter().map(Check::from));
     let mut done = Done::new(
-        checks.iter().map(line).collect::<Vec<_>>().join("\n"),
+        lines(&checks, width(&checks)),
         json!({
             "run": chosen.is_ok(),
             "rung": kind.map(RungKind::name),
             "isolated": kind.map(|kind| kind != RungKind::Chroot),
-            "checks": checks.iter().map(fact).collect::<Vec<_>>(),
+            "checks": facts(&checks),
         }),
     );
     if chosen.is_err() {
@@ -81,54 +65,13 @@ pub(super) fn answer(found: &Diagnosis) -> Done {
 fn rung(tried: &Tried, chosen: Option<RungKind>) -> Check {
     let name = tried.kind.name();
     match &tried.result {
-        Ok(_) if Some(tried.kind) == chosen => ok(name, "usable, and the best here".into()),
-        Ok(_) => ok(name, "usable".into()),
+        Ok(_) if Some(tried.kind) == chosen => Check::ok(name, "usable, and the best here".into()),
+        Ok(_) => Check::ok(name, "usable".into()),
         Err(error) if error.is_for_others() => {
             Check { name: name.into(), verdict: Verdict::Other, says: error.to_string(), mend: None }
         }
-        Err(error) => ng(name, error.to_string(), error.hint()),
+        Err(error) => Check::ng(name, error.to_string(), error.hint()),
     }
-}
-
-fn ok(name: impl Into<Cow<'static, str>>, says: String) -> Check {
-    Check { name: name.into(), verdict: Verdict::Ok, says, mend: None }
-}
-
-fn ng(name: impl Into<Cow<'static, str>>, says: String, mend: String) -> Check {
-    Check { name: name.into(), verdict: Verdict::Ng, says, mend: Some(mend) }
-}
-
-fn unknown(name: impl Into<Cow<'static, str>>, says: String) -> Check {
-    Check { name: name.into(), verdict: Verdict::Unknown, says, mend: None }
-}
-
-fn line(check: &Check) -> String {
-    let Check { name, verdict, says, mend } = check;
-    let verdict = match verdict {
-        Verdict::Ok => "OK",
-        Verdict::Ng => "NG",
-        Verdict::Unknown => "??",
-        Verdict::Other => "--",
-    };
-    let mut line = format!("{verdict}  {name:WIDTH$}  {}", escape::text(says));
-    for mend in mend.iter().flat_map(|mend| mend.lines()) {
-        line += &format!("\n    {:WIDTH$}  mend: {}", "", escape::text(mend));
-    }
-    line
-}
-
-/// The longest name.
-const WIDTH: usize = "root without a user namespace".len();
-
-fn fact(check: &Check) -> Value {
-    let Check { name, verdict, says, mend } = check;
-    let verdict = match verdict {
-        Verdict::Ok => "ok",
-        Verdict::Ng => "ng",
-        Verdict::Unknown => "unknown",
-        Verdict::Other => "not for this user",
-    };
-    json!({ "name": name, "verdict": verdict, "says": says, "mend": mend })
 }
 
 #[cfg(test)]
@@ -149,7 +92,7 @@ mod tests {
             emulations: Vec::new(),
             space: None,
         };
-        let done = answer(&found);
+        let done = answer(&found, Vec::new());
         assert_eq!(done.exit_code, 1);
         let shown: Vec<&str> = done.text.lines().map(|line| line.split("  ").next().unwrap_or_default()).collect();
         assert_eq!(shown[..2], ["NG", ""], "{}", done.text);

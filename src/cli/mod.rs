@@ -7,6 +7,7 @@
 mod args;
 mod caches;
 mod check;
+mod checks;
 mod diff;
 mod dispatch;
 mod doctor;
@@ -29,6 +30,7 @@ mod output;
 mod panic;
 mod place;
 mod plan;
+mod preflight;
 mod runtime;
 mod screen;
 mod settings;
@@ -46,8 +48,8 @@ pub use dispatch::Done;
 pub use environment::Environment;
 pub use failure::{Failure, Kind, Phase};
 pub use order::{
-    BuildOrder, CheckOrder, DiffOrder, EachOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, LogsOrder, PushOrder,
-    RoadOrder, RunOrder, ServeOrder, StatusOrder, Task, VerifyOrder, World,
+    BuildOrder, CheckOrder, DiffOrder, DoctorOrder, EachOrder, ImageOrder, LoaderOrder, LockAt, LockOrder, LogsOrder,
+    PreflightOrder, PushOrder, RoadOrder, RunOrder, ServeOrder, StatusOrder, Task, VerifyOrder, World,
 };
 pub use output::Output;
 pub use place::Place;
@@ -101,7 +103,7 @@ fn run(cli: &Cli, screen: &Screen) -> Result<Done, Failure> {
 fn said(cli: &Cli) -> Manner {
     let (quiet, args) = match &cli.command {
         None => (false, &cli.road.deploy.screen),
-        Some(Sub::Deploy(args)) => (false, &args.screen),
+        Some(Sub::Deploy(args) | Sub::Preflight(args)) => (false, &args.screen),
         Some(Sub::Status(args)) => (false, &args.screen),
         Some(Sub::Down(args)) => (false, &args.screen),
         Some(Sub::Run(args)) => (false, &args.screen),

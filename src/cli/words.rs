@@ -41,6 +41,9 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
             };
             Failure::new(kind, Phase::Cloud, error.to_string()).hints(error.hint())
         }
+        RoadError::Preflight(ref checks) => Failure::cloud(error.to_string())
+            .hints(checks.iter().filter_map(|check| check.mend.clone()))
+            .hint("`locus-push preflight` tells all that was looked at; --no-preflight builds in spite of it"),
         RoadError::Reference(error) => Failure::cloud(error.to_string()),
         error @ (RoadError::OtherAccount { .. } | RoadError::OtherRepository { .. }) => {
             Failure::configuration(error.to_string())

@@ -468,6 +468,14 @@ impl RoleKind {
         }
     }
 
+    /// What the role should allow, where that is anything.
+    pub(super) fn document(self, loader: &Loader, present: &Present) -> Option<Value> {
+        match self.policy(loader, present) {
+            Wanted::Known(document) | Wanted::KnownLater(document) => Some(document),
+            Wanted::Nothing => None,
+        }
+    }
+
     fn policy(self, loader: &Loader, present: &Present) -> Wanted {
         match self {
             Self::Task => loader.task_document(&present.scope).map_or(Wanted::Nothing, Wanted::Known),

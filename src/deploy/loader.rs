@@ -422,7 +422,7 @@ fn check_patterns(patterns: &BTreeSet<String>) -> Result<(), LoaderError> {
     }
 }
 
-fn may_move(mutability: &Mutability, tag: &str) -> bool {
+pub(super) fn may_move(mutability: &Mutability, tag: &str) -> bool {
     match mutability {
         Mutability::Mutable => true,
         Mutability::ImmutableExcept(patterns) => patterns.iter().any(|pattern| fits(pattern, tag)),

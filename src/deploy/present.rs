@@ -99,10 +99,29 @@ impl Present {
     }
 }
 
+/// What was found of each part, or why nothing was.
+#[derive(Debug)]
+pub(super) struct Parts {
+    scope: Scope,
+    pub repository: Result<Option<PresentRepository>, DeployError>,
+    pub cluster: Result<Option<Cluster>, DeployError>,
+    pub log_group: Result<Option<PresentLogGroup>, DeployError>,
+    pub secrets: BTreeMap<String, Result<PresentSecret, DeployError>>,
+    pub execution_role: Result<Option<PresentRole>, DeployError>,
+    pub task_role: Result<Option<PresentRole>, DeployError>,
+    /// With its role.
+    pub schedule: Result<(Option<PresentRole>, Scheduled), DeployError>,
+    pub revisions: Result<(Option<Revision>, OldRevisions), DeployError>,
+}
+
 /// Looks at everything that `loader` names. Reads only.
 pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError> {
-    let scope = Scope::of(cloud);
-    let (repository, cluster, log_group, secrets, execution_role, task_role, schedule, (latest, old)) = tokio::try_join!(
+    look_at_each(cloud, loader).await.whole()
+}
+
+/// The same, each part by itself.
+pub(super) async fn look_at_each(cloud: &Cloud, loader: &Loader) -> Parts {
+    let (repository, cluster, log_group, secrets, execution_role, task_role, schedule, revisions) = tokio::join!(
         repository(cloud, loader),
         cluster(cloud, loader),
         log_group(cloud, loader),
@@ -111,21 +130,34 @@ pub async fn look(cloud: &Cloud, loader: &Loader) -> Result<Present, DeployError
         role(cloud, loader, (&loader.task_role, &loader.task_policy), TAKEN_BY_TASKS),
         schedule(cloud, loader),
         revisions(cloud, loader),
-    )?;
-    let (schedule_role, scheduled) = schedule;
-    Ok(Present {
-        scope,
-        repository,
-        cluster,
-        log_group,
-        secrets,
-        execution_role,
-        task_role,
-        schedule_role,
-        scheduled,
-        latest,
-        old,
-    })
+    );
+    let scope = Scope::of(cloud);
+    Parts { scope, repository, cluster, log_group, secrets, execution_role, task_role, schedule, revisions }
+}
+
+impl Parts {
+    /// All of them, or why one was not found.
+    pub fn whole(self) -> Result<Present, DeployError> {
+        let Self { scope, repository, cluster, log_group, secrets, execution_role, task_role, schedule, revisions } =
+            self;
+        let ((schedule_role, scheduled), (latest, old)) = (schedule?, revisions?);
+        Ok(Present {
+            scope,
+            repository: repository?,
+            cluster: cluster?,
+            log_group: log_group?,
+            secrets: secrets
+                .into_iter()
+                .map(|(name, secret)| Ok((name, secret?)))
+                .collect::<Result<_, DeployError>>()?,
+            execution_role: execution_role?,
+            task_role: task_role?,
+            schedule_role,
+            scheduled,
+            latest,
+            old,
+        })
+    }
 }
 
 async fn repository(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentRepository>, DeployError> {
@@ -178,12 +210,12 @@ async fn log_group(cloud: &Cloud, loader: &Loader) -> Result<Option<PresentLogGr
     Ok(Some(PresentLogGroup { arn: found.arn, retention_days, ours }))
 }
 
-async fn secrets(cloud: &Cloud, loader: &Loader) -> Result<BTreeMap<String, PresentSecret>, DeployError> {
+async fn secrets(cloud: &Cloud, loader: &Loader) -> BTreeMap<String, Result<PresentSecret, DeployError>> {
     let mut all = BTreeMap::new();
     for spec in &loader.secrets {
-        all.insert(spec.variable.clone(), secret(cloud, spec, loader.update_secrets).await?);
+        all.insert(spec.variable.clone(), secret(cloud, spec, loader.update_secrets).await);
     }
-    Ok(all)
+    all
 }
 
 async fn secret(cloud: &Cloud, spec: &SecretSpec, update: bool) -> Result<PresentSecret, DeployError> {

@@ -89,6 +89,13 @@ impl<'a> Question<'a> {
 }
 
 impl Registry {
+    /// Whether a registry answers, and knows us where it wants to (distribution spec, end-1).
+    pub async fn greet(&self, registry: &str) -> Result<(), ExchangeError> {
+        let endpoint = self.0.options.endpoints.of(registry);
+        let answer = self.ask(&Question::new(&endpoint, Method::GET, "", "")).await?;
+        if answer.status().is_success() { Ok(()) } else { Err(answer.refusal()) }
+    }
+
     /// Asks, as whoever the registry wants us to be. The answer may be a refusal.
     pub(super) async fn ask(&self, question: &Question<'_>) -> Result<Answer, ExchangeError> {
         let Question { endpoint, scope, .. } = question;

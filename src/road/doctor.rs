@@ -1,7 +1,11 @@
-//! What this machine can do.
+//! What this machine can do, and whom it reaches.
 
-use super::{HouseOptions, RoadError};
+use std::time::Duration;
+
+use super::preflight::who;
+use super::{House, HouseOptions, RoadError, Session};
 use crate::build::{BuildError, Problem};
+use crate::deploy::Check;
 use crate::image::Platform;
 use crate::sandbox::{self, Emulation, Launcher, NoEmulation, NoRung, Rung, Sandbox, Tried};
 use crate::store::{Space, Store};
@@ -43,6 +47,37 @@ pub fn diagnose(options: &HouseOptions) -> Result<Diagnosis, RoadError> {
             .collect();
     }
     Ok(found)
+}
+
+/// The registry of images that name none.
+const REGISTRY: &str = "docker.io";
+
+/// Whoever does not answer by then is not reached.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Whether base images can be had, and who we are to AWS.
+pub async fn reach(session: &Session, options: &HouseOptions) -> Result<Vec<Check>, RoadError> {
+    let house = House::open(options, None)?;
+    let registry = async {
+        let name = format!("registry {REGISTRY}");
+        match tokio::time::timeout(PATIENCE, house.registry.greet(REGISTRY)).await {
+            Ok(Ok(())) => Check::ok(name, "it answers"),
+            Ok(Err(error)) => Check::ng(name, error.to_string(), error.hint()),
+            Err(_) => {
+                let mend = "is the network there, or a proxy (HTTPS_PROXY)? --registry-endpoint names a mirror";
+                Check::ng(name, format!("no answer within {} s", PATIENCE.as_secs()), Some(mend.to_owned()))
+            }
+        }
+    };
+    let aws = async {
+        match tokio::time::timeout(PATIENCE, who(session)).await {
+            Ok((checks, _)) => checks,
+            Err(_) => vec![Check::unknown("credentials", format!("no answer within {} s", PATIENCE.as_secs()), None)],
+        }
+    };
+    let (registry, mut checks) = tokio::join!(registry, aws);
+    checks.insert(0, registry);
+    Ok(checks)
 }
 
 impl Diagnosis {

@@ -2,7 +2,7 @@
 
 use crate::aws::ConnectError;
 use crate::build::{BuildError, Unstartable};
-use crate::deploy::DeployError;
+use crate::deploy::{Check, DeployError};
 use crate::dockerfile::ParseErrors;
 use crate::dockerfile::lint::BadOptions;
 use crate::graph::PlanError;
@@ -51,6 +51,9 @@ pub enum RoadError {
     Connect(#[from] ConnectError),
     #[error(transparent)]
     Deploy(#[from] DeployError),
+    /// Nothing was built, as it could only have failed after it.
+    #[error("nothing was built, for it could only fail: {}", words(.0))]
+    Preflight(Vec<Check>),
     #[error(transparent)]
     Reference(#[from] BadReference),
     #[error("AWSACCOUNT says {believed}, and the credentials are those of {who} in {found}")]
@@ -73,4 +76,8 @@ impl From<PushError> for RoadError {
     fn from(error: PushError) -> Self {
         Self::Push(Box::new(error))
     }
+}
+
+fn words(checks: &[Check]) -> String {
+    checks.iter().map(|check| format!("{}: {}", check.name, check.says)).collect::<Vec<_>>().join("; ")
 }

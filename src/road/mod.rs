@@ -18,6 +18,7 @@ mod local;
 mod lock;
 mod materials;
 mod output;
+mod preflight;
 mod shared;
 mod start;
 mod turns;
@@ -28,7 +29,7 @@ pub use again::{logs, run, status};
 pub use build::{Recipe, build, push_layout, recipe_graph};
 pub use check::{Checked, check, outline, targets};
 pub use diff::{Compared, DiffError, Differences, ImageAt, diff};
-pub use doctor::{Diagnosis, diagnose};
+pub use doctor::{Diagnosis, diagnose, reach};
 pub use down::{Down, down};
 pub use each::{Each, each};
 pub use error::RoadError;
@@ -37,6 +38,7 @@ pub use local::ship_locally;
 pub use lock::lock;
 pub use materials::{DockerfileAt, DockerfileText, Gathered, Materials, Wanted, gather};
 pub use output::{Output, OutputError, Outputs, Target};
+pub use preflight::{Preflight, preflight};
 pub use shared::{CacheFrom, CacheFromPlace, CacheTo, CacheToPlace, Caches, Mode};
 pub use turns::Turns;
 pub use upkeep::{Usage, prune, usage};
@@ -54,6 +56,8 @@ pub struct Order {
     pub recipe: Recipe,
     pub loader: Loader,
     pub session: Session,
+    /// Whether what could only fail is looked for before the build.
+    pub preflight: bool,
     /// `REPOSITORYURI`: where the user believes the image to go.
     pub repository_uri: Option<Reference>,
 }
@@ -112,7 +116,7 @@ struct Deployed {
 }
 
 async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadError> {
-    let Order { recipe, loader, session, repository_uri } = order;
+    let Order { recipe, loader, session, preflight, repository_uri } = order;
     let (pace, events) = (Pace::default(), &options.events);
     let graph = recipe_graph(&recipe, events)?;
     deploy::cpu_architecture(&recipe.options.platform)?;
@@ -126,7 +130,10 @@ async fn place(order: Order, options: &HouseOptions) -> Result<Deployed, RoadErr
     said(&changes, &deploy::kept(&loader, &present), events);
 
     let house = House::open(options, Some(&cloud))?;
-    let early = early_pusher(present.repository_uri(), &house).await?;
+    let refusing =
+        async { if preflight { preflight::refuse(&cloud, &loader, &present, &changes, events).await } else { Ok(()) } };
+    let looking = async { tokio::try_join!(early_pusher(present.repository_uri(), &house), refusing) };
+    let (early, ()) = house.unless_interrupted(looking).await?;
     let built = house.build(&recipe, graph, &early).await?;
     start::check_built(&built, &house).await?;
 
@@ -173,7 +180,7 @@ fn said(changes: &[Change], kept: &[String], events: &Events) {
 
 /// What [`ship`] would create or change, and why, as far as it can be known before the build. Reads only.
 pub async fn plan(order: Order, events: &Events) -> Result<Plan, RoadError> {
-    let Order { recipe, loader, session, repository_uri } = order;
+    let Order { recipe, loader, session, preflight: _, repository_uri } = order;
     recipe_graph(&recipe, events)?;
     let cloud = connect(&session).await?;
     let present = deploy::look(&cloud, &loader).await?;

@@ -88,6 +88,14 @@ impl Cloud {
         self.call("iam", &["-d", &format!("{query}&Version=2010-05-08")])
     }
 
+    /// One call of EC2, and what an element of its answer says.
+    #[track_caller]
+    pub fn ec2(&self, query: &str, element: &str) -> String {
+        let xml = self.call("ec2", &["-d", &format!("{query}&Version=2016-11-15")]);
+        let text = xml.split_once(&format!("<{element}>")).and_then(|(_, rest)| rest.split_once("</"));
+        text.unwrap_or_else(|| panic!("{query}: no {element}: {xml}")).0.to_owned()
+    }
+
     /// A JSON document in IAM's XML.
     #[track_caller]
     pub fn iam_document(&self, query: &str, element: &str) -> Value {
@@ -142,6 +150,7 @@ pub struct Listener {
     pub address: SocketAddr,
     calls: Arc<Mutex<Vec<String>>>,
     denied: Arc<Mutex<Vec<&'static str>>>,
+    keys: Arc<Mutex<Vec<String>>>,
     spoiled: Arc<Mutex<Vec<Spoil>>>,
 }
 
@@ -157,18 +166,29 @@ impl Listener {
         let upstream = upstream.trim_start_matches("http://").to_owned();
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound");
-        let (calls, denied): (Arc<Mutex<Vec<_>>>, Arc<Mutex<Vec<_>>>) = Default::default();
-        let spoiled: Arc<Mutex<Vec<_>>> = Arc::default();
-        let (heard, refused, spoils) = (calls.clone(), denied.clone(), spoiled.clone());
+        let this = Self {
+            address,
+            calls: Arc::default(),
+            denied: Arc::default(),
+            keys: Arc::default(),
+            spoiled: Arc::default(),
+        };
+        let (heard, refused) = (this.calls.clone(), this.denied.clone());
+        let (known, spoils) = (this.keys.clone(), this.spoiled.clone());
         // It ends with the test's process.
         std::thread::spawn(move || {
             for stream in listener.incoming().flatten() {
                 let (upstream, heard, refused) = (upstream.clone(), heard.clone(), refused.clone());
-                let spoils = spoils.clone();
-                std::thread::spawn(move || converse(stream, &upstream, &heard, &refused, &spoils));
+                let (known, spoils) = (known.clone(), spoils.clone());
+                std::thread::spawn(move || converse(stream, &upstream, &heard, &refused, (&known, &spoils)));
             }
         });
-        Self { address, calls, denied, spoiled }
+        this
+    }
+
+    /// The keys that calls were signed with, in the order of the calls.
+    pub fn keys(&self) -> Vec<String> {
+        self.keys.lock().expect("nobody panics while holding it").clone()
     }
 
     /// The calls since the last time this was asked.
@@ -207,7 +227,7 @@ fn converse(
     upstream: &str,
     heard: &Mutex<Vec<String>>,
     denied: &Mutex<Vec<&'static str>>,
-    spoiled: &Mutex<Vec<Spoil>>,
+    (keys, spoiled): (&Mutex<Vec<String>>, &Mutex<Vec<Spoil>>),
 ) {
     let mut reader = BufReader::new(client.try_clone().expect("a second handle"));
     let (mut head, mut length, mut call) = (String::new(), 0, String::new());
@@ -222,6 +242,10 @@ fn converse(
         }
         if lower.starts_with("x-amz-target:") {
             call = line.trim_end().rsplit('.').next().unwrap_or_default().to_owned();
+        }
+        if let Some((_, rest)) = line.split_once("Credential=") {
+            let key = rest.split('/').next().unwrap_or_default().to_owned();
+            keys.lock().expect("nobody panics while holding it").push(key);
         }
         if lower.starts_with("connection:") {
             continue;
@@ -255,11 +279,16 @@ fn converse(
     let refused = denied.lock().expect("nobody panics while holding it").contains(&call.as_str());
     let mut client = client;
     if refused {
-        let text = serde_json::json!({
-            "__type": "AccessDeniedException",
-            "message": format!("User: arn:aws:iam::123456789012:root is not authorized to perform: {call}"),
-        });
-        let _ = write!(client, "{}", answer(400, "application/x-amz-json-1.1", &text.to_string()));
+        let why = format!("User: arn:aws:iam::123456789012:root is not authorized to perform: {call}");
+        let text = match head.to_ascii_lowercase().contains("x-amz-target:") {
+            true => serde_json::json!({ "__type": "AccessDeniedException", "message": why }).to_string(),
+            // EC2's form of it.
+            false => format!(
+                "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>{why}</Message></Error></Errors>\
+                 </Response>"
+            ),
+        };
+        let _ = write!(client, "{}", answer(400, "application/x-amz-json-1.1", &text));
         return;
     }
     let mut cloud = TcpStream::connect(upstream).expect("the cloud is up");

@@ -9,10 +9,14 @@ use crate::cloud::{Cloud, registry_that_refuses};
 use crate::local::found_below;
 use crate::place::{Place, Ran, eventually, interrupt, world};
 
+#[path = "credentials.rs"]
+mod credentials;
 #[path = "each.rs"]
 mod each;
 #[path = "many.rs"]
 mod many;
+#[path = "preflight.rs"]
+mod preflight;
 #[path = "tasks.rs"]
 mod tasks;
 

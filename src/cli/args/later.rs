@@ -6,7 +6,7 @@ use clap::{Arg, ArgAction, ArgMatches, Command};
 use super::Failure;
 
 /// Commands of the design that do not exist yet.
-const COMMANDS: &[&str] = &["preflight", "inspect"];
+const COMMANDS: &[&str] = &["inspect"];
 
 /// Flags of `docker buildx build` (docs.docker.com/reference/cli/docker/buildx/build, and those that it keeps hidden
 /// for `docker build`'s sake). `true` is a flag that takes a value.

@@ -101,6 +101,9 @@ pub struct CloudArgs {
     /// Change, too, what locus-push did not make; what is lost by it is said first
     #[arg(long)]
     pub adopt: bool,
+    /// Build even where the task could only fail to start
+    #[arg(long)]
+    pub no_preflight: bool,
 }
 
 /// Whose account, where, and which cluster in it.

@@ -9,6 +9,7 @@ mod each;
 mod frontend;
 mod image;
 mod lock;
+mod preflight;
 mod road;
 mod run_options;
 mod serve;
@@ -21,10 +22,11 @@ use std::time::Duration;
 
 pub use each::EachOrder;
 pub use lock::LockAt;
+pub use preflight::PreflightOrder;
 pub use serve::ServeOrder;
 pub use task::{DownOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
 
-use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, Sub};
+use super::args::{AtArgs, CacheCommand, Cli, PruneArgs, PushArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
@@ -48,6 +50,7 @@ pub enum Command {
     Down(DownOrder),
     /// What the road would do.
     Plan(Box<RoadOrder>),
+    Preflight(PreflightOrder),
     Build(Box<BuildOrder>),
     Check(Box<CheckOrder>),
     Push(PushOrder),
@@ -55,8 +58,7 @@ pub enum Command {
     Lock(Box<LockOrder>),
     Diff(DiffOrder),
     Serve(Box<ServeOrder>),
-    /// With the folder of layers and caches.
-    Doctor(PathBuf),
+    Doctor(Box<DoctorOrder>),
     Init {
         folder: PathBuf,
         env: Environment,
@@ -88,6 +90,8 @@ pub struct LoaderOrder {
     pub run: RunOptions,
     pub timeout: Option<Duration>,
     pub reattach: Reattach,
+    /// Whether what could only fail is looked for before the build.
+    pub preflight: bool,
 }
 
 /// Where the loader's task runs.
@@ -210,6 +214,15 @@ pub struct DiffOrder {
     pub home: PathBuf,
 }
 
+/// A look at this machine, and at whom it reaches.
+#[derive(Debug)]
+pub struct DoctorOrder {
+    pub session: Session,
+    pub registry: RegistrySettings,
+    /// The folder of layers and caches.
+    pub home: PathBuf,
+}
+
 /// Something to be done with what is kept between builds.
 #[derive(Debug, PartialEq, Eq)]
 pub struct CacheOrder {
@@ -243,7 +256,7 @@ impl World {
 pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let registry = match &cli.command {
         None => &cli.road.deploy.registry,
-        Some(Sub::Deploy(args) | Sub::Plan(args)) => &args.registry,
+        Some(Sub::Deploy(args) | Sub::Plan(args) | Sub::Preflight(args)) => &args.registry,
         Some(Sub::Run(args)) => return task::run(args, world),
         Some(Sub::Logs(args)) => return task::logs(args, world),
         Some(Sub::Status(args)) => return task::status(args, world),
@@ -255,7 +268,7 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
         Some(Sub::Lock(args)) => &args.registry,
         Some(Sub::Serve(args)) => return serve::order(args, world).map(Box::new).map(Command::Serve),
         Some(Sub::Cache(args)) => return cache(&args.command, world).map(Command::Cache),
-        Some(Sub::Doctor(_)) => return home::folder(&world.env).map(Command::Doctor),
+        Some(Sub::Doctor(args)) => &args.registry,
         Some(Sub::Init(args)) => {
             let (folder, env) = (world.cwd.clone(), world.env.clone());
             return Ok(Command::Init { folder, env, stdout: args.stdout });
@@ -268,6 +281,11 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let registry = settings::registry(registry, given)?;
     Ok(match &cli.command {
         Some(Sub::Plan(args)) => Command::Plan(Box::new(road::deploy(args, registry, given)?)),
+        Some(Sub::Doctor(_)) => {
+            let session = settings::session(&AtArgs::default(), None, given)?;
+            Command::Doctor(Box::new(DoctorOrder { session, registry, home: home::folder(given.env)? }))
+        }
+        Some(Sub::Preflight(args)) => Command::Preflight(preflight::order(args, given)?),
         Some(Sub::Build(args)) => build::command(args, registry, given)?,
         Some(Sub::Push(args)) => Command::Push(push(args, registry, world)?),
         Some(Sub::Verify(args)) => verify::command(args, registry, given)?,

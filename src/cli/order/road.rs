@@ -108,10 +108,10 @@ fn loader(
     let (task, timeout) = run(Run { description, timeout, capacity })?;
     let config = ConfigArgs { config: args.registry.config.clone() };
     let reattach = Reattach::new(task.name(), &args.cloud.at, &config);
-    Ok(LoaderOrder { image, task, run: steps, timeout, reattach })
+    Ok(LoaderOrder { image, task, run: steps, timeout, reattach, preflight: !args.cloud.no_preflight })
 }
 
-fn cloud(description: Description) -> Result<Box<Loader>, Failure> {
+pub(super) fn cloud(description: Description) -> Result<Box<Loader>, Failure> {
     must_stand_somewhere(&description.subnets, &description.security_groups)?;
     Loader::new(description).map(Box::new).map_err(|error| Failure::configuration(error.to_string()))
 }
