@@ -1,185 +1,137 @@
-//! Bars on a terminal: a spinner for each running step, a bar for each transfer; what is done scrolls up.
+//! The moving picture on a terminal: what is done scrolls up, what goes on stays below, and where nothing changes nothing
+//! is written.
 
-use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::Write;
+use std::time::Instant;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-
+use super::columns::{Size, width};
+use super::picture::Picture;
+use super::summary::Summary;
 use super::{Face, Paint, words};
-use crate::event::{Direction, Event};
-use crate::image::Digest;
+use crate::event::Event;
 
-pub(super) struct Bars {
+/// More lines than this do not wait for the next look.
+const PATIENCE: usize = 64;
+
+pub(super) struct Bars<W> {
+    out: W,
+    size: fn() -> Size,
     paint: Paint,
-    all: MultiProgress,
-    steps: BTreeMap<(String, usize), ProgressBar>,
-    transfers: BTreeMap<Digest, ProgressBar>,
+    /// What RUNs write scrolls up, too.
+    verbose: bool,
+    picture: Picture,
+    summary: Summary,
+    /// What is to scroll up when the picture is drawn next.
+    waiting: Vec<String>,
+    changed: bool,
+    /// The widths of the rows that stand there, and when and for what size they were drawn.
+    drawn: Vec<usize>,
+    last: Option<(Instant, Size)>,
+    /// The terminal is gone.
+    gone: bool,
 }
 
-impl Bars {
-    pub(super) fn new(paint: Paint) -> Self {
-        Self { paint, all: MultiProgress::new(), steps: BTreeMap::new(), transfers: BTreeMap::new() }
-    }
-
-    fn spin(&mut self, stage: &str, number: usize, text: String) {
-        let bar = self.all.add(ProgressBar::new_spinner().with_style(style(STEP)).with_message(text));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        if let Some(old) = self.steps.insert((stage.to_owned(), number), bar) {
-            old.finish_and_clear();
+impl<W: Write> Bars<W> {
+    pub(super) fn new(out: W, size: fn() -> Size, paint: Paint, verbose: bool) -> Self {
+        Self {
+            out,
+            size,
+            paint,
+            verbose,
+            picture: Picture::default(),
+            summary: Summary::default(),
+            waiting: Vec::new(),
+            changed: false,
+            drawn: Vec::new(),
+            last: None,
+            gone: false,
         }
     }
 
-    fn transfer(&mut self, direction: Direction, digest: &Digest, done: u64, total: u64) {
-        let all = &self.all;
-        let bar = self.transfers.entry(*digest).or_insert_with(|| {
-            let verb = match direction {
-                Direction::Pull => "Pulling",
-                Direction::Push => "Pushing",
-            };
-            all.add(
-                ProgressBar::new(total)
-                    .with_style(style(TRANSFER).progress_chars("=> "))
-                    .with_prefix(verb)
-                    .with_message(words::short(digest)),
-            )
-        });
-        bar.set_length(total);
-        bar.set_position(done);
+    pub(super) fn take(&mut self, event: &Event, now: Instant) {
+        if Summary::ends_with(event) {
+            let rows = self.summary.rows(self.paint, Some((self.size)().columns.saturating_sub(1)));
+            self.waiting.extend(rows);
+        }
+        self.summary.take(event, now);
+        self.waiting.extend(self.scrolls(event));
+        self.changed |= self.picture.take(event, now);
+        // Where nothing moves nothing has to be drawn around a line.
+        if self.waiting.len() > PATIENCE || (self.picture.is_empty() && self.drawn.is_empty()) {
+            self.draw(now);
+        }
     }
-}
 
-const STEP: &str = "  {spinner} {wide_msg} {elapsed}";
-const TRANSFER: &str = "{prefix:>10} {msg} [{bar:24}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates are constants, and a test builds each")
-}
-
-impl Face for Bars {
-    fn show(&mut self, event: &Event) {
+    /// The words that stay when the picture has moved on.
+    fn scrolls(&self, event: &Event) -> Option<String> {
         match event {
-            Event::Step { stage, number, of, text } => {
-                self.spin(stage, *number, words::step(stage, *number, *of, text));
-            }
-            Event::StepDone { stage, number, .. } => {
-                if let Some(bar) = self.steps.remove(&(stage.clone(), *number)) {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::Transfer { direction, digest, done, total } => self.transfer(*direction, digest, *done, *total),
-            Event::Blob { digest, .. } => {
-                if let Some(bar) = self.transfers.remove(digest) {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::Read { .. }
-            | Event::Base { .. }
-            | Event::Rung { .. }
-            | Event::Emulated { .. }
-            | Event::Cached { .. }
-            | Event::Explained { .. }
-            | Event::Output { .. }
-            | Event::Stilled { .. }
-            | Event::Recorded { .. }
-            | Event::StilledFile { .. }
-            | Event::Built { .. }
-            | Event::Pushed { .. }
-            | Event::Wrote { .. }
-            | Event::Cloud { .. }
-            | Event::Task { .. }
-            | Event::TaskLog { .. }
-            | Event::TaskStopped { .. }
-            | Event::Note(_)
-            | Event::Warning { .. } => {}
+            // They move, until they are done.
+            Event::Step { .. } | Event::Blob { .. } => None,
+            Event::Output { .. } if !self.verbose => None,
+            Event::StepDone { stage, number, millis, .. } => match self.picture.running(stage, *number) {
+                Some(text) => Some(words::done(text, *millis, (self.size)().columns.saturating_sub(1), self.paint)),
+                None => words::lines(event, self.paint),
+            },
+            event => words::lines(event, self.paint),
         }
-        if let Some(words) = words::lines(event, self.paint) {
-            // Nobody is left to be told when stderr is gone.
-            let _ = self.all.println(words);
+    }
+
+    fn draw(&mut self, now: Instant) {
+        let size = (self.size)();
+        let rows = self.picture.rows(now, size, self.paint);
+        if rows.is_empty() && self.drawn.is_empty() && self.waiting.is_empty() {
+            return;
         }
+        let mut text = self.erased(size.columns);
+        for line in self.waiting.drain(..).chain(rows.iter().cloned()) {
+            text += &line;
+            text.push('\n');
+        }
+        self.drawn = rows.iter().map(|row| width(&words::undressed(row))).collect();
+        self.last = Some((now, size));
+        self.changed = false;
+        if !self.gone {
+            // One write a picture. A terminal that is gone has nobody before it; the work goes on.
+            self.gone = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err();
+        }
+    }
+
+    /// What takes the last picture away. A terminal that has become narrower has broken its rows.
+    fn erased(&self, columns: usize) -> String {
+        let up: usize = self.drawn.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
+        match up {
+            0 => String::new(),
+            up => format!("\r\x1b[{up}A\x1b[J"),
+        }
+    }
+
+    /// Draws what has changed since, or a second that has passed.
+    pub(super) fn look_at(&mut self, now: Instant) {
+        let Some((then, size)) = self.last else { return self.draw(now) };
+        let moved = !self.picture.is_empty() && (now.duration_since(then).as_secs() >= 1 || size != (self.size)());
+        if self.changed || moved || !self.waiting.is_empty() {
+            self.draw(now);
+        }
+    }
+}
+
+impl<W: Write + Send> Face for Bars<W> {
+    fn show(&mut self, event: &Event) {
+        self.take(event, Instant::now());
+    }
+
+    fn tick(&mut self) {
+        self.look_at(Instant::now());
+    }
+
+    fn finish(&mut self) {
+        let columns = (self.size)().columns.saturating_sub(1);
+        let rows = self.summary.rows(self.paint, Some(columns));
+        self.waiting.extend(rows);
     }
 
     fn close(&mut self) {
-        let steps = std::mem::take(&mut self.steps);
-        let transfers = std::mem::take(&mut self.transfers);
-        steps.into_values().chain(transfers.into_values()).for_each(|bar| bar.finish_and_clear());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use indicatif::{ProgressDrawTarget, TermLike};
-
-    use super::*;
-    use crate::event::BlobOutcome;
-
-    /// Remembers what was written to it since the last look.
-    #[derive(Clone, Debug, Default)]
-    struct Terminal(Arc<Mutex<String>>);
-
-    impl Terminal {
-        fn seen(&self) -> String {
-            std::mem::take(&mut self.0.lock().expect("no test panics while it holds this"))
-        }
-    }
-
-    impl TermLike for Terminal {
-        fn width(&self) -> u16 {
-            100
-        }
-        fn height(&self) -> u16 {
-            20
-        }
-        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn write_line(&self, line: &str) -> io::Result<()> {
-            self.write_str(line)?;
-            self.write_str("\n")
-        }
-        fn write_str(&self, text: &str) -> io::Result<()> {
-            self.0.lock().expect("no test panics while it holds this").push_str(text);
-            Ok(())
-        }
-        fn clear_line(&self) -> io::Result<()> {
-            Ok(())
-        }
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_is_done_scrolls_up_and_what_runs_stays_below() {
-        let terminal = Terminal::default();
-        let mut bars = Bars::new(Paint::off());
-        bars.all.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
-        let text = "RUN npm install".to_owned();
-        bars.show(&Event::Step { stage: String::new(), number: 2, of: 5, text });
-        bars.show(&Event::Output { stage: String::new(), line: b"added 3 packages\x1b[0m".to_vec() });
-        let digest = Digest::of(b"x");
-        bars.show(&Event::Transfer { direction: Direction::Push, digest, done: 512, total: 1024 });
-        bars.transfers.values().for_each(ProgressBar::tick);
-        let seen = terminal.seen();
-        assert!(seen.contains("           | added 3 packages\\x1b[0m"), "{seen}");
-        assert!(seen.contains("   Pushing ") && seen.contains("512 B of 1.00 KiB"), "{seen}");
-        bars.show(&Event::StepDone { stage: String::new(), number: 2, millis: 1500 });
-        let (direction, outcome) = (Direction::Push, BlobOutcome::Sent);
-        bars.show(&Event::Blob { direction, digest, bytes: 1024, outcome });
-        assert!(bars.steps.is_empty() && bars.transfers.is_empty());
-        let seen = terminal.seen();
-        assert!(seen.contains("      Done [2] in 1.5s"), "{seen}");
-        assert!(seen.contains(&format!("      Sent {}  1.0 KiB", words::short(&digest))), "{seen}");
+        self.picture = Picture::default();
+        self.draw(Instant::now());
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Face;
 use crate::cli::escape;
-use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, LayerSize, Why};
 
 pub(super) struct Facts<W>(W);
 
@@ -23,6 +23,15 @@ impl<W: Write + Send> Face for Facts<W> {
     }
 }
 
+/// The version of the events' form: a field that goes or changes its meaning makes it the next; one that is added does not.
+const VERSION: u64 = 1;
+
+fn fact(event: &Event) -> Value {
+    let mut fact = told(event);
+    fact["v"] = json!(VERSION);
+    fact
+}
+
 /// A JSON value on one line that steers no terminal. JSON itself escapes only what is below 0x20.
 pub(super) fn one_line(value: &Value) -> String {
     let mut out = String::new();
@@ -36,7 +45,7 @@ pub(super) fn one_line(value: &Value) -> String {
     out
 }
 
-fn fact(event: &Event) -> Value {
+fn told(event: &Event) -> Value {
     match event {
         Event::Read { dockerfile, instructions, stages } => {
             json!({"event": "read", "dockerfile": dockerfile, "instructions": instructions, "stages": stages})
@@ -51,10 +60,10 @@ fn fact(event: &Event) -> Value {
         Event::Step { stage, number, of, text } => {
             json!({"event": "step", "stage": stage, "number": number, "of": of, "text": text})
         }
-        Event::Cached { stage, number, of, text } => {
-            json!({"event": "cached", "stage": stage, "number": number, "of": of, "text": text})
-        }
-        Event::Explained { stage, number, of, why } => {
+        Event::Cached { stage, number, of, text, layer } => json!({
+            "event": "cached", "stage": stage, "number": number, "of": of, "text": text, "layer": size(layer),
+        }),
+        Event::Explained { stage, number, of, why, asked: _ } => {
             let changed: &[String] = if let Why::Changed(parts) = why { parts } else { &[] };
             let why = match why {
                 Why::NeverBuilt => "never_built",
@@ -74,9 +83,11 @@ fn fact(event: &Event) -> Value {
         Event::Recorded { stage, downloads, bytes } => {
             json!({"event": "recorded", "stage": stage, "downloads": downloads, "bytes": bytes})
         }
-        Event::StepDone { stage, number, millis } => {
-            json!({"event": "step_done", "stage": stage, "number": number, "millis": millis})
-        }
+        Event::Packing { work, done } => json!({"event": "packing", "work": work, "done": done}),
+        Event::PackingEnded { work } => json!({"event": "packing_ended", "work": work}),
+        Event::StepDone { stage, number, millis, layer } => json!({
+            "event": "step_done", "stage": stage, "number": number, "millis": millis, "layer": size(layer),
+        }),
         Event::Transfer { direction, digest, done, total } => json!({
             "event": "transfer", "direction": way(*direction), "digest": digest.to_string(),
             "done": done, "total": total,
@@ -119,6 +130,11 @@ fn fact(event: &Event) -> Value {
     }
 }
 
+fn size(layer: &LayerSize) -> Value {
+    let LayerSize { digest, bytes, unpacked } = layer;
+    json!({"digest": digest.to_string(), "bytes": bytes, "unpacked": unpacked})
+}
+
 fn way(direction: Direction) -> &'static str {
     match direction {
         Direction::Pull => "pull",
@@ -142,7 +158,7 @@ mod tests {
         let text = String::from_utf8(facts.0).expect("JSON is UTF-8");
         assert_eq!(
             text,
-            "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\",\"task\":\"t\"}\n"
+            "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\",\"task\":\"t\",\"v\":1}\n"
         );
         let back: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(back["line"], raw);

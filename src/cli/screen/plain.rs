@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::time::{Duration, Instant};
 
+use super::summary::Summary;
 use super::{Face, Paint, words};
 use crate::event::Event;
 use crate::image::Digest;
@@ -16,11 +17,27 @@ pub(super) struct Plain<W> {
     paint: Paint,
     /// When each transfer under way was last spoken of.
     transfers: BTreeMap<Digest, Instant>,
+    summary: Summary,
 }
 
-impl<W: Write> Plain<W> {
+impl<W: Write + Send> Plain<W> {
     pub(super) fn new(out: W, paint: Paint) -> Self {
-        Self { out, paint, transfers: BTreeMap::new() }
+        Self { out, paint, transfers: BTreeMap::new(), summary: Summary::default() }
+    }
+
+    pub(super) fn show_at(&mut self, event: &Event, now: Instant) {
+        if Summary::ends_with(event) {
+            self.finish();
+        }
+        self.summary.take(event, now);
+        let words = self.words(event, now);
+        words.into_iter().for_each(|words| self.write(&words));
+    }
+
+    fn write(&mut self, words: &str) {
+        // One write a line, so that lines of several processes do not mix. Nobody is left to be told when stderr is
+        // gone.
+        let _ = self.out.write_all(format!("{words}\n").as_bytes());
     }
 
     fn words(&mut self, event: &Event, now: Instant) -> Option<String> {
@@ -44,11 +61,12 @@ impl<W: Write> Plain<W> {
 
 impl<W: Write + Send> Face for Plain<W> {
     fn show(&mut self, event: &Event) {
-        if let Some(words) = self.words(event, Instant::now()) {
-            // One write a line, so that lines of several processes do not mix. Nobody is left to be told when
-            // stderr is gone.
-            let _ = self.out.write_all(format!("{words}\n").as_bytes());
-        }
+        self.show_at(event, Instant::now());
+    }
+
+    fn finish(&mut self) {
+        let rows = self.summary.rows(self.paint, None);
+        rows.iter().for_each(|row| self.write(row));
     }
 }
 
