@@ -148,6 +148,18 @@ impl Failure {
         failure
     }
 
+    /// Several failures as one, told in their order; none is none.
+    pub fn all(failures: Vec<Self>) -> Result<(), Self> {
+        let mut failures = failures.into_iter();
+        let Some(mut first) = failures.next() else { return Ok(()) };
+        for mut other in failures {
+            let further = std::mem::take(&mut other.others);
+            first.others.push(other);
+            first.others.extend(further);
+        }
+        Err(first)
+    }
+
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(Box::new(place));
         self
