@@ -16,7 +16,7 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, check, diff, doctor, itself, lock, plan, runtime, tasks, upkeep};
+use super::{Failure, check, diff, doctor, help, itself, lock, plan, runtime, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::{Limits, Loader};
 use crate::event::{Event, Events};
@@ -52,6 +52,8 @@ impl Done {
 pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) -> Result<Done, Failure> {
     match command {
         Command::Completions(shell) => itself::completions(shell),
+        Command::Man(folder) => help::man(&folder),
+        Command::Help(words) => help::help(&words),
         Command::Version => Ok(itself::version()),
         Command::Road(order) => runtime::run(|interrupt| road(*order, source_date, events, interrupt)),
         Command::Run(order) => runtime::run(|interrupt| tasks::run(*order, events, interrupt)),

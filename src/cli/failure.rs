@@ -28,6 +28,33 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 8] = [
+        Self::Difference,
+        Self::Usage,
+        Self::Build,
+        Self::Cloud,
+        Self::Bug,
+        Self::Timeout,
+        Self::NeverStarted,
+        Self::Interrupted,
+    ];
+
+    /// What it means, for those who write scripts.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Difference => {
+                "one of several loaders failed; --check, diff, verify, doctor or cache du --verify found something"
+            }
+            Self::Usage => "the arguments, the environment, locus.toml or a file that they name",
+            Self::Build => "the build failed",
+            Self::Cloud => "a registry or the cloud said no",
+            Self::Bug => "a bug in locus-push",
+            Self::Timeout => "our own --timeout",
+            Self::NeverStarted => "the task never started",
+            Self::Interrupted => "interrupted, or the terminal went away, or somebody stopped the task",
+        }
+    }
+
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Difference => 1,

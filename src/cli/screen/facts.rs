@@ -23,6 +23,35 @@ impl<W: Write + Send> Face for Facts<W> {
     }
 }
 
+/// The events and their fields, for those who write programs that read them.
+pub const EVENTS: &[(&str, &str)] = &[
+    ("read", "dockerfile, instructions, stages"),
+    ("base", "reference, digest"),
+    ("sandbox", "name, why"),
+    ("emulated", "platform, by, lines"),
+    ("step", "stage, number, of, text"),
+    ("cached", "stage, number, of, text, layer"),
+    ("explained", "stage, number, of, why (never_built, no_cache, gone, changed), changed"),
+    ("output", "stage, line"),
+    ("stilled", "stage, left_out, emptied, rewritten"),
+    ("stilled_file", "stage, path, how, why"),
+    ("recorded", "stage, downloads, bytes"),
+    ("packing", "work, done"),
+    ("packing_ended", "work"),
+    ("step_done", "stage, number, millis, layer"),
+    ("transfer", "direction, digest, done, total"),
+    ("blob", "direction, digest, bytes, outcome (sent, fetched, already_there, mounted)"),
+    ("built", "digest, layers, bytes"),
+    ("pushed", "reference, already_there"),
+    ("wrote", "path"),
+    ("cloud", "kind, name, outcome (exists, created, changed, registered, unchanged, removed)"),
+    ("task", "id, status"),
+    ("task_log", "task, line"),
+    ("task_stopped", "task, stop_code, reason, exit_code, hint"),
+    ("note", "message"),
+    ("warning", "message, hint"),
+];
+
 /// The version of the events' form: a field that goes or changes its meaning makes it the next; one that is added does not.
 const VERSION: u64 = 1;
 
@@ -162,5 +191,22 @@ mod tests {
         );
         let back: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(back["line"], raw);
+    }
+
+    #[test]
+    fn each_event_of_a_build_has_the_fields_that_are_written_down() {
+        for (_, event) in super::super::snapshots::story() {
+            let fact = fact(&event);
+            let name = fact["event"].as_str().expect("each has a name");
+            let (_, fields) =
+                EVENTS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is missing"));
+            // What stands in brackets are values.
+            let fields: String =
+                fields.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect();
+            let mut fields: Vec<&str> = fields.split(", ").map(str::trim).chain(["event", "v"]).collect();
+            fields.sort_unstable();
+            let told: Vec<&String> = fact.as_object().expect("it is an object").keys().collect();
+            assert_eq!(told, fields, "{name}");
+        }
     }
 }

@@ -20,6 +20,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 pub use amount::bytes;
+pub use facts::EVENTS;
 pub use paint::Paint;
 
 use self::columns::Size;

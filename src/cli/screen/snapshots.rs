@@ -128,7 +128,7 @@ impl Write for Written {
 }
 
 /// What happened, and when, in milliseconds from the beginning.
-fn story() -> Vec<(u64, Event)> {
+pub(super) fn story() -> Vec<(u64, Event)> {
     let (base, tools, own) = (Digest::of(b"base"), Digest::of(b"tools"), Digest::of(b"own"));
     let stage = || "tools".to_owned();
     let none = String::new;
