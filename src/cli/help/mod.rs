@@ -11,8 +11,10 @@ use serde_json::json;
 use super::failure::Kind;
 use super::{Done, Failure, args};
 
-/// A page of its own.
-const TOPICS: [(&str, fn() -> String); 4] = [
+type Page = fn() -> String;
+
+/// What has a page of its own.
+const TOPICS: [(&str, Page); 4] = [
     ("exit-codes", exit_codes),
     ("environment", environment::page),
     ("config", config::page),
