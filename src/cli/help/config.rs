@@ -26,6 +26,7 @@ const BOTH: &[(&str, &str)] = &[
     ("timeout", "\"30m\": when a task is stopped"),
     ("capacity_provider", "FARGATE or FARGATE_SPOT"),
     ("platform", "what the image runs on [linux/amd64]"),
+    ("timezone", "of schedules: \"Europe/Berlin\" [UTC]"),
 ];
 
 const LOADER: &[(&str, &str)] = &[
@@ -45,6 +46,7 @@ const LOADER: &[(&str, &str)] = &[
     ("trust", "a file: the roles' trust policy"),
     ("execution_policy", "a file: the execution role's policy"),
     ("task_definition", "a file: the AWS CLI's own JSON; the image is put in by digest"),
+    ("schedule", "\"rate(1 day)\", \"cron(…)\" or \"at(…)\"; or a table: see below"),
 ];
 
 const ACCESS: &[(&str, &str)] = &[
@@ -53,6 +55,15 @@ const ACCESS: &[(&str, &str)] = &[
     ("secrets", "[\"name\"]: what it reads itself"),
     ("sqs", "[\"queue\"]"),
     ("policy", "a file: the policy as IAM takes it"),
+];
+
+const SCHEDULE: &[(&str, &str)] = &[
+    ("expression", "\"rate(1 day)\", \"cron(…)\" or \"at(…)\""),
+    ("timezone", "the same, of this schedule"),
+    ("retries", "how often a start that failed is tried again"),
+    ("max_age", "\"1h\": what could not be started for so long is left out"),
+    ("dead_letter_queue", "the SQS queue that is told of what was left out"),
+    ("enabled", "true or false [true]"),
 ];
 
 const LIFECYCLE: &[(&str, &str)] = &[
@@ -65,13 +76,14 @@ pub(super) fn page() -> String {
         "locus.toml is found here, else in a parent up to the git root; --config FILE names another. `locus-push init`\n\
          writes one. ${{NAME}} in a value is a variable's, $$ is a $. Flags beat variables, variables beat the file.\n\n\
          At the top:\n{}\nAt the top, for all loaders, or in a loader's table:\n{}\nIn [loaders.NAME]:\n{}\n\
-         In access:\n{}\nIn lifecycle:\n{}\n\
+         In access:\n{}\nIn schedule:\n{}\nIn lifecycle:\n{}\n\
          In the files that these name, $VARS are the environment's, and what the road knows: IMAGE, EXECUTIONROLEARN,\n\
          TASKROLEARN, LOGGROUP, SECRETSRESOURCEARN, …\n",
         table(TOP),
         table(BOTH),
         table(LOADER),
         table(ACCESS),
+        table(SCHEDULE),
         table(LIFECYCLE)
     )
 }
@@ -99,6 +111,7 @@ mod tests {
         check("", &[TOP, BOTH]);
         check("[loaders.a]", &[LOADER, BOTH]);
         check("[loaders.a.access]", &[ACCESS]);
+        check("[loaders.a.schedule]", &[SCHEDULE]);
         check("[lifecycle]", &[LIFECYCLE]);
     }
 }
