@@ -47,9 +47,9 @@ pub enum Event {
     /// A step begins. `number` counts from 1 to `of`.
     Step { stage: String, number: usize, of: usize, text: String },
     /// The step's result was in the build cache.
-    Cached { stage: String, number: usize, of: usize, text: String },
-    /// Why the step that has begun is done, and not taken from the build cache.
-    Explained { stage: String, number: usize, of: usize, why: Why },
+    Cached { stage: String, number: usize, of: usize, text: String, layer: LayerSize },
+    /// Why the step that has begun is done, and not taken from the build cache; and whether somebody asked.
+    Explained { stage: String, number: usize, of: usize, why: Why, asked: bool },
     /// A line that a RUN wrote.
     Output { stage: String, line: Vec<u8> },
     /// What no two RUNs write alike was made still: so many files.
@@ -58,8 +58,12 @@ pub enum Event {
     StilledFile { stage: String, path: String, how: &'static str, why: String },
     /// What a RUN downloaded was recorded, and has so many bytes.
     Recorded { stage: String, downloads: usize, bytes: u64 },
+    /// So much of a layer is compressed, in bytes of what comes out; `work` tells one layer from another.
+    Packing { work: u64, done: u64 },
+    /// Nothing more comes of it.
+    PackingEnded { work: u64 },
     /// The step is done.
-    StepDone { stage: String, number: usize, millis: u64 },
+    StepDone { stage: String, number: usize, millis: u64, layer: LayerSize },
     /// Bytes of a blob that went to or came from a registry so far.
     Transfer { direction: Direction, digest: Digest, done: u64, total: u64 },
     /// A blob is where it should be.
@@ -102,6 +106,15 @@ impl Event {
             event => event,
         }
     }
+}
+
+/// What a layer takes: compressed, as it travels, and as a tar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LayerSize {
+    pub digest: Digest,
+    pub bytes: u64,
+    /// `None` where only somebody else has seen the tar.
+    pub unpacked: Option<u64>,
 }
 
 /// Why a step is done.

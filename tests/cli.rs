@@ -66,11 +66,52 @@ fn help_is_an_answer_and_no_arguments_are_a_usage_error() {
 #[test]
 fn completions_are_for_each_shell_and_offer_only_what_exists() {
     let here = Here::new();
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "powershell"] {
         let text = stdout(&here.run(&format!("completions {shell}"), &[]));
         assert!(text.contains("build") && text.contains("registry-endpoint"), "{shell}");
         assert!(!text.contains("cpu-period") && !text.contains("inspect"), "{shell}");
     }
+}
+
+#[test]
+fn bash_completes_a_command_and_a_flag() {
+    let here = Here::new();
+    let script = stdout(&here.run("completions bash", &[]));
+    let complete = |words: &[&str]| {
+        let (last, before) = (words[words.len() - 1], words[words.len() - 2]);
+        let asked = format!(
+            "{script}\nCOMP_WORDS=({}) COMP_CWORD={}\n_locus__push locus-push '{last}' '{before}'\necho \"${{COMPREPLY[@]}}\"",
+            words.join(" "),
+            words.len() - 1
+        );
+        let output = Command::new("bash").args(["--norc", "-c", &asked]).output().expect("bash is there");
+        stdout(&output).trim().to_owned()
+    };
+    assert_eq!(complete(&["locus-push", "bui"]), "build");
+    assert_eq!(complete(&["locus-push", "build", "--iid"]), "--iidfile");
+    assert_eq!(complete(&["locus-push", "cache", "pru"]), "prune");
+}
+
+#[test]
+fn help_is_there_by_topic_and_by_command() {
+    let here = Here::new();
+    for (line, words) in [
+        ("help exit-codes", "  124             our own --timeout\n"),
+        ("help environment", "  LOCUS_PUSH_HOME "),
+        ("help config", "In [loaders.NAME]:\n  dockerfile "),
+        ("help progress", "  step_done      stage, number, millis, layer\n"),
+        ("help build", "--build-arg"),
+        ("help", "help exit-codes|environment|config|progress"),
+    ] {
+        let output = here.run(line, &[]);
+        assert!(stdout(&output).contains(words), "{line}: {}", stdout(&output));
+        assert_eq!((stderr(&output).as_str(), output.status.code()), ("", Some(0)), "{line}");
+    }
+    here.refuses(
+        "help exit-code",
+        &[],
+        "error: there is no help on `exit-code`\nhint: did you mean `locus-push help exit-codes`?\n",
+    );
 }
 
 #[test]
@@ -96,8 +137,8 @@ fn a_missing_variable_is_told_before_anything_is_done() {
     here.refuses(
         "loaders/os_opendata.Dockerfile",
         &[("SECURITYGROUP", "sg-1")],
-        "error: the variable SUBNET1 is not set\n  --> locus.toml:2\n   |\n \
-         2 | subnets = ['${SUBNET1}']\n   | ^^^^^^^^^^^^^^^^^^^^^^^^\n\
+        "error: the variable SUBNET1 is not set\n  --> locus.toml:2:13\n   |\n \
+         2 | subnets = ['${SUBNET1}']\n   |             ^^^^^^^^^^\n\
          hint: export the variable, or write the value into the file\n",
     );
     assert!(!here.0.path().join(".cache").exists(), "nothing was written");
@@ -110,8 +151,8 @@ fn an_unknown_key_is_told_with_its_line_and_the_nearest() {
     here.refuses(
         "--local loaders/os_opendata.Dockerfile",
         &[],
-        "error: unknown key `loaders.os_opendata.memroy`; did you mean `memory`?\n  --> locus.toml:2\n   |\n \
-         2 | memroy = 512\n   | ^^^^^^^^^^^^\n",
+        "error: unknown key `loaders.os_opendata.memroy`; did you mean `memory`?\n  --> locus.toml:2:1\n   |\n \
+         2 | memroy = 512\n   | ^^^^^^\n",
     );
 }
 
@@ -126,12 +167,12 @@ fn a_documents_fault_is_told_with_its_line() {
     };
     refuses(
         "{\n  \"familly\": \"a\"\n}",
-        "error: task.json: unknown field `familly`; did you mean `family`? at line 2 column 11\n  --> task.json:2\n   |\n \
-         2 |   \"familly\": \"a\"\n   |   ^^^^^^^^^^^^^^\n",
+        "error: unknown field `familly`; did you mean `family`?\n  --> task.json:2:3\n   |\n \
+         2 |   \"familly\": \"a\"\n   |   ^^^^^^^^^\n",
     );
     refuses(
         "{\n  \"family\": \"$NOBODY\"\n}",
-        "error: the variable NOBODY is not set\n  --> task.json:2\n   |\n 2 |   \"family\": \"$NOBODY\"\n   |   ^^^^^^^^^^^^^^^^^^^\n\
+        "error: the variable NOBODY is not set\n  --> task.json:2:14\n   |\n 2 |   \"family\": \"$NOBODY\"\n   |              ^^^^^^^\n\
          hint: export the variable, or write the value into the file\n",
     );
 }

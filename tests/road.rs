@@ -34,6 +34,8 @@ mod explain;
 mod local;
 #[path = "road/lock.rs"]
 mod lock;
+#[path = "road/newcomer.rs"]
+mod newcomer;
 #[path = "road/one_id.rs"]
 mod one_id;
 #[path = "road/outputs.rs"]
@@ -54,6 +56,8 @@ mod several;
 mod stack;
 #[path = "road/stages.rs"]
 mod stages;
+#[path = "road/terminal.rs"]
+mod terminal;
 #[path = "road/upkeep.rs"]
 mod upkeep;
 #[path = "road/verify.rs"]

@@ -36,7 +36,7 @@ const ONLY_IN: [(&str, &[&str]); 5] = [
     ("reqwest", &["registry", "replay"]),
     ("hyper", &["registry", "replay"]),
     ("aws_", &["aws"]),
-    ("indicatif", &["cli"]),
+    ("unicode_width", &["cli"]),
     ("clap", &["cli"]),
 ];
 

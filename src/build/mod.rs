@@ -29,6 +29,7 @@ mod options;
 mod origin;
 mod owner;
 mod packed;
+mod packing;
 mod paths;
 mod pick;
 mod pins;

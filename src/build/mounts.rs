@@ -190,10 +190,10 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         key.field(files.digest.as_bytes());
         let key = key.finish();
         let store = &self.workshop.store;
-        if let Some(StepRecord { diff_id, blob }) = store.step::<StepRecord>(&key)
+        if let Some(StepRecord { diff_id, blob, tar_size }) = store.step::<StepRecord>(&key)
             && store.blob_size(&blob.digest) == Some(blob.size)
         {
-            return Ok(Layer { diff_id, blob, from: None });
+            return Ok(Layer { diff_id, blob, from: None, tar_size });
         }
         if let Some(snapshot) = &files.snapshot {
             self.workshop.tars(snapshot).await?;
@@ -210,8 +210,8 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             tree.entries.insert(layer_path(LAID)?, directory);
         }
         let layer = self.workshop.pack(tree, Times::Constant(self.epochs.layers()), Packing::None).await?;
-        let Layer { diff_id, blob, .. } = layer.clone();
-        store.keep_step(&key, &StepRecord { diff_id, blob })?;
+        let Layer { diff_id, blob, tar_size, .. } = layer.clone();
+        store.keep_step(&key, &StepRecord { diff_id, blob, tar_size })?;
         Ok(layer)
     }
 }

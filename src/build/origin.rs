@@ -159,6 +159,7 @@ impl<S: Source> Workshop<S> {
             diff_id: *diff_id,
             blob,
             from: Some(reference.clone()),
+            tar_size: None,
         });
         Ok((Snapshot { layers: layers.collect() }, config))
     }
@@ -189,7 +190,7 @@ impl<S: Source> Workshop<S> {
                         .map_err(|e| inside("reading a layout", e))?;
                     writer.commit(Some(&blob.digest))?;
                 }
-                snapshot.layers.push(Layer { diff_id: *diff_id, blob: blob.clone(), from: None });
+                snapshot.layers.push(Layer { diff_id: *diff_id, blob: blob.clone(), from: None, tar_size: None });
             }
             Ok((snapshot, image.config))
         })

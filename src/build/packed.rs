@@ -8,6 +8,7 @@ use crate::layer::{Content, Packed, Packing, Times, Tree, pack, pack_stream};
 
 use crate::store::{BlobFile, Store};
 
+use super::packing::Telling;
 use super::snapshot::Layer;
 use super::workshop::{Workshop, blocking, check_diff_id};
 use super::{BuildError, Source};
@@ -15,11 +16,11 @@ use super::{BuildError, Source};
 impl<S: Source> Workshop<S> {
     /// Keeps a tree as a layer.
     pub(super) async fn pack(&self, tree: Tree<Content>, times: Times, packing: Packing) -> Result<Layer, BuildError> {
-        let (store, threads) = (self.store.clone(), self.threads);
+        let (store, threads, events) = (self.store.clone(), self.threads, self.events.clone());
         blocking(move || {
             let mut blob = store.blob_file()?;
             let tar = |diff_id: &Digest| File::open(store.tar_path(diff_id));
-            let packed = pack(&tree, times, packing, threads, &tar, &mut blob)?;
+            let packed = pack(&tree, times, packing, threads, &tar, Telling::new(&mut blob, &events))?;
             keep(&store, blob, &packed)?;
             Ok(layer_of(&packed, packing))
         })
@@ -32,10 +33,11 @@ impl<S: Source> Workshop<S> {
         if layer.from.is_some() || !plain || self.packing == Packing::None {
             return Ok(layer);
         }
-        let (store, packing, threads) = (self.store.clone(), self.packing, self.threads);
+        let (store, packing, threads, events) = (self.store.clone(), self.packing, self.threads, self.events.clone());
         blocking(move || {
             let mut blob = store.blob_file()?;
-            let packed = pack_stream(store.open_blob(&layer.blob.digest)?, packing, threads, &mut blob)?;
+            let tar = store.open_blob(&layer.blob.digest)?;
+            let packed = pack_stream(tar, packing, threads, Telling::new(&mut blob, &events))?;
             check_diff_id(&layer, packed.index.diff_id)?;
             blob.keep(&packed.blob)?;
             Ok(layer_of(&packed, packing))
@@ -58,5 +60,5 @@ pub(super) fn layer_of(packed: &Packed, packing: Packing) -> Layer {
         Compression::Zstd => MediaType::OCI_LAYER_ZSTD,
     };
     let blob = Descriptor::new(MediaType::new(media_type), packed.blob, packed.size);
-    Layer { diff_id: packed.index.diff_id, blob, from: None }
+    Layer { diff_id: packed.index.diff_id, blob, from: None, tar_size: Some(packed.index.size) }
 }

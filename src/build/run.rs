@@ -20,6 +20,7 @@ use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
 use super::packed::{keep, layer_of};
+use super::packing::Telling;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::still::{Found, How, Stilled};
 use super::trust::{self, Added, Trust};
@@ -180,10 +181,11 @@ impl<S: Source> Workshop<S> {
         below: &Snapshot,
     ) -> Result<Layer, BuildError> {
         let store = self.store.clone();
-        let threads = self.threads;
+        let (threads, events) = (self.threads, self.events.clone());
         let (found, packed) = blocking(move || {
             let mut blob = store.blob_file()?;
-            let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, &mut blob)));
+            let telling = Telling::new(&mut blob, &events);
+            let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, telling)));
             // The job's own words say more than that its output ended early.
             job.wait().map_err(|e| Problem::Inside { doing: "reading what RUN changed", why: e.to_string() })?;
             let (found, packed) = read.map_err(|e| inside("reading what RUN changed", e))?;

@@ -10,6 +10,8 @@ pub struct Layer {
     pub blob: Descriptor,
     /// The image that the blob can be had from, when it is not ours.
     pub from: Option<Reference>,
+    /// The bytes of the uncompressed tar, where they are known.
+    pub tar_size: Option<u64>,
 }
 
 /// A stack of layers, the lowest first.
@@ -51,7 +53,12 @@ mod tests {
 
     fn layer(text: &str) -> Layer {
         let digest = Digest::of(text.as_bytes());
-        Layer { diff_id: digest, blob: Descriptor::new(MediaType::new(MediaType::OCI_LAYER), digest, 1), from: None }
+        Layer {
+            diff_id: digest,
+            blob: Descriptor::new(MediaType::new(MediaType::OCI_LAYER), digest, 1),
+            from: None,
+            tar_size: None,
+        }
     }
 
     #[test]

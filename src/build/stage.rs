@@ -12,7 +12,7 @@ use futures_util::stream::FuturesUnordered;
 use serde::{Deserialize, Serialize};
 use tokio::sync::OnceCell;
 
-use crate::event::{Event, Why};
+use crate::event::{Event, LayerSize, Why};
 use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Key, Origin, Part, SourceDate, Stage, Step};
 use crate::image::{Descriptor, Digest, Image, ImageConfig, Platform, Reference};
 use crate::layer::{Content, Packing, Times, Tree, View};
@@ -89,6 +89,9 @@ pub struct Built {
 pub(super) struct StepRecord {
     pub diff_id: Digest,
     pub blob: Descriptor,
+    /// The bytes of the uncompressed tar; what was kept before they were recorded has none.
+    #[serde(default)]
+    pub tar_size: Option<u64>,
 }
 
 /// A stage that is done.
@@ -410,7 +413,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             && let Some(layer) = self.recorded(early, stage).await
         {
             // What its files are is not known, and `reasons` keeps what it was made of when they last were.
-            self.tell(step, at, true);
+            self.tell(step, at, Some(&layer));
             let layer = self.fit(early, layer, stage).await?;
             self.doing.did(*early, &layer, of_image, true);
             return Ok(layer);
@@ -442,14 +445,14 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             None => self.first_recorded(&keys.known, stage).await,
         };
         if let Some((key, layer)) = known {
-            self.tell(step, at, true);
+            self.tell(step, at, Some(&layer));
             recorded.iter().for_each(Recorded::cached);
             let layer = self.fit(&key, layer, stage).await?;
             did(&key, &layer)?;
             return Ok(layer);
         }
         let make = || async {
-            self.tell(step, at, false);
+            self.tell(step, at, None);
             self.explain(at, place, &of_key, &paths)?;
             let began = Instant::now();
             let gate = recorded.as_ref().map(|recorded| recorded.open(self.options)).transpose()?;
@@ -458,7 +461,8 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             let key = recorded.as_ref().map_or(key, |recorded| recorded.kept_as(&keys, &outcome));
             self.keep_record(&key, &layer)?;
             let millis = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
-            self.workshop.events.emit(Event::StepDone { stage: self.shown(stage), number, millis });
+            let stage = self.shown(stage);
+            self.workshop.events.emit(Event::StepDone { stage, number, millis, layer: layer_size(&layer) });
             Ok::<_, BuildError>((key, layer))
         };
         let (key, layer) = cell.get_or_try_init(make).await?;
@@ -500,26 +504,25 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         }
     }
 
-    fn tell(&self, step: &Step, at: At<'_>, cached: bool) {
+    /// Tells of a step that begins, or whose layer was kept.
+    fn tell(&self, step: &Step, at: At<'_>, cached: Option<&Layer>) {
         let At { stage, number, of, .. } = at;
         let (stage, text) = (self.shown(stage), step.text.clone());
-        self.workshop.events.emit(match cached {
-            true => Event::Cached { stage, number, of, text },
-            false => Event::Step { stage, number, of, text },
+        self.workshop.events.emit(match cached.map(layer_size) {
+            Some(layer) => Event::Cached { stage, number, of, text, layer },
+            None => Event::Step { stage, number, of, text },
         });
     }
 
-    /// Tells why a step is done, where that is asked for.
+    /// Tells why a step is done.
     fn explain(&self, at: At<'_>, place: Place<'_>, key: &Key, paths: &[(Part, Arc<Paths>)]) -> Result<(), BuildError> {
-        if !self.explain {
-            return Ok(());
-        }
         let At { stage, number, of, .. } = at;
         let why = match self.anew.contains(&stage.number) {
             true => Why::NoCache,
             false => self.reasons.why(place, key, paths),
         };
-        self.workshop.events.emit(Event::Explained { stage: self.shown(stage), number, of, why });
+        let (stage, asked) = (self.shown(stage), self.explain);
+        self.workshop.events.emit(Event::Explained { stage, number, of, why, asked });
         Ok(())
     }
 
@@ -551,13 +554,13 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
     /// The layer of a step that was done here.
     fn own_record(&self, key: &Digest) -> Option<Layer> {
         let store = &self.workshop.store;
-        let StepRecord { diff_id, blob } = store.step(key)?;
-        (store.blob_size(&blob.digest) == Some(blob.size)).then_some(Layer { diff_id, blob, from: None })
+        let StepRecord { diff_id, blob, tar_size } = store.step(key)?;
+        (store.blob_size(&blob.digest) == Some(blob.size)).then_some(Layer { diff_id, blob, from: None, tar_size })
     }
 
     fn keep_record(&self, key: &Digest, layer: &Layer) -> Result<(), BuildError> {
-        let Layer { diff_id, blob, from: _ } = layer.clone();
-        Ok(self.workshop.store.keep_step(key, &StepRecord { diff_id, blob })?)
+        let Layer { diff_id, blob, tar_size, from: _ } = layer.clone();
+        Ok(self.workshop.store.keep_step(key, &StepRecord { diff_id, blob, tar_size })?)
     }
 
     async fn make(
@@ -765,6 +768,10 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let mounts = self.mounts.into_inner().unwrap_or_else(PoisonError::into_inner);
         Ok(Built { image, snapshot, steps, mounts, imports: self.imports.clone() })
     }
+}
+
+fn layer_size(layer: &Layer) -> LayerSize {
+    LayerSize { digest: layer.blob.digest, bytes: layer.blob.size, unpacked: layer.tar_size }
 }
 
 /// Which step of a stage is at hand.

@@ -44,7 +44,7 @@ pub type OpenHere<'a> = dyn Fn(&Digest) -> Option<Box<dyn Read>> + 'a;
 /// The layers of an image, where they come from left unsaid.
 pub fn layers_of(image: &Image) -> Vec<Layer> {
     let pairs = image.config.rootfs.diff_ids.iter().zip(&image.manifest.layers);
-    pairs.map(|(diff_id, blob)| Layer { diff_id: *diff_id, blob: blob.clone(), from: None }).collect()
+    pairs.map(|(diff_id, blob)| Layer { diff_id: *diff_id, blob: blob.clone(), from: None, tar_size: None }).collect()
 }
 
 /// Looks at what an image starts, as far as its layers are here. What they say is kept in the store; and that there was
@@ -259,7 +259,7 @@ mod tests {
         let packed = pack(&tree, Times::default(), Packing::default(), 1, &none, &mut blob).unwrap();
         blobs.insert(packed.blob, blob);
         let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER_GZIP), packed.blob, packed.size);
-        Layer { diff_id: packed.index.diff_id, blob, from: None }
+        Layer { diff_id: packed.index.diff_id, blob, from: None, tar_size: None }
     }
 
     fn config(entrypoint: &[&str], cmd: &[&str]) -> ImageConfig {

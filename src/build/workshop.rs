@@ -437,7 +437,7 @@ mod tests {
         let workshop = Workshop::new(store.clone(), source, Events::silent(), Stopper::new());
         let digest = Digest::of(&layer);
         let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), digest, layer.len() as u64);
-        let layer = Layer { diff_id: digest, blob, from: Some("r.test/a".parse().unwrap()) };
+        let layer = Layer { diff_id: digest, blob, from: Some("r.test/a".parse().unwrap()), tar_size: None };
         workshop.put_on_record(&layer).await?;
         Ok(store.tree::<Index>(&digest).is_some_and(|index| index.diff_id == digest))
     }

@@ -16,7 +16,7 @@ use super::order::{
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
 use super::words::failure;
-use super::{Failure, Phase, check, diff, doctor, itself, lock, preflight, runtime, several, tasks, upkeep};
+use super::{Failure, Phase, check, diff, doctor, help, itself, lock, preflight, runtime, several, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
 use crate::deploy::{Limits, Loader, Plan};
 use crate::event::{Event, Events};
@@ -52,6 +52,8 @@ impl Done {
 pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) -> Result<Done, Failure> {
     match command {
         Command::Completions(shell) => itself::completions(shell),
+        Command::Man(folder) => help::man(&folder),
+        Command::Help(words) => help::help(&words),
         Command::Version => Ok(itself::version()),
         Command::Road(order) => runtime::run(|interrupt| road(*order, source_date, events, interrupt)),
         Command::Run(order) => runtime::run(|interrupt| tasks::run(*order, events, interrupt)),

@@ -1,5 +1,6 @@
 //! The JSON documents that locus.toml names: policies, and the task definition.
 
+use std::ops::Range;
 use std::path::PathBuf;
 
 use serde_json::Value;
@@ -28,32 +29,116 @@ impl Named {
         Ok(Self { shown, source })
     }
 
-    /// Something is wrong on a line of it.
-    fn fault(&self, line: usize, message: String) -> Failure {
-        Failure::configuration(message).at(Place::of_line(&self.shown, &self.source, line.max(1)))
+    /// What the JSON reader found wrong, where it found it.
+    fn fault(&self, error: &serde_json::Error) -> Failure {
+        // It says the place at the end of its words, too.
+        let words = error.to_string();
+        let words = words.rsplit_once(" at line ").map_or(words.as_str(), |(words, _)| words);
+        let what = if error.is_data() { words.to_owned() } else { format!("this is not JSON: {words}") };
+        let place = Place::of_bytes(&self.shown, &self.source, meant(&self.source, error));
+        Failure::configuration(what).at(place)
     }
 
     /// A JSON object, all of whose variables are set or are `later`.
     pub(super) fn document(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        let value = serde_json::from_str(&self.source);
-        let value = value.map_err(|error| self.fault(error.line(), format!("{} is not JSON: {error}", self.shown)))?;
+        let value = serde_json::from_str(&self.source).map_err(|error| self.fault(&error))?;
+        self.with_variables(value, later, given)
+    }
+
+    /// A policy of IAM's.
+    pub(super) fn policy(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
+        let value = task_definition::policy(&self.source).map_err(|error| self.fault(&error))?;
         self.with_variables(value, later, given)
     }
 
     /// What `aws ecs register-task-definition --cli-input-json` takes.
     pub(super) fn task_definition(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        let value = task_definition::parse(&self.source);
-        let value = value.map_err(|error| self.fault(error.line(), format!("{}: {error}", self.shown)))?;
+        let value = task_definition::parse(&self.source).map_err(|error| self.fault(&error))?;
         self.with_variables(value, later, given)
     }
 
     fn with_variables(&self, value: Value, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
         if !value.is_object() {
-            return Err(self.fault(1, format!("{} is not a JSON object", self.shown)));
+            let what = format!("{} is not a JSON object", self.shown);
+            return Err(Failure::configuration(what).at(Place::of_line(&self.shown, &self.source, 1)));
         }
         Document::new(value, later, |name| given.env.get(name).map(str::to_owned)).map_err(|error| {
             let line = self.source.lines().position(|line| line.contains(&error.text)).map_or(1, |line| line + 1);
-            self.fault(line, error.to_string()).hint("export the variable, or write the value into the file")
+            let place = Place::of_word_on(&self.shown, &self.source, line, &error.text);
+            let failure = Failure::configuration(error.to_string()).at(place);
+            failure.hint("export the variable, or write the value into the file")
         })
+    }
+}
+
+/// The bytes that an error is about. The reader stands behind a key or a value that it does not take, and on what it did
+/// not expect.
+fn meant(source: &str, error: &serde_json::Error) -> Range<usize> {
+    let line_start: usize = source.split_inclusive('\n').take(error.line().saturating_sub(1)).map(str::len).sum();
+    let end = (line_start + error.column()).min(source.len());
+    let before = source.get(..end).unwrap_or_default();
+    let one = before.chars().next_back().map_or(0, char::len_utf8);
+    if !error.is_data() {
+        return end - one..end;
+    }
+    let start = match before.strip_suffix('"') {
+        Some(text) => opening_quote(text),
+        None => before.rfind(|c: char| !c.is_alphanumeric() && !"+-._".contains(c)).map(|at| at + 1),
+    };
+    // What began on an earlier line is known by its end alone.
+    let start = start.filter(|&start| start >= line_start && start < end).unwrap_or(end - one);
+    start..end
+}
+
+/// Where the text in quotes begins whose closing quote was taken off.
+fn opening_quote(text: &str) -> Option<usize> {
+    text.match_indices('"').map(|(at, _)| at).rfind(|&at| {
+        let escapes = text[..at].bytes().rev().take_while(|&byte| byte == b'\\').count();
+        escapes % 2 == 0
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cli::Paint;
+
+    #[track_caller]
+    fn check(source: &str, words: &str) {
+        let named = Named { shown: "t.json".into(), source: source.into() };
+        let error = task_definition::parse(source).expect_err(source);
+        assert_eq!(named.fault(&error).words(Paint::off()), words);
+    }
+
+    #[test]
+    fn what_a_task_definition_has_wrong_is_underlined() {
+        check(
+            "{\n  \"containerDefinition\": []\n}",
+            "error: unknown field `containerDefinition`; did you mean `containerDefinitions`?\n  --> t.json:2:3\n   |\n \
+             2 |   \"containerDefinition\": []\n   |   ^^^^^^^^^^^^^^^^^^^^^\n",
+        );
+        check(
+            "{\n  \"cpu\": 256\n}",
+            "error: invalid type: integer `256`, expected a text\n  --> t.json:2:10\n   |\n 2 |   \"cpu\": 256\n   |          ^^^\n",
+        );
+        check(
+            r#"{"family": "a" "cpu": "b"}"#,
+            "error: this is not JSON: expected `,` or `}`\n  --> t.json:1:16\n   |\n 1 | {\"family\": \"a\" \"cpu\": \"b\"}\n   |                ^\n",
+        );
+        check(
+            r#"{"a\"\u001b": 1}"#,
+            "error: unknown field `a\\\"\\u{1b}`\n  --> t.json:1:2\n   |\n 1 | {\"a\\\"\\u001b\": 1}\n   |  ^^^^^^^^^^^\n",
+        );
+    }
+
+    #[test]
+    fn what_a_policy_has_wrong_is_underlined() {
+        let source = "{ \"Version\": \"2012-10-17\",\n  \"Statement\": [{ \"Efect\": \"Allow\" }] }";
+        let named = Named { shown: "p.json".into(), source: source.into() };
+        let error = task_definition::policy(source).expect_err("Effect is meant");
+        assert_eq!(
+            named.fault(&error).words(Paint::off()),
+            "error: unknown field `Efect`; did you mean `Effect`?\n  --> p.json:2:19\n   |\n 2 |   \"Statement\": [{ \"Efect\": \"Allow\" }] }\n   |                   ^^^^^^^\n"
+        );
     }
 }

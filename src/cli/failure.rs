@@ -28,6 +28,33 @@ pub enum Kind {
 }
 
 impl Kind {
+    pub const ALL: [Self; 8] = [
+        Self::Difference,
+        Self::Usage,
+        Self::Build,
+        Self::Cloud,
+        Self::Bug,
+        Self::Timeout,
+        Self::NeverStarted,
+        Self::Interrupted,
+    ];
+
+    /// What it means, for those who write scripts.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::Difference => {
+                "one of several loaders failed; --check, diff, verify, doctor or cache du --verify found something"
+            }
+            Self::Usage => "the arguments, the environment, locus.toml or a file that they name",
+            Self::Build => "the build failed",
+            Self::Cloud => "a registry or the cloud said no",
+            Self::Bug => "a bug in locus-push",
+            Self::Timeout => "our own --timeout",
+            Self::NeverStarted => "the task never started",
+            Self::Interrupted => "interrupted, or the terminal went away, or somebody stopped the task",
+        }
+    }
+
     pub fn exit_code(self) -> u8 {
         match self {
             Self::Difference => 1,
@@ -146,6 +173,18 @@ impl Failure {
             })
             .collect();
         failure
+    }
+
+    /// Several failures as one, told in their order; none is none.
+    pub fn all(failures: Vec<Self>) -> Result<(), Self> {
+        let mut failures = failures.into_iter();
+        let Some(mut first) = failures.next() else { return Ok(()) };
+        for mut other in failures {
+            let further = std::mem::take(&mut other.others);
+            first.others.push(other);
+            first.others.extend(further);
+        }
+        Err(first)
     }
 
     pub fn at(mut self, place: Place) -> Self {

@@ -19,6 +19,7 @@ mod environment;
 mod escape;
 mod failure;
 mod files;
+mod help;
 mod home;
 mod init;
 mod itself;
@@ -121,7 +122,7 @@ fn said(cli: &Cli) -> Manner {
             CacheCommand::Du(args) => (false, &args.screen),
             CacheCommand::Prune(args) => (false, &args.screen),
         },
-        Some(Sub::Completions(_) | Sub::Version) => {
+        Some(Sub::Completions(_) | Sub::Man(_) | Sub::Help(_) | Sub::Version) => {
             return Manner { progress: Progress::Quiet, ..Manner::default() };
         }
     };

@@ -48,17 +48,11 @@ impl Place {
 
     /// The same, and of it the word that is meant, where it stands there as it is said.
     pub fn of_word(file: &str, text: &str, span: Span, word: Option<&str>) -> Self {
-        let mut place = Self::in_text(file, text, span);
-        place.mark = word.and_then(|word| span.of_word(text, word)).and_then(|word| {
-            let line_start = text[..word.start].rfind('\n').map_or(0, |newline| newline + 1);
-            let before = text[line_start..word.start].chars().count();
-            let columns = before..before + text[word.start..word.end].chars().count();
-            let line = word.line - span.line;
-            // A line that is shown without its credentials has other columns.
-            let as_written = text.lines().nth(word.line - 1) == place.source.get(line).map(String::as_str);
-            as_written.then_some(Mark { line, columns })
-        });
-        place
+        let place = Self::in_text(file, text, span);
+        match word.and_then(|word| span.of_word(text, word)) {
+            Some(word) => place.marking(text, word),
+            None => place,
+        }
     }
 
     /// One line, and of it the bytes that are meant.
@@ -79,13 +73,37 @@ impl Place {
 
     /// One whole line, counted from 1.
     pub fn of_line(file: &str, text: &str, line: usize) -> Self {
-        Self::in_text(file, text, Span { start: 0, end: 0, line, last_line: line })
+        Self::in_text(file, text, line_span(text, line))
     }
 
-    /// The one line of `text` in which the byte `offset` stands.
-    pub fn at_byte(file: &str, text: &str, offset: usize) -> Self {
-        let before = text.get(..offset.min(text.len())).unwrap_or(text);
-        Self::of_line(file, text, before.matches('\n').count() + 1)
+    /// One line, and of it the word that is meant, where it stands there.
+    pub fn of_word_on(file: &str, text: &str, line: usize, word: &str) -> Self {
+        Self::of_word(file, text, line_span(text, line), Some(word))
+    }
+
+    /// These bytes of `text`: of one line they are what is meant, of several all of each.
+    pub fn of_bytes(file: &str, text: &str, bytes: Range<usize>) -> Self {
+        let lines_to = |byte: usize| text.get(..byte.min(text.len())).unwrap_or(text).matches('\n').count();
+        let line = lines_to(bytes.start) + 1;
+        let last_line = lines_to(bytes.end.saturating_sub(1).max(bytes.start)) + 1;
+        let span = Span { start: bytes.start, end: bytes.end, line, last_line };
+        let place = Self::in_text(file, text, span);
+        if line == last_line && text.get(bytes).is_some_and(|meant| !meant.trim().is_empty()) {
+            return place.marking(text, span);
+        }
+        place
+    }
+
+    /// The place with a mark under `word`, which stands within it.
+    fn marking(mut self, text: &str, word: Span) -> Self {
+        let line_start = text[..word.start].rfind('\n').map_or(0, |newline| newline + 1);
+        let before = text[line_start..word.start].chars().count();
+        let columns = before..before + text[word.start..word.end].chars().count();
+        let line = word.line - self.line;
+        // A line that is shown without its credentials has other columns.
+        let as_written = text.lines().nth(word.line - 1) == self.source.get(line).map(String::as_str);
+        self.mark = as_written.then_some(Mark { line, columns });
+        self
     }
 
     /// How far to the right the bar stands, for what is written below it.
@@ -170,6 +188,13 @@ impl Place {
         rows.push(Row { number: None, text: mark(&format!("|_{}^", "_".repeat(width.saturating_sub(1)))) });
         rows
     }
+}
+
+/// All of a line, counted from 1.
+fn line_span(text: &str, line: usize) -> Span {
+    let start: usize = text.split_inclusive('\n').take(line.saturating_sub(1)).map(str::len).sum();
+    let end = text[start..].find('\n').map_or(text.len(), |length| start + length);
+    Span { start, end, line, last_line: line }
 }
 
 /// What stands right of the bar, and the number left of it.
@@ -268,8 +293,18 @@ mod tests {
     }
 
     #[test]
-    fn a_byte_finds_its_line() {
-        assert_eq!(Place::at_byte("f", "a\nbc\nd", 3).source, ["bc"]);
-        assert_eq!(Place::at_byte("f", "a\nbc\nd", 3).line, 2);
+    fn bytes_find_their_line_and_their_columns() {
+        let words = |bytes| Place::of_bytes("f", "a\nbc d\ne", bytes).words(Paint::off(), str::to_owned);
+        assert_eq!(words(2..4), "  --> f:2:1\n   |\n 2 | bc d\n   | ^^\n");
+        assert_eq!(words(5..5), "  --> f:2\n   |\n 2 | bc d\n   | ^^^^\n");
+        assert_eq!(words(5..8), "  --> f:2\n   |\n 2 | / bc d\n 3 | | e\n   | |_^\n");
+        assert_eq!(words(99..100), "  --> f:3\n   |\n 3 | e\n   | ^\n");
+    }
+
+    #[test]
+    fn a_word_on_a_line_is_marked_there_alone() {
+        let words = |word| Place::of_word_on("f", "ab\nb ab\n", 2, word).words(Paint::off(), str::to_owned);
+        assert_eq!(words("ab"), "  --> f:2:3\n   |\n 2 | b ab\n   |   ^^\n");
+        assert_eq!(words("c"), "  --> f:2\n   |\n 2 | b ab\n   | ^^^^\n");
     }
 }

@@ -16,6 +16,14 @@ pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
     Ok(value)
 }
 
+/// Reads the text of an IAM policy, or of a role's trust.
+pub(super) fn policy(text: &str) -> Result<Value, serde_json::Error> {
+    let mut json = serde_json::Deserializer::from_str(text);
+    let value = Fields(POLICY).deserialize(&mut json)?;
+    json.end()?;
+    Ok(value)
+}
+
 type Field = (&'static str, Shape);
 
 /// What stands in a field.
@@ -28,14 +36,21 @@ enum Shape {
     /// A table whose keys are the user's.
     Texts,
     Fields(&'static [Field]),
+    /// The same, or a list of such.
+    OneOrMore(&'static [Field]),
+    /// A text, or a list or an object of them: IAM's own affair.
+    Free,
 }
 
-use Shape::{Fields, Flag, List, Number, Text, Texts};
+use Shape::{Fields, Flag, Free, List, Number, OneOrMore, Text, Texts};
 
 impl<'de> DeserializeSeed<'de> for Shape {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
+        if let Free = self {
+            return serde::Deserialize::deserialize(deserializer);
+        }
         deserializer.deserialize_any(self)
     }
 }
@@ -50,6 +65,8 @@ impl<'de> Visitor<'de> for Shape {
             Flag => "true or false",
             List(_) => "a list",
             Texts | Fields(_) => "an object",
+            OneOrMore(_) => "an object or a list of objects",
+            Free => "anything",
         })
     }
 
@@ -87,11 +104,13 @@ impl<'de> Visitor<'de> for Shape {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let List(item) = self else {
-            return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self));
+        let item = match self {
+            List(item) => *item,
+            OneOrMore(fields) => Fields(fields),
+            _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self)),
         };
         let mut items = Vec::new();
-        while let Some(value) = list.next_element_seed(*item)? {
+        while let Some(value) = list.next_element_seed(item)? {
             items.push(value);
         }
         Ok(items.into())
@@ -99,7 +118,7 @@ impl<'de> Visitor<'de> for Shape {
 
     fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Value, A::Error> {
         let known: &[Field] = match self {
-            Fields(known) => known,
+            Fields(known) | OneOrMore(known) => known,
             Texts => &[],
             _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
         };
@@ -126,6 +145,23 @@ fn unknown<E: serde::de::Error>(key: &str, known: &[Field]) -> E {
         None => E::custom(format_args!("unknown field `{said}`")),
     }
 }
+
+// IAM's JSON policy elements:
+// <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_policies_grammar.html>
+
+const POLICY: &[Field] = &[("Version", Text), ("Id", Text), ("Statement", OneOrMore(STATEMENT))];
+
+const STATEMENT: &[Field] = &[
+    ("Sid", Text),
+    ("Effect", Text),
+    ("Principal", Free),
+    ("NotPrincipal", Free),
+    ("Action", Free),
+    ("NotAction", Free),
+    ("Resource", Free),
+    ("NotResource", Free),
+    ("Condition", Free),
+];
 
 // The members of ECS's RegisterTaskDefinition, as botocore's service model has them:
 // <https://docs.aws.amazon.com/AmazonECS/latest/APIReference/API_RegisterTaskDefinition.html>

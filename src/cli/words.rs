@@ -118,5 +118,9 @@ fn from_here(path: &Path) -> String {
 }
 
 fn connect(error: &ConnectError) -> Failure {
-    Failure::cloud(error.to_string()).hints(error.hint())
+    let without = match error {
+        ConnectError::NoRegion | ConnectError::Identity { .. } => Some("--local does all of it without an AWS account"),
+        ConnectError::BadRegion(_) | ConnectError::NoProfile { .. } => None,
+    };
+    Failure::cloud(error.to_string()).hints(error.hint()).hints(without.map(str::to_owned))
 }

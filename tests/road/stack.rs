@@ -341,7 +341,8 @@ fn missing_credentials_are_told_with_where_they_were_looked_for() {
     // Between these two stand the SDK's own words.
     let hint = "\nhint: looked for: AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, the profile `default` (keys, SSO, \
                 assumed role), web identity, the container's role, the instance's role; log in (`aws sso login` or \
-                `aws login`, with --profile where it is not the default), or export the two variables\n";
+                `aws login`, with --profile where it is not the default), or export the two variables\n\
+                hint: --local does all of it without an AWS account\n";
     assert!(ran.stderr.ends_with(hint), "{ran}");
     ran.not_said("Building");
     assert_eq!(listener.calls(), Vec::<String>::new(), "nobody was asked anything");

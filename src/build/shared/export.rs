@@ -100,7 +100,7 @@ mod tests {
 
     fn layer(text: &str, size: u64) -> Layer {
         let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), digest(text), size);
-        Layer { diff_id: digest(text), blob, from: None }
+        Layer { diff_id: digest(text), blob, from: None, tar_size: None }
     }
 
     /// Two steps of the image that gave the same layer, one of another stage, and one that is only known.

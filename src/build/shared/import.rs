@@ -129,7 +129,7 @@ impl Imports {
         self.0.used.store(true, Ordering::Relaxed);
         // As if it were not compressed: no other digest is known.
         let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), *diff_id, 0);
-        Some(Layer { diff_id: *diff_id, blob, from: None })
+        Some(Layer { diff_id: *diff_id, blob, from: None, tar_size: None })
     }
 }
 
@@ -149,7 +149,7 @@ impl Held {
                 None
             }
         };
-        Some(Layer { diff_id, blob, from })
+        Some(Layer { diff_id, blob, from, tar_size: None })
     }
 }
 

@@ -226,7 +226,7 @@ fn layer(store: &Store, text: &str) -> Layer {
     let packed = pack(&tree, Times::Keep, Packing::None, 1, &open, std::io::sink()).unwrap();
     store.keep_tree(&packed.index.diff_id, &packed.index).unwrap();
     let blob = Descriptor::new(MediaType::new(MediaType::OCI_LAYER), packed.index.diff_id, 1);
-    Layer { diff_id: packed.index.diff_id, blob, from: None }
+    Layer { diff_id: packed.index.diff_id, blob, from: None, tar_size: None }
 }
 
 /// Has one image.

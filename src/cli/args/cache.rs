@@ -9,6 +9,7 @@ use crate::cli::duration;
 
 #[derive(Debug, Args)]
 #[command(arg_required_else_help = true)]
+#[command(after_help = "Examples:\n  locus-push cache du\n  locus-push cache prune --older-than 7d")]
 pub struct CacheArgs {
     #[command(subcommand)]
     pub command: CacheCommand,

@@ -6,8 +6,8 @@ use super::{RegistryArgs, ScreenArgs};
 
 #[derive(Debug, Args)]
 #[command(
-    after_help = "Exit code 0 where a RUN can be executed, 1 where it cannot. Nothing that it tries stays. AWS is not
-needed to build, nor for --local; what a loader needs of it, `locus-push preflight` tells."
+    after_help = "Example:\n  locus-push doctor --json\n\nExit code 0 where a RUN can be executed, 1 where it cannot. Nothing that it tries stays. \
+                  AWS is not needed to build, nor for --local; what a loader needs of it, `locus-push preflight` tells."
 )]
 pub struct DoctorArgs {
     #[command(flatten)]

@@ -43,7 +43,7 @@ use super::screen::Progress;
 
 /// From a Dockerfile to a finished Fargate task, without Docker.
 #[derive(Debug, Parser)]
-#[command(name = "locus-push", version, about, arg_required_else_help = true)]
+#[command(name = "locus-push", version, about, arg_required_else_help = true, disable_help_subcommand = true)]
 #[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
 #[command(override_usage = "locus-push [OPTIONS] DOCKERFILE...|--all\n       locus-push <COMMAND> [OPTIONS] ...")]
 #[command(after_help = EXAMPLES)]
@@ -64,9 +64,7 @@ Examples:
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
-Exit codes: the task's own; 0; 1 --check, doctor, preflight or `cache du --verify` found something, diff or verify a difference, or
-one of several loaders failed; 2 usage; 3 build; 4 registry or cloud; 124 --timeout; 125 the task never started;
-130 interrupted.";
+More: locus-push help exit-codes|environment|config|progress, or help COMMAND.";
 
 const DEPLOY: &str = "\
 Example:
@@ -120,8 +118,16 @@ pub enum Sub {
     /// What is kept between builds: how much, and less of it
     Cache(CacheArgs),
     /// Print the completions for a shell
+    #[command(after_help = COMPLETIONS)]
     Completions(CompletionsArgs),
+    /// Write the man pages, one for each command
+    #[command(after_help = "Example:\n  locus-push man --dir \"$DESTDIR/usr/share/man/man1\"")]
+    Man(ManArgs),
+    /// What holds for all commands, by topic; or a command's page
+    #[command(after_help = HELP)]
+    Help(HelpArgs),
     /// Print the version
+    #[command(after_help = "Example:\n  locus-push version")]
     Version,
 }
 
@@ -138,6 +144,35 @@ pub struct PushArgs {
     pub registry: RegistryArgs,
     #[command(flatten)]
     pub screen: ScreenArgs,
+}
+
+const COMPLETIONS: &str = "\
+Examples:
+  locus-push completions bash > ~/.local/share/bash-completion/completions/locus-push
+  locus-push completions zsh > ~/.zfunc/_locus-push
+  locus-push completions fish > ~/.config/fish/completions/locus-push.fish
+  locus-push completions powershell >> $PROFILE";
+
+const HELP: &str = "\
+Examples:
+  locus-push help exit-codes
+  locus-push help environment     the variables
+  locus-push help config          the keys of locus.toml
+  locus-push help progress        the screens, and the events of --progress json
+  locus-push help build           the same as build --help";
+
+#[derive(Debug, Args)]
+pub struct ManArgs {
+    /// The folder
+    #[arg(long, value_name = "DIR")]
+    pub dir: PathBuf,
+}
+
+#[derive(Debug, Args)]
+pub struct HelpArgs {
+    /// exit-codes, environment, config, progress, or a command
+    #[arg(value_name = "TOPIC")]
+    pub words: Vec<String>,
 }
 
 #[derive(Debug, Args)]

@@ -130,11 +130,32 @@ pub struct SecretEntry {
 }
 
 impl LocusToml {
-    /// The file's text, parsed. `folder` is absolute.
+    /// The file's text, parsed; each of its tables tells what is wrong in it. `folder` is absolute.
     pub fn parse(shown: &str, folder: PathBuf, source: &str) -> Result<Self, Failure> {
         let document = Document { file: shown, source };
         let mut root = document.parse()?;
-        let file = Self {
+        let mut failures = Vec::new();
+        let mut loaders = BTreeMap::new();
+        let tables = root.tables_by_name("loaders").map_err(|failure| failures.push(failure)).unwrap_or_default();
+        for table in tables {
+            match loader(table) {
+                Ok((name, table)) => drop(loaders.insert(name, table)),
+                Err(failure) => failures.push(failure),
+            }
+        }
+        let file = Self::top(&mut root, shown, folder, source).map(|file| Self { loaders, ..file });
+        let unknown = if file.is_ok() { root.finish() } else { Ok(()) };
+        match (file, unknown) {
+            (Ok(file), Ok(())) if failures.is_empty() => return Ok(file),
+            (file, unknown) => failures.extend(file.err().into_iter().chain(unknown.err())),
+        }
+        failures.sort_by_key(|failure| failure.place.as_ref().map(|place| place.line));
+        Err(Failure::all(failures).expect_err("one of them is why we are here"))
+    }
+
+    /// What stands above the loaders.
+    fn top(root: &mut Table<'_>, shown: &str, folder: PathBuf, source: &str) -> Result<Self, Failure> {
+        Ok(Self {
             shown: shown.to_owned(),
             folder,
             source: source.to_owned(),
@@ -144,18 +165,16 @@ impl LocusToml {
             registry_endpoints: root.texts_by_name("registry_endpoints")?,
             image_tag_mutability: root.text("image_tag_mutability")?,
             image_tag_mutability_exclusions: root.texts("image_tag_mutability_exclusions")?,
-            lifecycle: lifecycle(&mut root)?,
-            all: defaults(&mut root)?,
-            loaders: root.tables_by_name("loaders")?.into_iter().map(loader).collect::<Result<_, _>>()?,
-        };
-        root.finish()?;
-        Ok(file)
+            lifecycle: lifecycle(root)?,
+            all: defaults(root)?,
+            loaders: BTreeMap::new(),
+        })
     }
 
     /// The text with its variables filled in; a failure names the line.
     pub fn expand(&self, text: &Text, env: &Environment) -> Result<String, Failure> {
         expand(&text.value, |name| env.get(name).map(Into::into)).map_err(|error| {
-            self.fault(text.line, error.to_string()).hint("export the variable, or write the value into the file")
+            self.wrong(text, error.to_string()).hint("export the variable, or write the value into the file")
         })
     }
 
@@ -170,6 +189,11 @@ impl LocusToml {
             // Escapes, or several lines.
             None => self.fault(text.line, message),
         }
+    }
+
+    /// Something is wrong with a value of this file.
+    pub fn wrong(&self, text: &Text, message: impl Into<String>) -> Failure {
+        self.fault_in(text, 0..text.value.len(), message)
     }
 
     /// Something is wrong on a line of this file.
@@ -363,6 +387,23 @@ access = { s3 = ["demo-data"] }         # task role; or policy = "policies/loade
         refused("assign_public_ip = 'no'\n", 1, "`assign_public_ip` is true or false, not a text");
         refused("[loaders.a.environment]\nA = 1\n", 2, "`loaders.a.environment.A` is a text in quotes, not a number");
         refused("loaders = 1\n", 1, "`loaders` is a table, not a number");
+    }
+
+    #[test]
+    fn what_is_wrong_is_told_at_once_each_in_its_line_and_underlined() {
+        let text = "regoin = 'b'\n\n[loaders.a]\ncpu = '256'\n\n[loaders.b]\nmemroy = 1\nbanana = { x = 1 }\n";
+        let words = parse(text).expect_err("much is wrong").words(crate::cli::Paint::off());
+        let keys = "dockerfile, context";
+        assert!(
+            words.starts_with(
+                "error: unknown key `regoin`; did you mean `region`?\n  --> locus.toml:1:1\n   |\n 1 | regoin = 'b'\n   | ^^^^^^\n\
+                 error: `loaders.a.cpu` is a whole number, not a text\n  --> locus.toml:4:7\n   |\n 4 | cpu = '256'\n   |       ^^^^^\n\
+                 hint: write it without the quotes: cpu = 256\n\
+                 error: unknown key `loaders.b.memroy`; did you mean `memory`?\n  --> locus.toml:7:1\n   |\n 7 | memroy = 1\n   | ^^^^^^\n\
+                 error: unknown key `loaders.b.banana`\n  --> locus.toml:8:1\n   |\n 8 | banana = { x = 1 }\n   | ^^^^^^\nhint: the keys here are "
+            ) && words.contains(keys),
+            "{words}"
+        );
     }
 
     #[test]

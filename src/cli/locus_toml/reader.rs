@@ -4,6 +4,7 @@
 //! are flattened into one another.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use toml::de::{DeTable, DeValue};
 
@@ -31,6 +32,9 @@ pub(super) struct Table<'a> {
 
 struct Entry<'a> {
     line: usize,
+    /// The bytes of the key, and of the value.
+    key: Range<usize>,
+    at: Range<usize>,
     value: DeValue<'a>,
 }
 
@@ -40,8 +44,7 @@ impl<'a> Document<'a> {
             Ok(table) => Ok(self.table(String::new(), 1, table.into_inner())),
             Err(error) => {
                 let failure = Failure::configuration(format!("{} is not TOML: {}", self.file, error.message()));
-                let at = error.span().map_or(0, |span| span.start);
-                Err(failure.at(Place::at_byte(self.file, self.source, at)))
+                Err(failure.at(Place::of_bytes(self.file, self.source, error.span().unwrap_or_default())))
             }
         }
     }
@@ -50,15 +53,15 @@ impl<'a> Document<'a> {
         let entries = table
             .into_iter()
             .map(|(key, value)| {
-                let line = self.line(key.span().start);
-                (key.into_inner().into_owned(), Entry { line, value: value.into_inner() })
+                let (line, of_key, at) = (self.line(key.span().start), key.span(), value.span());
+                (key.into_inner().into_owned(), Entry { line, key: of_key, at, value: value.into_inner() })
             })
             .collect();
         Table { document: self, path, line, entries, known: Vec::new() }
     }
 
     fn line(self, byte: usize) -> usize {
-        Place::at_byte(self.file, self.source, byte).line
+        self.source.get(..byte).unwrap_or(self.source).matches('\n').count() + 1
     }
 }
 
@@ -69,36 +72,40 @@ impl<'a> Table<'a> {
     }
 
     pub(super) fn number(&mut self, key: &'static str) -> Result<Option<At<u32>>, Failure> {
-        let Some(Entry { line, value }) = self.take(key) else { return Ok(None) };
+        let Some(Entry { line, at, value, .. }) = self.take(key) else { return Ok(None) };
         match &value {
             DeValue::Integer(number) => match u32::from_str_radix(number.as_str(), number.radix()) {
                 Ok(value) => Ok(Some(At { value, line })),
-                Err(_) => Err(self.fault(line, key, &format!("is a whole number from 0 to {}", u32::MAX))),
+                Err(_) => Err(self.fault(at, key, &format!("is a whole number from 0 to {}", u32::MAX))),
             },
-            other => Err(self.wrong(line, key, "a whole number", other)),
+            DeValue::String(text) if text.parse::<u32>().is_ok() => {
+                let failure = self.wrong(at, key, "a whole number", &value);
+                Err(failure.hint(format!("write it without the quotes: {key} = {text}")))
+            }
+            other => Err(self.wrong(at, key, "a whole number", other)),
         }
     }
 
     pub(super) fn flag(&mut self, key: &'static str) -> Result<Option<At<bool>>, Failure> {
         match self.take(key) {
             None => Ok(None),
-            Some(Entry { line, value: DeValue::Boolean(value) }) => Ok(Some(At { value, line })),
-            Some(Entry { line, value }) => Err(self.wrong(line, key, "true or false", &value)),
+            Some(Entry { line, value: DeValue::Boolean(value), .. }) => Ok(Some(At { value, line })),
+            Some(Entry { at, value, .. }) => Err(self.wrong(at, key, "true or false", &value)),
         }
     }
 
     /// A list of texts.
     pub(super) fn texts(&mut self, key: &'static str) -> Result<Option<Vec<Text>>, Failure> {
-        let Some(Entry { line, value }) = self.take(key) else { return Ok(None) };
-        let DeValue::Array(array) = value else { return Err(self.wrong(line, key, "a list of texts", &value)) };
+        let Some(Entry { at, value, .. }) = self.take(key) else { return Ok(None) };
+        let DeValue::Array(array) = value else { return Err(self.wrong(at, key, "a list of texts", &value)) };
         let mut texts = Vec::new();
         for item in array {
-            let line = self.document.line(item.span().start);
+            let (line, at) = (self.document.line(item.span().start), item.span());
             match item.into_inner() {
                 DeValue::String(text) => texts.push(At { value: text.into_owned(), line }),
                 other => {
                     let words = format!("is a list of texts, and {} is in it", kind(&other));
-                    return Err(self.fault(line, key, &words));
+                    return Err(self.fault(at, key, &words));
                 }
             }
         }
@@ -136,14 +143,19 @@ impl<'a> Table<'a> {
         matches!(self.entries.get(key), Some(Entry { value: DeValue::Table(_), .. }))
     }
 
-    /// All keys were asked for, or the first that was not is told.
+    /// All keys were asked for, or those that were not are told.
     pub(super) fn finish(self) -> Result<(), Failure> {
-        let Some((key, entry)) = self.entries.iter().min_by_key(|(_, entry)| entry.line) else { return Ok(()) };
+        let mut unknown: Vec<_> = self.entries.iter().collect();
+        unknown.sort_by_key(|(_, entry)| entry.key.start);
+        Failure::all(unknown.into_iter().map(|(key, entry)| self.unknown(key, entry)).collect())
+    }
+
+    fn unknown(&self, key: &str, entry: &Entry<'_>) -> Failure {
         let unknown = format!("unknown key `{}{key}`", self.path);
-        Err(match nearest(key, self.known.iter().copied()) {
-            Some(near) => self.at(entry.line, format!("{unknown}; did you mean `{near}`?")),
-            None => self.at(entry.line, unknown).hint(format!("the keys here are {}", self.known.join(", "))),
-        })
+        match nearest(key, self.known.iter().copied()) {
+            Some(near) => self.at(entry.key.clone(), format!("{unknown}; did you mean `{near}`?")),
+            None => self.at(entry.key.clone(), unknown).hint(format!("the keys here are {}", self.known.join(", "))),
+        }
     }
 
     fn take(&mut self, key: &'static str) -> Option<Entry<'a>> {
@@ -154,27 +166,27 @@ impl<'a> Table<'a> {
     fn as_text(&self, key: &str, entry: Entry<'a>) -> Result<Text, Failure> {
         match entry.value {
             DeValue::String(text) => Ok(At { value: text.into_owned(), line: entry.line }),
-            other => Err(self.wrong(entry.line, key, "a text in quotes", &other)),
+            other => Err(self.wrong(entry.at, key, "a text in quotes", &other)),
         }
     }
 
     fn as_table(&self, key: &str, entry: Entry<'a>) -> Result<Table<'a>, Failure> {
         match entry.value {
             DeValue::Table(table) => Ok(self.document.table(format!("{}{key}.", self.path), entry.line, table)),
-            other => Err(self.wrong(entry.line, key, "a table", &other)),
+            other => Err(self.wrong(entry.at, key, "a table", &other)),
         }
     }
 
-    fn wrong(&self, line: usize, key: &str, wanted: &str, got: &DeValue<'_>) -> Failure {
-        self.fault(line, key, &format!("is {wanted}, not {}", kind(got)))
+    fn wrong(&self, at: Range<usize>, key: &str, wanted: &str, got: &DeValue<'_>) -> Failure {
+        self.fault(at, key, &format!("is {wanted}, not {}", kind(got)))
     }
 
-    fn fault(&self, line: usize, key: &str, words: &str) -> Failure {
-        self.at(line, format!("`{}{key}` {words}", self.path))
+    fn fault(&self, at: Range<usize>, key: &str, words: &str) -> Failure {
+        self.at(at, format!("`{}{key}` {words}", self.path))
     }
 
-    fn at(&self, line: usize, message: String) -> Failure {
-        Failure::configuration(message).at(Place::of_line(self.document.file, self.document.source, line))
+    fn at(&self, bytes: Range<usize>, message: String) -> Failure {
+        Failure::configuration(message).at(Place::of_bytes(self.document.file, self.document.source, bytes))
     }
 }
 

@@ -66,6 +66,8 @@ pub enum Command {
     },
     Cache(CacheOrder),
     Completions(clap_complete::Shell),
+    Man(PathBuf),
+    Help(Vec<String>),
     Version,
 }
 
@@ -274,6 +276,8 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
             return Ok(Command::Init { folder, env, stdout: args.stdout });
         }
         Some(Sub::Completions(args)) => return Ok(Command::Completions(args.shell)),
+        Some(Sub::Man(args)) => return Ok(Command::Man(args.dir.clone())),
+        Some(Sub::Help(args)) => return Ok(Command::Help(args.words.clone())),
         Some(Sub::Version) => return Ok(Command::Version),
     };
     let file = locus_toml::read(registry.config.as_deref(), &world.cwd)?;

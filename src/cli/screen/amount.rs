@@ -26,6 +26,14 @@ pub fn time(time: Duration) -> String {
     }
 }
 
+/// The same in whole seconds, for what goes on.
+pub fn whole(time: Duration) -> String {
+    match time.as_secs() {
+        seconds @ 0..60 => format!("{seconds}s"),
+        _ => self::time(time),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,203 +1,160 @@
-//! Bars on a terminal: a spinner for each running step, a bar for each transfer; what is done scrolls up.
+//! The moving picture on a terminal: what is done scrolls up, what goes on stays below, and where nothing changes nothing
+//! is written.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::io::Write;
+use std::time::Instant;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
-
+use super::columns::{Size, width};
 use super::names::{self, Names};
+use super::picture::Picture;
+use super::summary::Summaries;
 use super::{Face, Paint, words};
-use crate::event::{Direction, Event};
-use crate::image::Digest;
+use crate::event::Event;
 
-pub(super) struct Bars {
+/// More lines than this do not wait for the next look.
+const PATIENCE: usize = 64;
+
+pub(super) struct Bars<W> {
+    out: W,
+    size: fn() -> Size,
     paint: Paint,
-    all: MultiProgress,
-    /// Each with its loader's name, where several are at work.
-    steps: BTreeMap<(String, String, usize), ProgressBar>,
-    transfers: BTreeMap<(String, Digest), ProgressBar>,
+    /// What RUNs write scrolls up, too.
+    verbose: bool,
+    /// Of each loader, where there are several.
+    pictures: BTreeMap<String, Picture>,
+    summaries: Summaries,
     names: Names,
+    /// What is to scroll up when the picture is drawn next.
+    waiting: Vec<String>,
+    changed: bool,
+    /// The widths of the rows that stand there, and when and for what size they were drawn.
+    drawn: Vec<usize>,
+    last: Option<(Instant, Size)>,
+    /// The terminal is gone.
+    gone: bool,
 }
 
-impl Bars {
-    pub(super) fn new(paint: Paint) -> Self {
+impl<W: Write> Bars<W> {
+    pub(super) fn new(out: W, size: fn() -> Size, paint: Paint, verbose: bool) -> Self {
         Self {
+            out,
+            size,
             paint,
-            all: MultiProgress::new(),
-            steps: BTreeMap::new(),
-            transfers: BTreeMap::new(),
+            verbose,
+            pictures: BTreeMap::new(),
+            summaries: Summaries::default(),
             names: Names::default(),
+            waiting: Vec::new(),
+            changed: false,
+            drawn: Vec::new(),
+            last: None,
+            gone: false,
         }
     }
 
-    fn spin(&mut self, whose: &str, stage: &str, number: usize, text: String) {
-        let bar = self.all.add(ProgressBar::new_spinner().with_style(style(STEP)).with_message(text));
-        bar.enable_steady_tick(Duration::from_millis(120));
-        if let Some(old) = self.steps.insert((whose.to_owned(), stage.to_owned(), number), bar) {
-            old.finish_and_clear();
-        }
-    }
-
-    fn transfer(&mut self, whose: &str, direction: Direction, digest: &Digest, done: u64, total: u64) {
-        let (all, names) = (&self.all, &self.names);
-        let bar = self.transfers.entry((whose.to_owned(), *digest)).or_insert_with(|| {
-            let verb = match direction {
-                Direction::Pull => "Pulling",
-                Direction::Push => "Pushing",
-            };
-            all.add(
-                ProgressBar::new(total)
-                    .with_style(style(TRANSFER).progress_chars("=> "))
-                    .with_prefix(verb)
-                    .with_message(names.before(whose, &words::short(digest))),
-            )
-        });
-        bar.set_length(total);
-        bar.set_position(done);
-    }
-}
-
-const STEP: &str = "  {spinner} {wide_msg} {elapsed}";
-const TRANSFER: &str = "{prefix:>10} {msg} [{bar:24}] {binary_bytes} of {binary_total_bytes}, {binary_bytes_per_sec}";
-
-fn style(template: &str) -> ProgressStyle {
-    ProgressStyle::with_template(template).expect("the templates are constants, and a test builds each")
-}
-
-impl Face for Bars {
-    fn show(&mut self, event: &Event) {
+    pub(super) fn take(&mut self, event: &Event, now: Instant) {
         self.names.learn(event);
+        let columns = (self.size)().columns.saturating_sub(1);
+        self.waiting.extend(self.summaries.take(event, now, &self.names, self.paint, Some(columns)));
         let (whose, event) = names::whose(event);
-        let owner = whose.to_owned();
+        let words = self.scrolls(whose, event, columns.saturating_sub(self.names.columns(whose)));
+        self.waiting.extend(words.map(|words| self.names.before(whose, &words)));
+        self.changed |= self.pictures.entry(whose.to_owned()).or_default().take(event, now);
+        // Where nothing moves nothing has to be drawn around a line.
+        if self.waiting.len() > PATIENCE || (self.is_still() && self.drawn.is_empty()) {
+            self.draw(now);
+        }
+    }
+
+    /// The words that stay when the picture has moved on.
+    fn scrolls(&self, whose: &str, event: &Event, columns: usize) -> Option<String> {
         match event {
-            Event::Step { stage, number, of, text } => {
-                let text = self.names.before(whose, &words::step(stage, *number, *of, text));
-                self.spin(whose, stage, *number, text);
-            }
-            Event::StepDone { stage, number, .. } => {
-                if let Some(bar) = self.steps.remove(&(owner, stage.clone(), *number)) {
-                    bar.finish_and_clear();
+            // They move, until they are done.
+            Event::Step { .. } | Event::Blob { .. } => None,
+            Event::Output { .. } if !self.verbose => None,
+            Event::StepDone { stage, number, millis, .. } => {
+                match self.pictures.get(whose).and_then(|picture| picture.running(stage, *number)) {
+                    Some(text) => Some(words::done(text, *millis, columns, self.paint)),
+                    None => words::lines(event, self.paint),
                 }
             }
-            Event::Transfer { direction, digest, done, total } => {
-                self.transfer(whose, *direction, digest, *done, *total)
-            }
-            Event::Blob { digest, .. } => {
-                if let Some(bar) = self.transfers.remove(&(owner, *digest)) {
-                    bar.finish_and_clear();
-                }
-            }
-            Event::Several { .. }
-            | Event::Of { .. }
-            | Event::Summary { .. }
-            | Event::Read { .. }
-            | Event::Base { .. }
-            | Event::Rung { .. }
-            | Event::Emulated { .. }
-            | Event::Cached { .. }
-            | Event::Explained { .. }
-            | Event::Output { .. }
-            | Event::Stilled { .. }
-            | Event::Recorded { .. }
-            | Event::StilledFile { .. }
-            | Event::Built { .. }
-            | Event::Pushed { .. }
-            | Event::Wrote { .. }
-            | Event::Cloud { .. }
-            | Event::Task { .. }
-            | Event::TaskLog { .. }
-            | Event::TaskStopped { .. }
-            | Event::Note(_)
-            | Event::Warning { .. } => {}
+            event => words::lines(event, self.paint),
         }
-        if let Some(words) = words::lines(event, self.paint) {
-            // Nobody is left to be told when stderr is gone.
-            let _ = self.all.println(self.names.before(whose, &words));
+    }
+
+    fn is_still(&self) -> bool {
+        self.pictures.values().all(Picture::is_empty)
+    }
+
+    /// Each loader's, which has its share of the height.
+    fn rows(&self, now: Instant, size: Size) -> Vec<String> {
+        let moving = self.pictures.iter().filter(|(_, picture)| !picture.is_empty());
+        let share = size.rows.checked_div(moving.clone().count()).unwrap_or(size.rows);
+        let of_one = |(whose, picture): (&String, &Picture)| {
+            let columns = size.columns.saturating_sub(self.names.columns(whose));
+            let rows = picture.rows(now, Size { columns, rows: share }, self.paint);
+            rows.iter().map(|row| self.names.before(whose, row)).collect::<Vec<_>>()
+        };
+        moving.flat_map(of_one).collect()
+    }
+
+    fn draw(&mut self, now: Instant) {
+        let size = (self.size)();
+        let rows = self.rows(now, size);
+        if rows.is_empty() && self.drawn.is_empty() && self.waiting.is_empty() {
+            return;
         }
+        let mut text = self.erased(size.columns);
+        for line in self.waiting.drain(..).chain(rows.iter().cloned()) {
+            text += &line;
+            text.push('\n');
+        }
+        self.drawn = rows.iter().map(|row| width(&words::undressed(row))).collect();
+        self.last = Some((now, size));
+        self.changed = false;
+        if !self.gone {
+            // One write a picture. A terminal that is gone has nobody before it; the work goes on.
+            self.gone = self.out.write_all(text.as_bytes()).and_then(|()| self.out.flush()).is_err();
+        }
+    }
+
+    /// What takes the last picture away. A terminal that has become narrower has broken its rows.
+    fn erased(&self, columns: usize) -> String {
+        let up: usize = self.drawn.iter().map(|width| width.div_ceil(columns.max(1)).max(1)).sum();
+        match up {
+            0 => String::new(),
+            up => format!("\r\x1b[{up}A\x1b[J"),
+        }
+    }
+
+    /// Draws what has changed since, or a second that has passed.
+    pub(super) fn look_at(&mut self, now: Instant) {
+        let Some((then, size)) = self.last else { return self.draw(now) };
+        let moved = !self.is_still() && (now.duration_since(then).as_secs() >= 1 || size != (self.size)());
+        if self.changed || moved || !self.waiting.is_empty() {
+            self.draw(now);
+        }
+    }
+}
+
+impl<W: Write + Send> Face for Bars<W> {
+    fn show(&mut self, event: &Event) {
+        self.take(event, Instant::now());
+    }
+
+    fn tick(&mut self) {
+        self.look_at(Instant::now());
+    }
+
+    fn finish(&mut self) {
+        let columns = (self.size)().columns.saturating_sub(1);
+        let rows = self.summaries.rest(&self.names, self.paint, Some(columns));
+        self.waiting.extend(rows);
     }
 
     fn close(&mut self) {
-        let steps = std::mem::take(&mut self.steps);
-        let transfers = std::mem::take(&mut self.transfers);
-        steps.into_values().chain(transfers.into_values()).for_each(|bar| bar.finish_and_clear());
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::io;
-    use std::sync::{Arc, Mutex};
-
-    use indicatif::{ProgressDrawTarget, TermLike};
-
-    use super::*;
-    use crate::event::BlobOutcome;
-
-    /// Remembers what was written to it since the last look.
-    #[derive(Clone, Debug, Default)]
-    struct Terminal(Arc<Mutex<String>>);
-
-    impl Terminal {
-        fn seen(&self) -> String {
-            std::mem::take(&mut self.0.lock().expect("no test panics while it holds this"))
-        }
-    }
-
-    impl TermLike for Terminal {
-        fn width(&self) -> u16 {
-            100
-        }
-        fn height(&self) -> u16 {
-            20
-        }
-        fn move_cursor_up(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_down(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_right(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn move_cursor_left(&self, _: usize) -> io::Result<()> {
-            Ok(())
-        }
-        fn write_line(&self, line: &str) -> io::Result<()> {
-            self.write_str(line)?;
-            self.write_str("\n")
-        }
-        fn write_str(&self, text: &str) -> io::Result<()> {
-            self.0.lock().expect("no test panics while it holds this").push_str(text);
-            Ok(())
-        }
-        fn clear_line(&self) -> io::Result<()> {
-            Ok(())
-        }
-        fn flush(&self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-
-    #[test]
-    fn what_is_done_scrolls_up_and_what_runs_stays_below() {
-        let terminal = Terminal::default();
-        let mut bars = Bars::new(Paint::off());
-        bars.all.set_draw_target(ProgressDrawTarget::term_like(Box::new(terminal.clone())));
-        let text = "RUN npm install".to_owned();
-        bars.show(&Event::Step { stage: String::new(), number: 2, of: 5, text });
-        bars.show(&Event::Output { stage: String::new(), line: b"added 3 packages\x1b[0m".to_vec() });
-        let digest = Digest::of(b"x");
-        bars.show(&Event::Transfer { direction: Direction::Push, digest, done: 512, total: 1024 });
-        bars.transfers.values().for_each(ProgressBar::tick);
-        let seen = terminal.seen();
-        assert!(seen.contains("           | added 3 packages\\x1b[0m"), "{seen}");
-        assert!(seen.contains("   Pushing ") && seen.contains("512 B of 1.00 KiB"), "{seen}");
-        bars.show(&Event::StepDone { stage: String::new(), number: 2, millis: 1500 });
-        let (direction, outcome) = (Direction::Push, BlobOutcome::Sent);
-        bars.show(&Event::Blob { direction, digest, bytes: 1024, outcome });
-        assert!(bars.steps.is_empty() && bars.transfers.is_empty());
-        let seen = terminal.seen();
-        assert!(seen.contains("      Done [2] in 1.5s"), "{seen}");
-        assert!(seen.contains(&format!("      Sent {}  1.0 KiB", words::short(&digest))), "{seen}");
+        self.pictures.clear();
+        self.draw(Instant::now());
     }
 }

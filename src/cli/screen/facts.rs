@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::Face;
 use crate::cli::escape;
-use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
+use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, LayerSize, Why};
 
 pub(super) struct Facts<W>(W);
 
@@ -23,6 +23,44 @@ impl<W: Write + Send> Face for Facts<W> {
     }
 }
 
+/// The events and their fields, for those who write programs that read them.
+pub const EVENTS: &[(&str, &str)] = &[
+    ("read", "dockerfile, instructions, stages"),
+    ("base", "reference, digest"),
+    ("sandbox", "name, why"),
+    ("emulated", "platform, by, lines"),
+    ("step", "stage, number, of, text"),
+    ("cached", "stage, number, of, text, layer"),
+    ("explained", "stage, number, of, why (never_built, no_cache, gone, changed), changed"),
+    ("output", "stage, line"),
+    ("stilled", "stage, left_out, emptied, rewritten"),
+    ("stilled_file", "stage, path, how, why"),
+    ("recorded", "stage, downloads, bytes"),
+    ("packing", "work, done"),
+    ("packing_ended", "work"),
+    ("step_done", "stage, number, millis, layer"),
+    ("transfer", "direction, digest, done, total"),
+    ("blob", "direction, digest, bytes, outcome (sent, fetched, already_there, mounted)"),
+    ("built", "digest, layers, bytes"),
+    ("pushed", "reference, already_there"),
+    ("wrote", "path"),
+    ("cloud", "kind, name, outcome (exists, created, changed, registered, unchanged, removed)"),
+    ("task", "id, status"),
+    ("task_log", "task, line"),
+    ("task_stopped", "task, stop_code, reason, exit_code, hint"),
+    ("note", "message"),
+    ("warning", "message, hint"),
+];
+
+/// The version of the events' form: a field that goes or changes its meaning makes it the next; one that is added does not.
+const VERSION: u64 = 1;
+
+fn fact(event: &Event) -> Value {
+    let mut fact = told(event);
+    fact["v"] = json!(VERSION);
+    fact
+}
+
 /// A JSON value on one line that steers no terminal. JSON itself escapes only what is below 0x20.
 pub(super) fn one_line(value: &Value) -> String {
     let mut out = String::new();
@@ -36,7 +74,7 @@ pub(super) fn one_line(value: &Value) -> String {
     out
 }
 
-fn fact(event: &Event) -> Value {
+fn told(event: &Event) -> Value {
     match event {
         Event::Several { loaders, at_once } => {
             json!({"event": "several", "loaders": loaders, "at_once": at_once})
@@ -59,10 +97,10 @@ fn fact(event: &Event) -> Value {
         Event::Step { stage, number, of, text } => {
             json!({"event": "step", "stage": stage, "number": number, "of": of, "text": text})
         }
-        Event::Cached { stage, number, of, text } => {
-            json!({"event": "cached", "stage": stage, "number": number, "of": of, "text": text})
-        }
-        Event::Explained { stage, number, of, why } => {
+        Event::Cached { stage, number, of, text, layer } => json!({
+            "event": "cached", "stage": stage, "number": number, "of": of, "text": text, "layer": size(layer),
+        }),
+        Event::Explained { stage, number, of, why, asked: _ } => {
             let changed: &[String] = if let Why::Changed(parts) = why { parts } else { &[] };
             let why = match why {
                 Why::NeverBuilt => "never_built",
@@ -82,9 +120,11 @@ fn fact(event: &Event) -> Value {
         Event::Recorded { stage, downloads, bytes } => {
             json!({"event": "recorded", "stage": stage, "downloads": downloads, "bytes": bytes})
         }
-        Event::StepDone { stage, number, millis } => {
-            json!({"event": "step_done", "stage": stage, "number": number, "millis": millis})
-        }
+        Event::Packing { work, done } => json!({"event": "packing", "work": work, "done": done}),
+        Event::PackingEnded { work } => json!({"event": "packing_ended", "work": work}),
+        Event::StepDone { stage, number, millis, layer } => json!({
+            "event": "step_done", "stage": stage, "number": number, "millis": millis, "layer": size(layer),
+        }),
         Event::Transfer { direction, digest, done, total } => json!({
             "event": "transfer", "direction": way(*direction), "digest": digest.to_string(),
             "done": done, "total": total,
@@ -133,6 +173,11 @@ fn fact(event: &Event) -> Value {
     }
 }
 
+fn size(layer: &LayerSize) -> Value {
+    let LayerSize { digest, bytes, unpacked } = layer;
+    json!({"digest": digest.to_string(), "bytes": bytes, "unpacked": unpacked})
+}
+
 fn way(direction: Direction) -> &'static str {
     match direction {
         Direction::Pull => "pull",
@@ -164,9 +209,26 @@ mod tests {
         let text = String::from_utf8(facts.0).expect("JSON is UTF-8");
         assert_eq!(
             text,
-            "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\",\"task\":\"t\"}\n"
+            "{\"event\":\"task_log\",\"line\":\"a\\n\\u001b[2J\\u009b2J\\u202e\\u007f é\",\"task\":\"t\",\"v\":1}\n"
         );
         let back: Value = serde_json::from_str(&text).expect("it is JSON");
         assert_eq!(back["line"], raw);
+    }
+
+    #[test]
+    fn each_event_of_a_build_has_the_fields_that_are_written_down() {
+        for (_, event) in super::super::snapshots::story() {
+            let fact = fact(&event);
+            let name = fact["event"].as_str().expect("each has a name");
+            let (_, fields) =
+                EVENTS.iter().find(|(known, _)| *known == name).unwrap_or_else(|| panic!("{name} is missing"));
+            // What stands in brackets are values.
+            let fields: String =
+                fields.split('(').map(|part| part.split_once(')').map_or(part, |(_, rest)| rest)).collect();
+            let mut fields: Vec<&str> = fields.split(", ").map(str::trim).chain(["event", "v"]).collect();
+            fields.sort_unstable();
+            let told: Vec<&String> = fact.as_object().expect("it is an object").keys().collect();
+            assert_eq!(told, fields, "{name}");
+        }
     }
 }

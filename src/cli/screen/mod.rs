@@ -2,22 +2,30 @@
 
 mod amount;
 mod bars;
+mod columns;
 mod facts;
 mod log;
 mod names;
 mod paint;
+mod picture;
 mod plain;
+#[cfg(test)]
+mod snapshots;
+mod summary;
 mod table;
 mod words;
 
 use std::io::{self, IsTerminal, Write};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde_json::{Value, json};
 
 pub use amount::{bytes, time};
+pub use facts::EVENTS;
 pub use paint::Paint;
 
+use self::columns::Size;
 use super::{Done, Environment, Failure};
 use crate::event::{Event, Events};
 
@@ -40,6 +48,10 @@ pub enum Progress {
 /// A way to show events. There are four.
 trait Face: Send {
     fn show(&mut self, event: &Event);
+    /// Time has passed.
+    fn tick(&mut self) {}
+    /// All went well; what it came to is told.
+    fn finish(&mut self) {}
     /// Nothing more comes; what moves is taken away.
     fn close(&mut self) {}
 }
@@ -85,12 +97,16 @@ impl Screen {
         // A program chooses for itself.
         let detailed = verbose || settled == Settled::Json;
         let face: Box<dyn Face> = match settled {
-            Settled::Bars => Box::new(bars::Bars::new(paint)),
+            Settled::Bars => Box::new(bars::Bars::new(io::stderr(), Size::of_stderr, paint, verbose)),
             Settled::Plain => Box::new(plain::Plain::new(io::stderr(), paint)),
             Settled::Json => Box::new(facts::Facts::new(io::stderr())),
             Settled::Quiet => Box::new(Quiet),
         };
-        Ok(Self { face: Arc::new(Mutex::new(face)), paint, json, detailed, log })
+        let face = Arc::new(Mutex::new(face));
+        if settled == Settled::Bars {
+            keep_moving(&face);
+        }
+        Ok(Self { face, paint, json, detailed, log })
     }
 
     /// The listener that rooms emit to.
@@ -115,6 +131,7 @@ impl Screen {
 
     /// The answer, on stdout.
     pub fn answer(&self, done: &Done) -> Result<(), Failure> {
+        self.face.lock().unwrap_or_else(PoisonError::into_inner).finish();
         self.close();
         if let Some(failure) = &done.failure {
             tell_failure(failure, false, self.paint);
@@ -136,6 +153,21 @@ impl Screen {
         self.close();
         tell_failure(failure, self.json, self.paint);
     }
+}
+
+/// How often a picture that moves is looked at.
+const GLANCE: Duration = Duration::from_millis(100);
+
+/// Lets a face know that time passes, as long as there is one.
+fn keep_moving(face: &Arc<Mutex<Box<dyn Face>>>) {
+    let face = Arc::downgrade(face);
+    std::thread::spawn(move || {
+        while let Some(face) = face.upgrade() {
+            face.lock().unwrap_or_else(PoisonError::into_inner).tick();
+            drop(face);
+            std::thread::sleep(GLANCE);
+        }
+    });
 }
 
 /// The answer, and under `error` what failed beside it.

@@ -21,6 +21,11 @@ pub(super) fn whose(event: &Event) -> (&str, &Event) {
 }
 
 impl Names {
+    /// How many columns stand before each line of that loader.
+    pub fn columns(&self, whose: &str) -> usize {
+        if whose.is_empty() { 0 } else { self.width.max(whose.chars().count()) + 3 }
+    }
+
     /// The width is known once it is told who begins.
     pub fn learn(&mut self, event: &Event) {
         if let Event::Several { loaders, .. } = event {

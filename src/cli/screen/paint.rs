@@ -20,9 +20,12 @@ impl Paint {
         Self { on: false }
     }
 
-    /// On a terminal that knows colours, unless `NO_COLOR` (https://no-color.org) is set.
+    /// On a terminal that knows colours, unless `NO_COLOR` (https://no-color.org) is set; `CLICOLOR_FORCE` gives them to
+    /// a file, too, and `CLICOLOR=0` to nobody (https://bixense.com/clicolors).
     pub fn wanted(env: &Environment, terminal: bool) -> Self {
-        Self { on: terminal && env.set("NO_COLOR").is_none() && env.get("TERM") != Some("dumb") }
+        let able = terminal && env.get("TERM") != Some("dumb") && env.get("CLICOLOR") != Some("0");
+        let forced = env.set("CLICOLOR_FORCE").is_some_and(|value| value != "0");
+        Self { on: env.set("NO_COLOR").is_none() && (able || forced) }
     }
 
     pub fn verb(self, text: &str) -> String {
@@ -63,5 +66,9 @@ mod tests {
         assert!(!on(&[("NO_COLOR", "1")], true));
         assert!(on(&[("NO_COLOR", "")], true));
         assert!(!on(&[("TERM", "dumb")], true));
+        assert!(!on(&[("CLICOLOR", "0")], true));
+        assert!(on(&[("CLICOLOR_FORCE", "1"), ("TERM", "dumb")], false));
+        assert!(!on(&[("CLICOLOR_FORCE", "0")], false));
+        assert!(!on(&[("CLICOLOR_FORCE", "1"), ("NO_COLOR", "1")], true));
     }
 }

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::time::{Duration, Instant};
 
 use super::names::{self, Names};
+use super::summary::Summaries;
 use super::{Face, Paint, words};
 use crate::event::Event;
 use crate::image::Digest;
@@ -17,16 +18,30 @@ pub(super) struct Plain<W> {
     paint: Paint,
     /// When each transfer under way was last spoken of.
     transfers: BTreeMap<(String, Digest), Instant>,
+    summaries: Summaries,
     names: Names,
 }
 
-impl<W: Write> Plain<W> {
+impl<W: Write + Send> Plain<W> {
     pub(super) fn new(out: W, paint: Paint) -> Self {
-        Self { out, paint, transfers: BTreeMap::new(), names: Names::default() }
+        let (transfers, summaries) = (BTreeMap::new(), Summaries::default());
+        Self { out, paint, transfers, summaries, names: Names::default() }
+    }
+
+    pub(super) fn show_at(&mut self, event: &Event, now: Instant) {
+        self.names.learn(event);
+        let rows = self.summaries.take(event, now, &self.names, self.paint, None);
+        let words = self.words(event, now);
+        rows.iter().chain(&words).for_each(|words| self.write(words));
+    }
+
+    fn write(&mut self, words: &str) {
+        // One write a line, so that lines of several processes do not mix. Nobody is left to be told when stderr is
+        // gone.
+        let _ = self.out.write_all(format!("{words}\n").as_bytes());
     }
 
     fn words(&mut self, event: &Event, now: Instant) -> Option<String> {
-        self.names.learn(event);
         let (whose, event) = names::whose(event);
         let words = match event {
             Event::Transfer { direction, digest, done, total } => {
@@ -49,11 +64,12 @@ impl<W: Write> Plain<W> {
 
 impl<W: Write + Send> Face for Plain<W> {
     fn show(&mut self, event: &Event) {
-        if let Some(words) = self.words(event, Instant::now()) {
-            // One write a line, so that lines of several processes do not mix. Nobody is left to be told when
-            // stderr is gone.
-            let _ = self.out.write_all(format!("{words}\n").as_bytes());
-        }
+        self.show_at(event, Instant::now());
+    }
+
+    fn finish(&mut self) {
+        let rows = self.summaries.rest(&self.names, self.paint, None);
+        rows.iter().for_each(|row| self.write(row));
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::super::escape;
+use super::columns::fit;
 use super::{Paint, amount, table};
 use crate::event::{BlobOutcome, CloudOutcome, Direction, Event, Why};
 use crate::image::Digest;
@@ -32,15 +33,10 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
             says("Emulating", text)
         }
         Event::Step { stage, number, of, text } => says("Building", step(stage, *number, *of, text)),
-        Event::Cached { stage, number, of, text } => says("Cached", step(stage, *number, *of, text)),
-        Event::Explained { stage, number, of, why } => {
-            let why = match why {
-                Why::NeverBuilt => "no earlier build of it is known".to_owned(),
-                Why::NoCache => "--no-cache says so".to_owned(),
-                Why::Gone => "the cached layer is gone".to_owned(),
-                Why::Changed(parts) => escape::text(&parts.join(", ")),
-            };
-            says("Because", step(stage, *number, *of, &why))
+        Event::Cached { stage, number, of, text, layer: _ } => says("Cached", step(stage, *number, *of, text)),
+        Event::Explained { asked: false, .. } => None,
+        Event::Explained { stage, number, of, why: reason, asked: true } => {
+            says("Because", step(stage, *number, *of, &why(reason)))
         }
         Event::Output { stage, line } => Some(quoted(stage, line)),
         Event::Stilled { stage: _, left_out, emptied, rewritten } => {
@@ -56,11 +52,11 @@ pub fn lines(event: &Event, paint: Paint) -> Option<String> {
         Event::Recorded { stage: _, downloads, bytes } => {
             says("Recorded", format!("{}, {}", count(*downloads, "download"), amount::bytes(*bytes)))
         }
-        Event::StepDone { stage, number, millis } => {
+        Event::StepDone { stage, number, millis, layer: _ } => {
             let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
             says("Done", format!("[{place}{number}] in {}", amount::time(Duration::from_millis(*millis))))
         }
-        Event::Transfer { .. } => None,
+        Event::Packing { .. } | Event::PackingEnded { .. } | Event::Transfer { .. } => None,
         Event::Blob { direction, digest, bytes, outcome } => {
             let what = format!("{}  {}", short(digest), amount::bytes(*bytes));
             match (outcome, direction) {
@@ -118,6 +114,23 @@ pub fn transfer(direction: Direction, digest: &Digest, done: u64, total: u64, pa
     status(paint, verb, &format!("{}  {} of {}", short(digest), amount::bytes(done), amount::bytes(total)))
 }
 
+/// A step that is done, called as it was while it ran.
+pub fn done(text: &str, millis: u64, columns: usize, paint: Paint) -> String {
+    let time = amount::time(Duration::from_millis(millis));
+    let room = columns.saturating_sub(COLUMN + 1 + time.len() + 1);
+    status(paint, "Done", &format!("{} {time}", fit(text, room)))
+}
+
+/// Why a step is done, behind its number.
+pub fn why(why: &Why) -> String {
+    match why {
+        Why::NeverBuilt => "no earlier build of it is known".to_owned(),
+        Why::NoCache => "--no-cache says so".to_owned(),
+        Why::Gone => "the cached layer is gone".to_owned(),
+        Why::Changed(parts) => escape::text(&parts.join(", ")),
+    }
+}
+
 /// `[2/5] RUN …`, or with the stage's name `[build 2/5] RUN …`.
 pub fn step(stage: &str, number: usize, of: usize, text: &str) -> String {
     let place = if stage.is_empty() { String::new() } else { format!("{} ", escape::text(stage)) };
@@ -130,17 +143,29 @@ pub fn short(digest: &Digest) -> String {
 }
 
 /// A line of ours: the verb stands right in its column, as cargo's do.
-fn status(paint: Paint, verb: &str, text: &str) -> String {
+pub fn status(paint: Paint, verb: &str, text: &str) -> String {
     format!("{}{} {text}", " ".repeat(COLUMN.saturating_sub(verb.len())), paint.verb(verb))
 }
 
 /// A line of somebody else, behind a bar.
-fn quoted(whose: &str, line: &[u8]) -> String {
+pub fn quoted(whose: &str, line: &[u8]) -> String {
     let whose: String = escape::text(whose).chars().take(COLUMN).collect();
     format!("{whose:>COLUMN$} | {}", escape::line(line.strip_suffix(b"\r").unwrap_or(line)))
 }
 
-const COLUMN: usize = 10;
+/// Where our own words begin: a column behind that of the verbs.
+pub const COLUMN: usize = 10;
+
+/// A row without its colours, which take no column.
+pub fn undressed(row: &str) -> String {
+    let mut out = String::new();
+    let mut rest = row;
+    while let Some((before, behind)) = rest.split_once("\x1b[") {
+        out += before;
+        rest = behind.split_once('m').map_or("", |(_, after)| after);
+    }
+    out + rest
+}
 
 fn with_hint(line: String, hint: Option<&str>, paint: Paint) -> String {
     match hint {
@@ -149,18 +174,23 @@ fn with_hint(line: String, hint: Option<&str>, paint: Paint) -> String {
     }
 }
 
-fn count(number: usize, what: &str) -> String {
+pub fn count(number: usize, what: &str) -> String {
     format!("{number} {what}{}", if number == 1 { "" } else { "s" })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::event::LayerSize;
 
     const D: &str = "sha256:9c1e4f0a77d2b13500000000000000000000000000000000000000000000abcd";
 
     fn digest() -> Digest {
         D.parse().expect("64 hex digits")
+    }
+
+    fn layer() -> LayerSize {
+        LayerSize { digest: digest(), bytes: 1, unpacked: None }
     }
 
     #[track_caller]
@@ -176,7 +206,7 @@ mod tests {
 
     #[test]
     fn why_a_step_is_done_is_said_behind_its_number() {
-        let explained = |why| Event::Explained { stage: "build".into(), number: 2, of: 5, why };
+        let explained = |why| Event::Explained { stage: "build".into(), number: 2, of: 5, why, asked: true };
         check(explained(Why::NeverBuilt), "   Because [build 2/5] no earlier build of it is known");
         check(explained(Why::NoCache), "   Because [build 2/5] --no-cache says so");
         check(explained(Why::Gone), "   Because [build 2/5] the cached layer is gone");
@@ -222,10 +252,11 @@ mod tests {
             "  Building [2/5] RUN apt-get update && apt-get install -y gdal-bin",
         );
         check(
-            Event::Cached { stage: "build".into(), number: 2, of: 5, text },
+            Event::Cached { stage: "build".into(), number: 2, of: 5, text, layer: layer() },
             "    Cached [build 2/5] RUN apt-get update && apt-get install -y gdal-bin",
         );
-        check(Event::StepDone { stage: "build".into(), number: 2, millis: 3_260 }, "      Done [build 2] in 3.2s");
+        let done = Event::StepDone { stage: "build".into(), number: 2, millis: 3_260, layer: layer() };
+        check(done, "      Done [build 2] in 3.2s");
         check(
             Event::Built { digest: digest(), layers: 1, bytes: 43_200_512 },
             &format!("     Built {D} (1 layer, 41.2 MiB)"),

@@ -173,7 +173,7 @@ impl<'a> Said<'a> {
     pub fn timeout(&self) -> Result<Option<Duration>, Failure> {
         let (Some(text), Some(file)) = (self.of(|all| all.timeout.as_ref()), self.given.file) else { return Ok(None) };
         let timeout = duration::parse(&file.expand(text, self.given.env)?);
-        timeout.map(Some).map_err(|why| file.fault(text.line, why))
+        timeout.map(Some).map_err(|why| file.wrong(text, why))
     }
 
     pub fn capacity(&self) -> Result<Option<Capacity>, Failure> {
@@ -183,9 +183,7 @@ impl<'a> Said<'a> {
         let name = file.expand(text, self.given.env)?;
         match [Capacity::Fargate, Capacity::Spot].into_iter().find(|capacity| capacity.name() == name) {
             Some(capacity) => Ok(Some(capacity)),
-            None => {
-                Err(file.fault(text.line, format!("`{name}` is no capacity provider; FARGATE and FARGATE_SPOT are")))
-            }
+            None => Err(file.wrong(text, format!("`{name}` is no capacity provider; FARGATE and FARGATE_SPOT are"))),
         }
     }
 
@@ -227,7 +225,7 @@ impl<'a> Said<'a> {
 
     fn document(&self, path: Option<&Text>, what: &str) -> Result<Option<Document>, Failure> {
         let Some(path) = path else { return Ok(None) };
-        Named::read(path, what, self.given)?.document(&policy_variables(), self.given).map(Some)
+        Named::read(path, what, self.given)?.policy(&policy_variables(), self.given).map(Some)
     }
 
     fn texts(&self, texts: &[Text]) -> Result<Vec<String>, Failure> {

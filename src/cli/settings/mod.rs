@@ -69,7 +69,7 @@ pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySetting
     if let Some(file) = given.file {
         for (host, url) in &file.registry_endpoints {
             let text = format!("{host}={}", file.expand(url, given.env)?);
-            endpoints.add(&text).map_err(|error| file.fault(url.line, error.to_string()))?;
+            endpoints.add(&text).map_err(|error| file.wrong(url, error.to_string()))?;
         }
         if let Some(path) = &file.ca_file {
             ca_file = Some(file.folder.join(file.expand(path, given.env)?));

@@ -29,8 +29,8 @@ pub(super) fn mutability(given: Given<'_>) -> Result<Option<Mutability>, Failure
             .fault(word.line, "IMMUTABLE_WITH_EXCLUSION says nothing of what is excluded")
             .hint("write image_tag_mutability_exclusions = [\"latest*\"], or IMMUTABLE")),
         ("MUTABLE" | "IMMUTABLE", Some(list)) => Err(needs(file, list.first().unwrap_or(word))),
-        (other, _) => Err(file.fault(
-            word.line,
+        (other, _) => Err(file.wrong(
+            word,
             format!("`{other}` is no mutability of tags: MUTABLE, IMMUTABLE and IMMUTABLE_WITH_EXCLUSION are"),
         )),
     }

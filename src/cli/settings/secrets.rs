@@ -40,9 +40,9 @@ fn of_table(table: &LoaderTable, given: Given<'_>) -> Result<BTreeMap<String, Se
             Some(variable) => SecretSpec::parse(variable, &source),
             None => SecretSpec::named(&source),
         };
-        let spec = spec.map_err(|error| file.fault(entry.source.line, error.to_string()))?;
+        let spec = spec.map_err(|error| file.wrong(&entry.source, error.to_string()))?;
         if let Some(twice) = secrets.insert(spec.variable().to_owned(), spec) {
-            return Err(file.fault(entry.source.line, format!("the secret {} is named twice", twice.variable())));
+            return Err(file.wrong(&entry.source, format!("the secret {} is named twice", twice.variable())));
         }
     }
     Ok(secrets)
