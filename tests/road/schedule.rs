@@ -84,8 +84,8 @@ fn a_schedule_is_made_kept_and_removed_with_its_line() {
                 "EnableECSManagedTags": true,
                 "PropagateTags": "TASK_DEFINITION",
                 "NetworkConfiguration": { "awsvpcConfiguration": {
-                    "Subnets": ["subnet-00000000000000001", "subnet-00000000000000002"],
-                    "SecurityGroups": ["sg-00000000000000001"],
+                    "Subnets": ["subnet-00000001", "subnet-00000002"],
+                    "SecurityGroups": ["sg-00000001"],
                     "AssignPublicIp": "ENABLED",
                 } },
             },
