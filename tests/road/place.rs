@@ -271,9 +271,9 @@ impl Ran {
         assert_eq!(&self.stderr[from..], words, "{self}");
     }
 
-    /// The lines of the container's log, in their order.
+    /// The lines of the container's log, in their order; of several loaders' they stand behind a name.
     pub fn log(&self) -> Vec<&str> {
-        self.stderr.lines().filter_map(|line| line.trim_start().strip_prefix("log | ")).collect()
+        self.stderr.lines().filter_map(|line| line.split_once(" log | ")).map(|(_, line)| line).collect()
     }
 }
 

@@ -196,9 +196,9 @@ mod tests {
     #[test]
     fn whose_an_event_is_stands_in_it_and_a_summary_has_its_rows() {
         let event = Event::Of { loader: "a".into(), event: Box::new(Event::Note("x".into())) };
-        assert_eq!(fact(&event), json!({ "event": "note", "message": "x", "loader": "a" }));
+        assert_eq!(fact(&event), json!({ "v": 1, "event": "note", "message": "x", "loader": "a" }));
         let event = Event::Summary { columns: &["loader", "exit code"], rows: vec![vec!["a".into(), "7".into()]] };
-        assert_eq!(fact(&event), json!({ "event": "summary", "rows": [{ "loader": "a", "exit_code": "7" }] }));
+        assert_eq!(fact(&event), json!({ "v": 1, "event": "summary", "rows": [{ "loader": "a", "exit_code": "7" }] }));
     }
 
     #[test]
