@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::time::SystemTime;
 
 use crate::dockerfile::ignore::Ignore;
-use crate::layer::{Content, Entry, HostFile, Index, Kind, LayerPath, Tree, View};
+use crate::layer::{Content, Entry, FileState, HostFile, Index, Kind, LayerPath, Tree, View};
 use crate::store::is_store;
 
 use super::files::{Files, Found, Identity};
@@ -247,7 +247,8 @@ impl Walk {
             if meta.mode() & 0o044 == 0 {
                 self.listing.private += 1;
             }
-            let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone() });
+            let seen = Some(FileState::of(meta));
+            let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone(), seen });
             Kind::File { size: meta.len(), content }
         } else if kind.is_symlink() {
             let target =

@@ -167,7 +167,7 @@ mod tests {
         let path = folder.path().join("f");
         fs::write(&path, "one").unwrap();
         let root = Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
-        let file = HostFile { root, path: LayerPath::parse(b"f").unwrap() };
+        let file = HostFile { root, path: LayerPath::parse(b"f").unwrap(), seen: None };
         let later = SystemTime::now() + Duration::from_secs(60);
         let stamp = || Stamp::settled(&fs::metadata(&path).unwrap(), later);
         assert_eq!(Stamp::settled(&fs::metadata(&path).unwrap(), SystemTime::now()), None, "it is too young");
@@ -198,8 +198,11 @@ mod tests {
         let store = Store::open(&folder.path().join("store")).unwrap();
         let root = Arc::new(OwnedFd::from(File::open(folder.path()).unwrap()));
         let names: Vec<String> = (0..100).map(|number| format!("f{number}")).collect();
-        let file =
-            |name: &String| HostFile { root: Arc::clone(&root), path: LayerPath::parse(name.as_bytes()).unwrap() };
+        let file = |name: &String| HostFile {
+            root: Arc::clone(&root),
+            path: LayerPath::parse(name.as_bytes()).unwrap(),
+            seen: None,
+        };
         let files: Vec<HostFile> = names.iter().map(file).collect();
         names.iter().filter(|name| *name != "f77").for_each(|name| fs::write(folder.path().join(name), name).unwrap());
         let listed: Vec<Listed<'_>> = files.iter().map(|file| (file, None)).collect();

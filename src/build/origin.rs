@@ -68,7 +68,11 @@ impl<S: Source> Workshop<S> {
         let path = self.store.blob_path(&digest);
         let folder = path.parent().unwrap_or(Path::new("/"));
         let root = File::open(folder).map_err(|e| inside("opening the store", e))?;
-        let file = HostFile { root: Arc::new(OwnedFd::from(root)), path: LayerPath::parse(digest.hex().as_bytes())? };
+        let file = HostFile {
+            root: Arc::new(OwnedFd::from(root)),
+            path: LayerPath::parse(digest.hex().as_bytes())?,
+            seen: None,
+        };
         let kind = Kind::File { size, content: Content::Host(file) };
         Ok(Found::alone(Entry::new(kind, DOWNLOAD_MODE)))
     }

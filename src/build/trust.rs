@@ -241,7 +241,7 @@ mod tests {
         std::fs::write(upper.path().join("a.crt"), bytes).expect("written");
         let root = Arc::new(File::open(upper.path()).expect("it is there").into());
         let path = LayerPath::parse(b"a.crt").expect("a path");
-        let host = Content::Host(HostFile { root, path: path.clone() });
+        let host = Content::Host(HostFile { root, path: path.clone(), seen: None });
         let entry = Entry::new(Kind::File { size: bytes.len() as u64, content: host }, 0o644);
         let mut tree = Tree { entries: [(path.clone(), entry)].into(), ..Tree::default() };
         Added(block).take_out(upper.path(), &mut tree)?;

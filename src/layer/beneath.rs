@@ -1,14 +1,14 @@
 //! Opening what is below a directory that is held open, and nothing else.
 
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::os::unix::fs::FileExt;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::{self, FileType, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, Mode, OFlags, ResolveFlags};
 use rustix::io::Errno;
 
-use super::{HostFile, InTar, LayerPath};
+use super::{FileState, HostFile, InTar, LayerPath};
 
 /// Opens `path` below `root`; a symlink anywhere on the way, the last component included, is an error (ELOOP).
 pub(super) fn open(root: impl AsFd, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
@@ -47,10 +47,21 @@ impl HostFile {
 
     fn open_for(&self, access: OFlags) -> io::Result<File> {
         let file = open(&self.root, &self.path, access | OFlags::NONBLOCK | OFlags::NOCTTY)?;
-        match FileType::from_raw_mode(fs::fstat(&file)?.st_mode) {
-            FileType::RegularFile => Ok(file.into()),
-            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file")),
+        let file = File::from(file);
+        let meta = file.metadata()?;
+        if !meta.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no longer a regular file"));
         }
+        match self.seen {
+            Some(seen) if seen != FileState::of(&meta) => Err(io::Error::other("it has changed since the build began")),
+            _ => Ok(file),
+        }
+    }
+}
+
+impl FileState {
+    pub fn of(meta: &Metadata) -> Self {
+        Self { inode: meta.ino(), modified: (meta.mtime(), meta.mtime_nsec()) }
     }
 }
 
@@ -82,6 +93,8 @@ mod tests {
     use std::os::unix::fs::symlink;
     use std::sync::Arc;
 
+    use rustix::fs::FileType;
+
     use super::*;
 
     #[test]
@@ -106,6 +119,21 @@ mod tests {
         let root: Arc<OwnedFd> = Arc::new(File::open(dir.path()).unwrap().into());
         fs::mknodat(&*root, "p", FileType::Fifo, Mode::from_raw_mode(0o600), 0).unwrap();
         let path = LayerPath::parse(b"p").unwrap();
-        assert_eq!(HostFile { root, path }.open().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+        assert_eq!(HostFile { root, path, seen: None }.open().unwrap_err().kind(), io::ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn a_file_that_is_another_than_was_seen_is_not_opened() {
+        let dir = tempfile::tempdir().unwrap();
+        let on_host = dir.path().join("f");
+        std::fs::write(&on_host, "then").unwrap();
+        let root: Arc<OwnedFd> = Arc::new(File::open(dir.path()).unwrap().into());
+        let seen = Some(FileState::of(&on_host.metadata().unwrap()));
+        let file = HostFile { root, path: LayerPath::parse(b"f").unwrap(), seen };
+        assert!(file.open().is_ok());
+        let later = std::time::SystemTime::now() + std::time::Duration::from_secs(1);
+        std::fs::write(&on_host, "now!").unwrap();
+        File::options().append(true).open(&on_host).unwrap().set_modified(later).unwrap();
+        assert_eq!(file.open().unwrap_err().to_string(), "it has changed since the build began");
     }
 }

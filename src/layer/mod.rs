@@ -45,7 +45,7 @@ pub use read::{Entries, Item, TarError};
 pub use resolve::{At, Stopped, resolve};
 pub use settle::settle;
 pub use sniff::ArchiveKind;
-pub use tree::{Content, Entry, HostFile, InTar, Index, Kind, Offset, Tree};
+pub use tree::{Content, Entry, FileState, HostFile, InTar, Index, Kind, Offset, Tree};
 pub use unpack::{OverlayXattrs, UnpackError, Unpacked, Whiteouts, unpack};
 pub use upper::{UpperError, read_upper};
 pub use view::{Node, Resolved, View, ViewError};

@@ -90,6 +90,16 @@ pub enum Content {
 pub struct HostFile {
     pub root: Arc<OwnedFd>,
     pub path: LayerPath,
+    /// Which file it is, where another one, or the same with other content, is an error.
+    pub seen: Option<FileState>,
+}
+
+/// A file as it was when it was listed. What is read of it at one time is then what is read of it at another.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FileState {
+    pub inode: u64,
+    /// Seconds since 1970, and nanoseconds.
+    pub modified: (i64, i64),
 }
 
 /// What a layer's tar holds, and the digest of all its bytes.

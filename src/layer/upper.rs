@@ -101,7 +101,7 @@ impl<B: Below> Upper<'_, B> {
         if marks.whiteout && stat.st_size == 0 {
             return self.whiteout(path, merged);
         }
-        let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone() });
+        let content = Content::Host(HostFile { root: Arc::clone(&self.root), path: path.clone(), seen: None });
         // A size is never negative.
         let kind = Kind::File { size: stat.st_size.cast_unsigned(), content };
         let kind = self.first_name(&path, stat).map_or(kind, |to| Kind::HardLink { to });

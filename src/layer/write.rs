@@ -486,7 +486,11 @@ mod tests {
         std::fs::write(dir.path().join("f"), "four").unwrap();
         let root = std::sync::Arc::new(File::open(dir.path()).unwrap().into());
         for size in [3, 5] {
-            let content = Content::Host(super::super::HostFile { root: std::sync::Arc::clone(&root), path: path("f") });
+            let content = Content::Host(super::super::HostFile {
+                root: std::sync::Arc::clone(&root),
+                path: path("f"),
+                seen: None,
+            });
             let tree = tree([("in/image", Entry::new(Kind::File { size, content }, 0o644))]);
             let error = write(&tree).unwrap_err();
             assert!(matches!(&error, WriteError::Changed { path: at, .. } if *at == path("in/image")), "{error}");
