@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use crate::elf::{self, Machine};
 use crate::event::{Event, Events};
 use crate::graph::PATH;
-use crate::image::{Digest, Hasher, Image, ImageConfig, Platform};
+use crate::image::{ContainerConfig, Digest, Hasher, Image, ImageConfig, Platform};
 use crate::layer::{InTar, Index, Kind, Limits, View, decompress, index};
 use crate::store::Store;
 
@@ -103,14 +103,19 @@ struct Beginning {
 const LOOKED_AT: u64 = 256;
 
 impl Here<'_> {
-    /// What says that an image was looked at: its config, which names its layers, and which of those are known; none where
+    /// What says that an image was looked at: its CPU, what it starts, its layers, and which of those are known; none where
     /// one is here whose paths nobody has read, or could read.
     fn looked_at(&self, config: &ImageConfig, layers: &[Layer]) -> Option<Digest> {
         let mut key = Hasher::default();
-        key.field(b"locus-push looked at 1");
+        key.field(b"locus-push looked at 2");
         key.field(env!("CARGO_PKG_VERSION").as_bytes());
-        key.field(&serde_json::to_vec(config).ok()?);
+        key.field(config.platform().to_string().as_bytes());
+        for part in [started(&config.config), Some(&config.config.working_dir), Some(path_of(&config.config))] {
+            key.field(&[part.is_some().into()]);
+            key.field(part.unwrap_or_default().as_bytes());
+        }
         for layer in layers {
+            key.field(layer.diff_id.as_bytes());
             let known = self.store.tree_path(&layer.diff_id).exists();
             if !known && (self.open)(&layer.blob.digest).is_some() {
                 return None;
@@ -202,8 +207,7 @@ impl Files {
     /// What a container starts unless it is told otherwise: its path, and where it is.
     fn program(&self, config: &ImageConfig) -> Option<(String, Program)> {
         let config = &config.config;
-        let argv = [&config.entrypoint, &config.cmd].into_iter().flatten().flatten();
-        let name = argv.map(String::as_str).next()?;
+        let name = started(config)?;
         if name.contains('/') {
             let path = if name.starts_with('/') { name.to_owned() } else { format!("{}/{name}", config.working_dir) };
             return self.at(&path).map(|file| (path, file));
@@ -212,8 +216,7 @@ impl Files {
         if !self.whole {
             return None;
         }
-        let path = config.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or(PATH);
-        path.split(':').find_map(|folder| {
+        path_of(config).split(':').find_map(|folder| {
             let path = format!("{folder}/{name}");
             self.at(&path).map(|file| (path, file))
         })
@@ -227,6 +230,16 @@ impl Files {
             _ => None,
         }
     }
+}
+
+/// What a container starts unless it is told otherwise, as it is named.
+fn started(config: &ContainerConfig) -> Option<&str> {
+    [&config.entrypoint, &config.cmd].into_iter().flatten().flatten().map(String::as_str).next()
+}
+
+/// Where a program of no folder is looked for.
+fn path_of(config: &ContainerConfig) -> &str {
+    config.env.iter().find_map(|pair| pair.strip_prefix("PATH=")).unwrap_or(PATH)
 }
 
 #[cfg(test)]

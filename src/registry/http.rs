@@ -36,7 +36,7 @@ pub(super) struct Http {
     allowed: PrivateHosts,
     silence: Duration,
     lookup: Lookup,
-    lines: [OnceLock<Result<Client, String>>; 4],
+    lines: [OnceLock<Result<Client, String>>; 5],
     /// Which names stand for private addresses.
     private: Mutex<BTreeMap<String, bool>>,
 }
@@ -81,24 +81,24 @@ impl Http {
     }
 
     /// The client of a line, made when it is first needed: reading the system's roots takes a while, and a machine
-    /// that has none may still speak to itself in clear text.
+    /// that has none may still speak to itself in clear text, for which none are read.
     pub(super) fn client(&self, line: Line, url: &Url) -> Result<&Client, ExchangeError> {
+        let clear = url.scheme() == "http";
         let place = match line {
+            Line::Near if clear => 4,
             Line::Near => 0,
             Line::Far => 1,
             Line::Away { private } => 2 + usize::from(private),
         };
-        let made = self.lines[place].get_or_init(|| self.make(line).map_err(|error| deepest(&error)));
+        let made = self.lines[place].get_or_init(|| self.make(line, clear).map_err(|error| deepest(&error)));
         made.as_ref().map_err(|why| ExchangeError::Tls { url: shown(url), why: why.clone() })
     }
 
-    fn make(&self, line: Line) -> reqwest::Result<Client> {
+    /// A redirection is followed by hand, so that a client meets no other scheme than the one it is made for.
+    fn make(&self, line: Line, clear: bool) -> reqwest::Result<Client> {
         let builder = match line {
-            Line::Near => match shared().no_proxy().tls_certs_merge(self.authorities.clone()).build() {
-                // No roots at all: clear text still works, TLS fails when it is met.
-                Err(_) => return shared().no_proxy().tls_certs_only(self.authorities.clone()).build(),
-                made => return made,
-            },
+            Line::Near if clear => return shared().no_proxy().tls_certs_only(self.authorities.clone()).build(),
+            Line::Near => shared().no_proxy(),
             Line::Far => shared(),
             Line::Away { private } => {
                 let proxies = reach::proxies(|name| env::var(name).ok());
