@@ -21,7 +21,7 @@ use locus_push::event::Events;
 use locus_push::graph::{self, Contexts, Graph, Ground};
 use locus_push::image::{Descriptor, Platform, Reference};
 use locus_push::sandbox::Stopper;
-use locus_push::store::Store;
+use locus_push::store::{Growing, Store};
 
 criterion_group!(language, parse_and_plan, walk_and_hash);
 criterion_main!(language);
@@ -134,6 +134,8 @@ impl build::Source for Nowhere {
 }
 
 impl Sink for Nowhere {
+    fn growing(&self, _: Growing) {}
+
     fn layer(&self, _: &Descriptor) {}
 }
 

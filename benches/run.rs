@@ -21,7 +21,7 @@ use locus_push::event::Events;
 use locus_push::graph;
 use locus_push::image::{Descriptor, Image, ImageConfig, MediaType, Platform, Reference};
 use locus_push::sandbox;
-use locus_push::store::Store;
+use locus_push::store::{Growing, Store};
 
 /// Files and layers of a base image.
 const BASES: [(&str, usize, usize); 3] = [("10 files", 10, 1), ("20000 files", 20_000, 1), ("100 layers", 10, 100)];
@@ -131,5 +131,7 @@ impl build::Source for Base {
 struct Nowhere;
 
 impl Sink for Nowhere {
+    fn growing(&self, _: Growing) {}
+
     fn layer(&self, _: &Descriptor) {}
 }

@@ -7,7 +7,11 @@ mod misbehaving;
 mod place;
 #[path = "registry/scripted.rs"]
 mod scripted;
+#[path = "registry/wire.rs"]
+mod wire;
 
+#[path = "registry/ahead.rs"]
+mod ahead;
 #[path = "registry/distribution_spec.rs"]
 mod distribution_spec;
 #[path = "registry/ecr.rs"]

@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::event::Event;
 use crate::graph::{CacheMount, Sharing};
 use crate::image::{Digest, Hasher};
-use crate::layer::{Entry, LayerPath, Packing, Times, Tree};
+use crate::layer::{Entry, LayerPath, Times, Tree};
 use crate::sandbox::Mounted;
 use crate::store::{CacheFolder, Hold};
 
@@ -85,7 +85,10 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
                         ..Entry::directory(cache.mode.unwrap_or(0o755))
                     };
                     let tree = Tree { entries: [(LayerPath::root(), root)].into(), ..Tree::default() };
-                    let layer = self.workshop.pack(tree, Times::Constant(self.epochs.layers()), Packing::None).await?;
+                    let layer = self
+                        .workshop
+                        .pack(tree, Times::Constant(self.epochs.layers()), self.workshop.unwrapped()?)
+                        .await?;
                     self.workshop.unpack_into(&layer, &path).await?;
                 }
             }

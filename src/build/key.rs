@@ -36,12 +36,20 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
         key
     }
 
-    /// Looks for the files that a step takes, and adds them to its key.
-    pub(super) async fn keyed(&self, step: &Step, mut key: Key) -> Result<Keyed, BuildError> {
+    /// Looks for the files that a step takes, unless they were found before, and adds them to its key.
+    pub(super) async fn keyed(
+        &self,
+        step: &Step,
+        mut key: Key,
+        foreseen: impl Future<Output = Option<Files>>,
+    ) -> Result<Keyed, BuildError> {
         let (mut files, mut sources) = (None, Sources::new());
         match &step.action {
             Action::Copy(copy) => {
-                let found = self.pick(copy).await?;
+                let found = match foreseen.await {
+                    Some(found) => found,
+                    None => self.pick(copy).await?,
+                };
                 key.part(Part::Files).field(found.digest.as_bytes());
                 if self.epochs.preserve {
                     found.key_times(&mut key);

@@ -17,6 +17,7 @@ mod emulation;
 mod epoch;
 mod error;
 mod files;
+mod foresight;
 mod git;
 mod inside;
 mod key;

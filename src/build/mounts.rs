@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::graph::{self, BindMount, CacheMount, Copy, CopyFrom, Key, Mount, Part, SecretMount, SshMount};
 use crate::image::Hasher;
-use crate::layer::{Content, Entry, Kind, Packing, Times, View};
+use crate::layer::{Content, Entry, Kind, Times, View};
 use crate::sandbox::{self, Mounted};
 use crate::secret::Secret;
 use crate::store::{CacheFolder, Store, WorkFolder};
@@ -20,7 +20,7 @@ use super::copy::place;
 use super::draft::Draft;
 use super::run::overlay;
 use super::snapshot::{Layer, Snapshot};
-use super::stage::{Files, Run, StepRecord};
+use super::stage::{Files, Run, StepRecord, holders};
 use super::workshop::layer_path;
 use super::{Agent, BuildError, Problem, Sink, Source};
 
@@ -196,7 +196,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             return Ok(Layer { diff_id, blob, from: None, tar_size });
         }
         if let Some(snapshot) = &files.snapshot {
-            self.workshop.tars(snapshot).await?;
+            self.workshop.tars(&holders(&files.picked, snapshot)).await?;
         }
         let mut draft = Draft::over(Arc::new(View::default()));
         place(&whole(from, source), &files.picked, None, &mut draft)?;
@@ -209,7 +209,7 @@ impl<S: Source + 'static, K: Sink> Run<'_, S, K> {
             let directory = Entry { kind: Kind::Directory, ..directory.clone().map(Content::InTar) };
             tree.entries.insert(layer_path(LAID)?, directory);
         }
-        let layer = self.workshop.pack(tree, Times::Constant(self.epochs.layers()), Packing::None).await?;
+        let layer = self.workshop.pack(tree, Times::Constant(self.epochs.layers()), self.workshop.unwrapped()?).await?;
         let Layer { diff_id, blob, tar_size, .. } = layer.clone();
         store.keep_step(&key, &StepRecord { diff_id, blob, tar_size })?;
         Ok(layer)

@@ -6,6 +6,7 @@ use std::future::Future;
 use bytes::Bytes;
 
 use crate::image::{Descriptor, Digest, Image, Platform, Reference};
+use crate::store::Growing;
 
 /// An image that a build stands on.
 #[derive(Clone, Debug)]
@@ -52,14 +53,24 @@ pub struct Download {
     pub last_modified: Option<i64>,
 }
 
-/// Where the finished image goes. Layers are told of as they are finished, while later steps still run.
+/// Where the finished image goes. Layers are told of while later steps still run.
 pub trait Sink: Send + Sync {
+    /// A layer of the final image is being made, and these are its bytes. It is told of again when it is finished; one that
+    /// fails never is. Must not block.
+    fn growing(&self, layer: Growing);
+
     /// A layer of the final image is in the store. Must not block.
     fn layer(&self, layer: &Descriptor);
 }
 
 /// Perhaps there is no place yet: then nothing is done with a layer before the image is whole.
 impl<K: Sink> Sink for Option<K> {
+    fn growing(&self, layer: Growing) {
+        if let Some(sink) = self {
+            sink.growing(layer);
+        }
+    }
+
     fn layer(&self, layer: &Descriptor) {
         if let Some(sink) = self {
             sink.layer(layer);

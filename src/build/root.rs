@@ -23,7 +23,7 @@ pub struct Root {
 /// then.
 pub async fn flattened<S: Source>(built: &Built, workshop: &Workshop<S>) -> Result<Tree<Content>, BuildError> {
     workshop.index_all(&built.snapshot).await?;
-    workshop.tars(&built.snapshot).await?;
+    workshop.tars(&built.snapshot.layers).await?;
     Ok(workshop.view(&built.snapshot)?.flattened())
 }
 

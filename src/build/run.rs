@@ -5,7 +5,7 @@ use std::path::Path;
 
 use crate::event::Event;
 use crate::graph::Run;
-use crate::layer::{Packing, pack_stream};
+use crate::layer::pack_stream;
 use crate::lines::Lines;
 use crate::replay::Outcome;
 use crate::sandbox::{
@@ -19,7 +19,7 @@ use super::inside::{DIFF, DiffOrder, read_found};
 use super::mounts::{Placed, Ready, for_sandbox};
 use super::moved::Moved;
 use super::owner::Person;
-use super::packed::{keep, layer_of};
+use super::packed::{Wrapping, keep, layer_of};
 use super::packing::Telling;
 use super::snapshot::{Layer, Snapshot, chains};
 use super::still::{Found, How, Stilled};
@@ -42,8 +42,6 @@ pub(super) struct RunOrder<'a> {
     pub stage: String,
     /// Where its downloads are recorded or given again.
     pub gate: Option<Gate>,
-    /// Of the layer.
-    pub packing: Packing,
 }
 
 /// Where a command runs, and as whom.
@@ -60,6 +58,7 @@ impl<S: Source> Workshop<S> {
     pub(super) async fn run(
         &self,
         order: RunOrder<'_>,
+        into: Wrapping,
         ready: Ready,
         below: &Snapshot,
         epoch: i64,
@@ -81,9 +80,8 @@ impl<S: Source> Workshop<S> {
         let diff = self.diff_order(&folder, below, epoch, added, keep_volatile)?;
         let ground = Ground { person: &person, lower, folder: &folder, epoch };
         let stage = order.stage.clone();
-        let packing = order.packing;
         let layer = match self.execute(order, ready, bundle, ground, diff).await {
-            Ok((job, outcome)) => self.keep(job, packing, &stage, &folder, below).await.map(|layer| (layer, outcome)),
+            Ok((job, outcome)) => self.keep(job, into, &stage, &folder, below).await.map(|layer| (layer, outcome)),
             Err(error) => Err(error),
         };
         let path = folder.path().to_owned();
@@ -101,7 +99,7 @@ impl<S: Source> Workshop<S> {
         diff: Vec<u8>,
     ) -> Result<(JobHandle, Outcome), BuildError> {
         let Ground { person, lower, folder, epoch } = ground;
-        let RunOrder { run, options, network, insecure, emulator, stage, gate, packing: _ } = order;
+        let RunOrder { run, options, network, insecure, emulator, stage, gate } = order;
         let Ready { mounts, variables, caches } = ready;
         let Placed { mounts, agents } = for_sandbox(mounts, &self.store, folder).await?;
         let mut step = step(run, person, overlay(&self.store, folder, "", lower)?);
@@ -175,15 +173,15 @@ impl<S: Source> Workshop<S> {
     async fn keep(
         &self,
         mut job: JobHandle,
-        packing: Packing,
+        into: Wrapping,
         stage: &str,
         folder: &WorkFolder,
         below: &Snapshot,
     ) -> Result<Layer, BuildError> {
         let store = self.store.clone();
         let (threads, events) = (self.threads, self.events.clone());
+        let Wrapping { packing, mut blob } = into;
         let (found, packed) = blocking(move || {
-            let mut blob = store.blob_file()?;
             let telling = Telling::new(&mut blob, &events);
             let read = read_found(&mut job).map(|found| (found, pack_stream(&mut job, packing, threads, telling)));
             // The job's own words say more than that its output ended early.
@@ -196,6 +194,7 @@ impl<S: Source> Workshop<S> {
         .await?;
         self.tell(stage, &found);
         let layer = layer_of(&packed, packing);
+        self.wrote(&layer);
         let owners = self.sandbox()?.rung().owners();
         let place = self.store.layer_path(&below.with(layer.clone()).chain(), owners);
         if !place.exists() {

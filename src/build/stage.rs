@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 use crate::event::{Event, LayerSize, Why};
 use crate::graph::{self, Action, Base, Copy, CopyFrom, Graph, Ground, Key, Origin, Part, SourceDate, Stage, Step};
 use crate::image::{Descriptor, Digest, Image, ImageConfig, Platform, Reference};
-use crate::layer::{Content, Packing, Times, Tree, View};
+use crate::layer::{Content, Kind, Times, Tree, View};
 use crate::replay::Outcome;
 
 use super::archive::{keep_archive, open_archives};
@@ -24,9 +24,11 @@ use super::copy::place;
 use super::downloads::{Gate, Keys, Recorded};
 use super::draft::{Draft, Parents};
 use super::emulation;
+use super::foresight::Foreseen;
 use super::key::Keyed;
 use super::memory::Memory;
 use super::mounts::Sources;
+use super::packed::Wrapping;
 use super::paths::Paths;
 use super::pick::{Known, Picked, digest, pick};
 use super::reasons::{Place, Reasons};
@@ -207,7 +209,7 @@ fn stage_meant(graph: &Graph, image: &Reference) -> Option<String> {
 }
 
 /// A source that is not looked for in the context.
-fn is_elsewhere(source: &graph::Source) -> bool {
+pub(super) fn is_elsewhere(source: &graph::Source) -> bool {
     match source {
         graph::Source::Inline { .. } | graph::Source::Url { .. } | graph::Source::Git(_) => true,
         graph::Source::Path { .. } | graph::Source::Parents { .. } => false,
@@ -346,20 +348,36 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         if self.over.load(Ordering::Relaxed) {
             return Err(Problem::Interrupted.into());
         }
-        let (mut snapshot, ground) = self.stands_on(stage).await?;
+        let (snapshot, ground) = self.stands_on(stage).await?;
         let base_created = ground.config.created.clone();
         let created = self.epochs.created(base_created.as_deref());
         let graph::StagePlan { steps, mut ground } = self.graph.steps(stage, ground)?;
         self.mounts.lock().unwrap_or_else(PoisonError::into_inner).add(&steps, self.namespace());
-        let of = steps.len();
-        for (number, step) in steps.iter().enumerate() {
+        let foreseen = Foreseen::of(&steps);
+        let climbing = self.climb(stage, &steps, snapshot, &foreseen);
+        let snapshot = self.looking_ahead(&steps, &foreseen, climbing).await?;
+        ground.config.history.extend(steps.iter().map(|step| step.history(&created)));
+        ground.config.created = Some(created);
+        ground.config.rootfs.diff_ids = snapshot.layers.iter().map(|layer| layer.diff_id).collect();
+        Ok(Done { snapshot, ground })
+    }
+
+    /// The steps of a stage, one on the other.
+    async fn climb(
+        &self,
+        stage: &Stage,
+        steps: &[Step],
+        mut snapshot: Snapshot,
+        foreseen: &Foreseen,
+    ) -> Result<Snapshot, BuildError> {
+        let mut first = true;
+        for (number, step) in (1..).zip(steps) {
             if self.over.load(Ordering::Relaxed) {
                 return Err(Problem::Interrupted.into());
             }
-            let number = number + 1;
             if step.has_layer() {
-                let first = !steps[..number - 1].iter().any(Step::has_layer);
-                let at = At { stage, number, of, first };
+                let at = At { stage, number, of: steps.len(), first, foreseen };
+                first = false;
                 let layer = self.step(step, &snapshot, at).await.map_err(|e| e.at(step.span))?;
                 // What is elsewhere may be there already, and is not ours to send.
                 if self.spine.contains(&stage.number) && layer.from.is_none() {
@@ -367,11 +385,8 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
                 }
                 snapshot = snapshot.with(layer);
             }
-            ground.config.history.push(step.history(&created));
         }
-        ground.config.created = Some(created);
-        ground.config.rootfs.diff_ids = snapshot.layers.iter().map(|layer| layer.diff_id).collect();
-        Ok(Done { snapshot, ground })
+        Ok(snapshot)
     }
 
     /// What a stage begins with.
@@ -394,7 +409,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             }
             Base::Origin(origin) => {
                 let listing = self.listing(Some(origin)).await.map_err(|e| e.at(Some(stage.span)))?;
-                let layer = self.pack_copied(listing.tree(), self.packing_of(stage)).await?;
+                let layer = self.pack_copied(listing.tree(), self.wrapping_of(stage)?).await?;
                 (Snapshot::default().with(layer), Ground::default())
             }
         })
@@ -418,7 +433,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             self.doing.did(*early, &layer, of_image, true);
             return Ok(layer);
         }
-        let (keyed, ()) = tokio::join!(self.keyed(step, key), self.foresee(step, below));
+        let (keyed, ()) = tokio::join!(self.keyed(step, key, at.foreseen.take(number - 1)), self.foresee(step, below));
         let mut keyed = keyed?;
         let key = keyed.key.finish();
         let keys = recorded.as_ref().map_or_else(|| Keys::only(key), |recorded| recorded.keys(key));
@@ -452,6 +467,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             return Ok(layer);
         }
         let make = || async {
+            at.foreseen.missed();
             self.tell(step, at, None);
             self.explain(at, place, &of_key, &paths)?;
             let began = Instant::now();
@@ -477,9 +493,16 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         self.all_travel || self.spine.contains(&stage.number)
     }
 
-    /// How the layers of a stage are kept.
-    fn packing_of(&self, stage: &Stage) -> Packing {
-        if self.travels(stage) { self.workshop.packing } else { Packing::None }
+    /// What a layer of a stage is kept in. What the image gets is shown to where it goes while it is made.
+    fn wrapping_of(&self, stage: &Stage) -> Result<Wrapping, BuildError> {
+        if !self.travels(stage) {
+            return self.workshop.unwrapped();
+        }
+        let mut blob = self.workshop.store.blob_file()?;
+        if self.spine.contains(&stage.number) {
+            self.sink.growing(blob.growing()?);
+        }
+        Ok(Wrapping { packing: self.workshop.packing, blob })
     }
 
     /// A layer as the stage needs it, which was made for this one or for another.
@@ -487,21 +510,11 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         if !self.travels(stage) {
             return Ok(layer);
         }
-        let fit = self.workshop.to_travel(layer.clone()).await?;
+        let fit = self.workshop.to_travel(layer.clone(), || self.wrapping_of(stage)).await?;
         if fit != layer {
             self.keep_record(key, &fit)?;
         }
         Ok(fit)
-    }
-
-    /// Fetches the paths of what a COPY is laid over while its files are read. Where it was done here before they are known,
-    /// and where it was not they are needed; a cache elsewhere may have its layer without them.
-    async fn foresee(&self, step: &Step, below: &Snapshot) {
-        let laid = matches!(&step.action, Action::Copy(Copy { link: false, .. }));
-        if laid && self.imports.is_empty() {
-            // What is wrong with them is told by whoever needs them.
-            let _ = self.workshop.index_all(below).await;
-        }
     }
 
     /// Tells of a step that begins, or whose layer was kept.
@@ -572,7 +585,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         stage: &Stage,
         gate: Option<Gate>,
     ) -> Result<(Layer, Outcome), BuildError> {
-        let packing = self.packing_of(stage);
+        let into = self.wrapping_of(stage)?;
         let layer = match &step.action {
             Action::Run(run) => {
                 let epoch = self.epochs.layers().0;
@@ -581,13 +594,13 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
                 let ready = self.mounts(run, sources).await?;
                 let emulator = self.workshop.emulation(self.graph.platform(stage))?.emulator();
                 let (options, stage) = (self.options, self.shown(stage));
-                let order = RunOrder { run, options, network, insecure, emulator, stage, gate, packing };
-                return self.workshop.run(order, ready, below, epoch).await;
+                let order = RunOrder { run, options, network, insecure, emulator, stage, gate };
+                return self.workshop.run(order, into, ready, below, epoch).await;
             }
-            Action::Copy(copy) => self.copy(copy, files, below, packing).await,
-            Action::Workdir { path, user } => self.workdir(path, user, below, packing).await,
+            Action::Copy(copy) => self.copy(copy, files, below, into).await,
+            Action::Workdir { path, user } => self.workdir(path, user, below, into).await,
             // Only steps with a layer come here.
-            Action::Config => self.pack(Tree::default(), packing).await,
+            Action::Config => self.pack(Tree::default(), into).await,
         }?;
         Ok((layer, Outcome::default()))
     }
@@ -661,11 +674,11 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         copy: &Copy,
         files: Option<Files>,
         below: &Snapshot,
-        packing: Packing,
+        into: Wrapping,
     ) -> Result<Layer, BuildError> {
-        let Some(Files { mut picked, snapshot, .. }) = files else { return self.pack(Tree::default(), packing).await };
+        let Some(Files { mut picked, snapshot, .. }) = files else { return self.pack(Tree::default(), into).await };
         if let Some(snapshot) = &snapshot {
-            self.workshop.tars(snapshot).await?;
+            self.workshop.tars(&holders(&picked, snapshot)).await?;
         }
         let owner = match &copy.chown {
             Some(chown) => Some(self.workshop.accounts(below).await?.owner(chown)?),
@@ -683,10 +696,10 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
             Ok(draft.finish())
         })
         .await?;
-        self.pack_copied(tree, packing).await
+        self.pack_copied(tree, into).await
     }
 
-    async fn workdir(&self, path: &str, user: &str, below: &Snapshot, packing: Packing) -> Result<Layer, BuildError> {
+    async fn workdir(&self, path: &str, user: &str, below: &Snapshot, into: Wrapping) -> Result<Layer, BuildError> {
         let owner = match user {
             "" | "0" | "root" => (0, 0),
             user => {
@@ -697,7 +710,7 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         let mut draft = Draft::over(self.below(below, false).await?);
         let directory = draft.follow(layer_path(path)?.as_bytes())?;
         draft.make_directories(&directory, Parents { mode: 0o755, owner })?;
-        self.pack(draft.finish(), packing).await
+        self.pack(draft.finish(), into).await
     }
 
     /// What a layer is laid over; nothing for COPY --link.
@@ -709,14 +722,14 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
         self.workshop.view(below)
     }
 
-    async fn pack(&self, tree: Tree<Content>, packing: Packing) -> Result<Layer, BuildError> {
-        self.workshop.pack(tree, Times::Constant(self.epochs.layers()), packing).await
+    async fn pack(&self, tree: Tree<Content>, into: Wrapping) -> Result<Layer, BuildError> {
+        self.workshop.pack(tree, Times::Constant(self.epochs.layers()), into).await
     }
 
     /// What COPY and ADD bring may keep its time.
-    async fn pack_copied(&self, mut tree: Tree<Content>, packing: Packing) -> Result<Layer, BuildError> {
+    async fn pack_copied(&self, mut tree: Tree<Content>, into: Wrapping) -> Result<Layer, BuildError> {
         tree.entries.values_mut().for_each(|entry| entry.mtime = self.epochs.copied(entry.mtime));
-        self.workshop.pack(tree, Times::Keep, packing).await
+        self.workshop.pack(tree, Times::Keep, into).await
     }
 
     /// The context, or a named one.
@@ -782,6 +795,7 @@ struct At<'a> {
     of: usize,
     /// No step of this stage made a layer before it.
     first: bool,
+    foreseen: &'a Foreseen,
 }
 
 impl<'a> At<'a> {
@@ -794,6 +808,20 @@ impl<'a> At<'a> {
 enum From {
     Context(Arc<Listing>),
     Layers { view: Arc<View>, snapshot: Snapshot, place: String },
+}
+
+/// The layers that files are read out of, of all that an image has.
+pub(super) fn holders(picked: &[Picked], snapshot: &Snapshot) -> Vec<Layer> {
+    let found = picked
+        .iter()
+        .flat_map(|Picked { root, below, .. }| std::iter::once(root).chain(below.iter().map(|(_, found)| found)));
+    let held: BTreeSet<Digest> = found
+        .filter_map(|found| match &found.entry.kind {
+            Kind::File { content: Content::InTar(place), .. } => Some(place.diff_id),
+            _ => None,
+        })
+        .collect();
+    snapshot.layers.iter().filter(|layer| held.contains(&layer.diff_id)).cloned().collect()
 }
 
 /// What a COPY found.

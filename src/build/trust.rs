@@ -12,7 +12,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use crate::layer::{Content, Entry, Kind, LayerPath, Packing, Times, Tree};
+use crate::layer::{Content, Entry, Kind, LayerPath, Times, Tree};
 
 use super::draft::{Draft, Parents};
 use super::snapshot::Snapshot;
@@ -128,7 +128,7 @@ impl<S: Source> Workshop<S> {
                 block.clone().into_bytes()
             }
         };
-        let layer = self.pack(draft.finish(), Times::Constant(epoch), Packing::None).await?;
+        let layer = self.pack(draft.finish(), Times::Constant(epoch), self.unwrapped()?).await?;
         Ok(Trust { over: below.with(layer), bundle, added: Added(block.clone()) })
     }
 }

@@ -39,6 +39,8 @@ pub struct Workshop<S> {
     views: Mutex<HashMap<Digest, Arc<View>>>,
     /// The tars whose bytes are known to be those of their digests.
     whole_tars: Mutex<HashSet<Digest>>,
+    /// The layers that this build wrote as they are, by their diff_ids: their bytes were hashed on their way.
+    pub(super) written: Mutex<HashSet<Digest>>,
     /// Files such as /etc/passwd, which every RUN asks for.
     small_files: Mutex<HashMap<InTar, Vec<u8>>>,
     /// What names from outside are held to.
@@ -61,6 +63,7 @@ impl<S: Source> Workshop<S> {
             emulations: Mutex::default(),
             views: Mutex::default(),
             whole_tars: Mutex::default(),
+            written: Mutex::default(),
             small_files: Mutex::default(),
             pinning: Mutex::default(),
             found: Mutex::default(),
@@ -208,12 +211,18 @@ impl<S: Source> Workshop<S> {
         }
     }
 
-    /// The uncompressed tar of a layer, for reading single files out of it.
-    pub(super) async fn tars(&self, snapshot: &Snapshot) -> Result<(), BuildError> {
-        for layer in &snapshot.layers {
+    /// The uncompressed tars of layers, for reading single files out of them.
+    pub(super) async fn tars(&self, layers: &[Layer]) -> Result<(), BuildError> {
+        for layer in layers {
             let known = || self.whole_tars.lock().unwrap_or_else(PoisonError::into_inner);
             if known().contains(&layer.diff_id) {
                 continue;
+            }
+            if self.is_written(layer) && !self.store.tar_path(&layer.diff_id).exists() {
+                if self.store.keep_blob_as_tar(&layer.blob.digest) {
+                    known().insert(layer.diff_id);
+                    continue;
+                }
             }
             let (store, diff_id) = (self.store.clone(), layer.diff_id);
             // Files are read out of the middle, where nothing tells bytes that were changed from others.

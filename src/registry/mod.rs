@@ -7,10 +7,11 @@
 //! | `http`, `reach`, `retry`, `date`, `exchange` | one connection, where it may lead, one pause, one question until it is answered |
 //! | `pull`, `arrival`, `download` | images in, blobs in, files of the network in |
 //! | `shared` | what several clients fetch and ask for once |
-//! | `push`, `upload`, `outgoing` | images out, blobs out, the bytes of one |
+//! | `push`, `upload`, `outgoing`, `ahead` | images out, blobs out, the bytes of one, those of a layer that is still made |
 //! | `error`, `said` | what a user is told, and what of a registry's words |
 //! | `server` | the embedded registry |
 
+mod ahead;
 mod arrival;
 mod auth;
 mod challenge;

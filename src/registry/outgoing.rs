@@ -18,7 +18,7 @@ use crate::image::{Descriptor, Hasher, Layout, Reference};
 use crate::store::VerifiedReader;
 
 /// The bytes that are read from the disk at a time.
-const PIECE: usize = 256 << 10;
+pub(super) const PIECE: usize = 256 << 10;
 
 /// After how many bytes the next [`Event::Transfer`] is due.
 const TELL_EVERY: u64 = 1 << 20;

@@ -12,6 +12,7 @@ use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinHandle;
 
+use super::ahead::Ahead;
 use super::client::Registry;
 use super::error::PushError;
 use super::outgoing::Origin;
@@ -20,6 +21,7 @@ use super::upload::{Opened, Target};
 use crate::build::Sink;
 use crate::event::{BlobOutcome, Direction, Event};
 use crate::image::{Descriptor, Digest, Image, Layout, Reference, Written};
+use crate::store::Growing;
 
 /// How many blobs go out at a time.
 const UPLOADS: usize = 6;
@@ -44,17 +46,31 @@ pub struct Pusher {
     layout: Option<Arc<Layout>>,
     written: Option<Written>,
     looks_at_each: bool,
+    whole_layers: bool,
     runtime: Handle,
     under_way: Mutex<BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>>,
+    /// The layers that are being made.
+    ahead: Mutex<Vec<Ahead>>,
 }
 
-struct Work {
-    registry: Registry,
+pub(super) struct Work {
+    pub registry: Registry,
     destination: Reference,
-    target: Target,
+    pub target: Target,
     keeps_base: bool,
     questions: Semaphore,
-    uploads: Semaphore,
+    pub uploads: Semaphore,
+}
+
+/// An image whose blobs are all there, and which has no name yet.
+pub struct Brought {
+    work: Arc<Work>,
+    written: Written,
+    digest: Digest,
+    already_there: bool,
+    /// And what each of them stands for now.
+    tags: Vec<(Reference, Option<Option<Digest>>)>,
+    sent: BTreeMap<Digest, u64>,
 }
 
 /// The image is where it should be.
@@ -71,6 +87,12 @@ pub struct Pushed {
 }
 
 impl Sink for Pusher {
+    fn growing(&self, layer: Growing) {
+        if !self.whole_layers {
+            self.ahead().push(Ahead::begin(&self.work, layer, &self.runtime));
+        }
+    }
+
     fn layer(&self, layer: &Descriptor) {
         self.begin(layer, Origin::Store, false);
     }
@@ -87,8 +109,10 @@ impl Pusher {
             layout: None,
             written: None,
             looks_at_each: false,
+            whole_layers: false,
             runtime: Handle::current(),
             under_way: Mutex::default(),
+            ahead: Mutex::default(),
         }
     }
 
@@ -113,6 +137,12 @@ impl Pusher {
         self
     }
 
+    /// Sends no layer before it is whole: the registry has what is in the store, and would get it twice.
+    pub fn of_whole_layers(mut self) -> Self {
+        self.whole_layers = true;
+        self
+    }
+
     /// Takes the layers from a layout, where they are and as they are; and the manifest too, if it is given as it was
     /// written there.
     pub fn from_layout(mut self, layout: Layout, written: Option<Written>) -> Self {
@@ -129,6 +159,16 @@ impl Pusher {
         base: &[(Reference, Descriptor)],
         tags: &[String],
     ) -> Result<Pushed, PushError> {
+        self.bring(image, base, tags).await?.name().await
+    }
+
+    /// Brings what is missing, all but the manifest: nobody can see an image there yet.
+    pub async fn bring(
+        self,
+        image: &Image,
+        base: &[(Reference, Descriptor)],
+        tags: &[String],
+    ) -> Result<Brought, PushError> {
         let work = self.work.clone();
         let written = self.written.clone().unwrap_or_else(|| image.manifest.written());
         let digest = Digest::of(&written.json);
@@ -142,15 +182,7 @@ impl Pusher {
         } else {
             sent = self.bring_blobs(image, base).await?;
         }
-        if !already_there {
-            work.put_manifest(&work.destination.at(digest), &written, &digest).await?;
-        }
-        for (tag, there) in tags.iter().zip(tagged) {
-            work.tag(tag, there.flatten(), &written, &digest).await?;
-        }
-        let reference = work.destination.at(digest);
-        work.registry.0.options.events.emit(Event::Pushed { reference: reference.to_string(), already_there });
-        Ok(Pushed { reference, already_there, uploaded: sent.len(), bytes: sent.values().sum() })
+        Ok(Brought { work, written, digest, already_there, tags: tags.into_iter().zip(tagged).collect(), sent })
     }
 
     /// Every blob that the manifest names, once. Returns those that had to be sent, with their sizes.
@@ -200,17 +232,43 @@ impl Pusher {
     fn begin(&self, blob: &Descriptor, origin: Origin, present: bool) {
         self.under_way().entry(blob.digest).or_insert_with(|| {
             let (work, blob) = (self.work.clone(), blob.clone());
-            self.runtime.spawn(async move { work.bring(&blob, &origin, present).await })
+            let ahead = {
+                let mut ahead = self.ahead();
+                ahead.iter().position(|ahead| ahead.is(&blob.digest)).map(|at| ahead.swap_remove(at))
+            };
+            self.runtime.spawn(async move { work.bring(&blob, &origin, present, ahead).await })
         });
     }
 
     fn stop(&self) {
         self.under_way().values().for_each(JoinHandle::abort);
+        self.ahead().clear();
+    }
+
+    /// As the map below.
+    fn ahead(&self) -> std::sync::MutexGuard<'_, Vec<Ahead>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// A thread that died while it held the lock left a whole map.
     fn under_way(&self) -> std::sync::MutexGuard<'_, BTreeMap<Digest, JoinHandle<Result<BlobOutcome, PushError>>>> {
         self.under_way.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Brought {
+    /// The manifest by its digest, then the tags.
+    pub async fn name(self) -> Result<Pushed, PushError> {
+        let Self { work, written, digest, already_there, tags, sent } = self;
+        let reference = work.destination.at(digest);
+        if !already_there {
+            work.put_manifest(&reference, &written, &digest).await?;
+        }
+        for (tag, there) in tags {
+            work.tag(&tag, there.flatten(), &written, &digest).await?;
+        }
+        work.registry.0.options.events.emit(Event::Pushed { reference: reference.to_string(), already_there });
+        Ok(Pushed { reference, already_there, uploaded: sent.len(), bytes: sent.values().sum() })
     }
 }
 
@@ -237,9 +295,22 @@ impl Drop for Task {
 
 impl Work {
     /// Sees to it that the repository has the blob, by the cheapest way there is.
-    async fn bring(&self, blob: &Descriptor, origin: &Origin, present: bool) -> Result<BlobOutcome, PushError> {
+    async fn bring(
+        &self,
+        blob: &Descriptor,
+        origin: &Origin,
+        present: bool,
+        ahead: Option<Ahead>,
+    ) -> Result<BlobOutcome, PushError> {
         let outcome = if present || self.has_blob(&blob.digest).await? {
+            if let Some(ahead) = ahead {
+                ahead.is_needless(self).await;
+            }
             BlobOutcome::AlreadyThere
+        } else if let Some(ahead) = ahead
+            && ahead.arrives(self, &blob.digest).await
+        {
+            BlobOutcome::Sent
         } else {
             let _turn = self.uploads.acquire().await.expect(NEVER_CLOSED);
             self.mount_or_send(blob, origin).await.inspect_err(|error| self.forget_damaged(error, origin))?
@@ -249,7 +320,7 @@ impl Work {
         Ok(outcome)
     }
 
-    async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
+    pub(super) async fn has_blob(&self, digest: &Digest) -> Result<bool, PushError> {
         let _turn = self.questions.acquire().await.expect(NEVER_CLOSED);
         self.registry.has_blob(&self.target, digest).await
     }

@@ -1,4 +1,4 @@
-//! Blobs out: one upload, sent whole.
+//! Blobs out: one upload, sent whole. Those that are sent while they are made begin in `ahead`.
 //!
 //! POST, then one PUT of the whole blob. ECR drops all but the first of several PATCHes and answers 201 where the
 //! specification says 202 (aws/containers-roadmap#2831), so there is one request with a body, and an upload that
@@ -14,13 +14,13 @@ use super::endpoint::Endpoint;
 use super::error::{ExchangeError, PullError, PushError};
 use super::exchange::{Answer, Question, wants_another_pass};
 use super::http;
-use super::outgoing::{Fate, Origin, Outgoing};
+use super::outgoing::{Origin, Outgoing};
 use super::pull::LOOKS;
 use super::retry::{is_passing, retry_after};
 use crate::image::{Descriptor, Digest, Reference};
 
 /// A registry that checks the whole of what it has got may be silent for this many times what it may be otherwise.
-const CHECKING: u32 = 5;
+pub(super) const CHECKING: u32 = 5;
 
 /// How often it is looked whether bytes still go out.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -87,7 +87,9 @@ impl Registry {
         match answer.status() {
             StatusCode::CREATED if mount.is_some() => Ok(Opened::Mounted),
             // 202 to a mount means "send it": ECR mounts only when an account has that turned on.
-            StatusCode::ACCEPTED | StatusCode::CREATED => own_location(target, &path, &answer).map(Opened::At),
+            StatusCode::ACCEPTED | StatusCode::CREATED => {
+                own_location(target, &target.endpoint.url(&path), &answer).map(Opened::At)
+            }
             _ => Err(target.refused(answer)),
         }
     }
@@ -171,7 +173,7 @@ impl Registry {
         let silence = self.0.http.silence();
         let sent = async {
             let client = self.0.http.client(http::line_to(&location), &location)?;
-            match unless_stalled(&fate, silence * CHECKING, client.execute(request)).await {
+            match unless_stalled(|| fate.sent(), silence * CHECKING, client.execute(request)).await {
                 Some(Ok(response)) => Answer::read(&location, response, silence).await,
                 Some(Err(error)) => Err(http::broken(&location, &error)),
                 None => {
@@ -205,26 +207,29 @@ fn is_passing_failure(error: &PushError, attempt: u32) -> bool {
 }
 
 /// Where the registry wants the upload; it must be on the registry's own host, since a credential goes along.
-fn own_location(target: &Target, path: &str, answer: &Answer) -> Result<Url, PushError> {
+pub(super) fn own_location(target: &Target, from: &Url, answer: &Answer) -> Result<Url, PushError> {
     let url = answer.url.clone();
-    let from = target.endpoint.url(path);
     let location = answer.response.headers().get(LOCATION).and_then(|value| value.to_str().ok());
     let location = location.ok_or_else(|| PushError::NoLocation { url: url.clone() })?;
-    target.endpoint.own(&from, location).ok_or_else(|| PushError::UploadElsewhere {
+    target.endpoint.own(from, location).ok_or_else(|| PushError::UploadElsewhere {
         url,
         location: from.join(location).map_or_else(|_| "no URL".to_owned(), |url| http::origin(&url)),
     })
 }
 
-/// Waits for an answer as long as bytes go out; `None` when neither came for so long.
-async fn unless_stalled<T>(fate: &Fate, patience: Duration, answer: impl Future<Output = T>) -> Option<T> {
+/// Waits for an answer as long as `sent` says something else each time; `None` when neither came for so long.
+pub(super) async fn unless_stalled<T>(
+    sent: impl Fn() -> u64,
+    patience: Duration,
+    answer: impl Future<Output = T>,
+) -> Option<T> {
     let mut answer = std::pin::pin!(answer);
     let (mut seen, mut since) = (0, Instant::now());
     loop {
         if let Ok(answer) = tokio::time::timeout((patience / 10).min(LOOK_EVERY), &mut answer).await {
             return Some(answer);
         }
-        match fate.sent() {
+        match sent() {
             now if now != seen => (seen, since) = (now, Instant::now()),
             _ if since.elapsed() > patience => return None,
             _ => {}

@@ -90,10 +90,8 @@ pub async fn build(
     };
     let early = destinations.first().map(pusher);
     let built = house.build(recipe, graph, &early).await?;
-    if push {
-        start::check_built(&built, &house).await?;
-    }
     let mut early = early;
+    let mut checked = false;
     let mut pushed = Vec::new();
     for place in places {
         match place {
@@ -101,7 +99,13 @@ pub async fn build(
                 for destination in destinations {
                     let pusher = early.take().unwrap_or_else(|| pusher(destination));
                     let tags: Vec<String> = destination.tag().map(str::to_owned).into_iter().collect();
-                    pushed.push(pusher.finish(&built.image, &base_blobs(&built), &tags).await?);
+                    let base = base_blobs(&built);
+                    let bringing = async { Ok(pusher.bring(&built.image, &base, &tags).await?) };
+                    // No image that cannot start gets a name there; its layers are there already.
+                    let once = !std::mem::replace(&mut checked, true);
+                    let checking = async { if once { start::check_built(&built, &house).await } else { Ok(()) } };
+                    let (brought, ()) = tokio::try_join!(bringing, checking)?;
+                    pushed.push(brought.name().await?);
                 }
             }
             place => output::write(place, &built, &tags, &house, &options.events).await?,

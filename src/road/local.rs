@@ -29,7 +29,7 @@ pub async fn ship_locally(
     // As in the cloud: a loader's name may have capitals, a repository's may not.
     let repository = task.repository.as_deref().unwrap_or(REPOSITORY);
     let destination: Reference = format!("{}/{repository}", server.address()).parse()?;
-    let pusher = Some(house.pusher(destination));
+    let pusher = Some(house.pusher(destination).of_whole_layers());
     let built = house.build(recipe, graph, &pusher).await?;
     let pushed = match pusher {
         Some(pusher) => pusher.finish(&built.image, &base_blobs(&built), std::slice::from_ref(&task.name)).await?,

@@ -5,6 +5,7 @@ use std::io::{self, Read, Write};
 use std::path::PathBuf;
 
 use super::early::Early;
+use super::growing::{Growing, Growth};
 use super::{Store, StoreError};
 use crate::image::{Digest, Hasher};
 
@@ -61,7 +62,7 @@ impl Store {
     pub fn blob_file(&self) -> Result<BlobFile, StoreError> {
         let temp = self.temp_file()?;
         let early = Early::of(temp.as_file());
-        Ok(BlobFile { store: self.clone(), temp, early })
+        Ok(BlobFile { store: self.clone(), temp, written: 0, early, growth: None })
     }
 
     /// Keeps a small blob.
@@ -83,7 +84,9 @@ pub struct BlobWriter {
 pub struct BlobFile {
     store: Store,
     temp: tempfile::NamedTempFile,
+    written: usize,
     early: Early,
+    growth: Option<Growth>,
 }
 
 impl BlobWriter {
@@ -104,11 +107,22 @@ impl BlobWriter {
 }
 
 impl BlobFile {
+    /// Its bytes as they come, for one reader and its clones.
+    pub fn growing(&mut self) -> Result<Growing, StoreError> {
+        let file = self.temp.reopen().map_err(StoreError::io("open again", self.temp.path()))?;
+        let (growth, growing) = Growing::of(file);
+        growth.wrote(self.written);
+        self.growth = Some(growth);
+        Ok(growing)
+    }
+
     /// Keeps the blob under its digest.
     pub fn keep(mut self, digest: &Digest) -> Result<(), StoreError> {
         let path = self.store.blob_path(digest);
         self.early.finish().map_err(StoreError::io("write", &path))?;
-        self.store.keep(self.temp, &path)
+        self.store.keep(self.temp, &path)?;
+        self.growth.into_iter().for_each(|growth| growth.kept(digest));
+        Ok(())
     }
 }
 
@@ -133,7 +147,9 @@ impl Write for BlobFile {
             }
             _ => error,
         })?;
+        self.written += written;
         self.early.wrote(written);
+        self.growth.iter().for_each(|growth| growth.wrote(written));
         Ok(written)
     }
 

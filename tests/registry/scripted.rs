@@ -9,6 +9,8 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 
+use crate::wire::read_chunked;
+
 #[derive(Clone, Debug)]
 pub struct Asked {
     pub method: String,
@@ -183,6 +185,10 @@ async fn read(stream: &mut TcpStream) -> Option<Asked> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_ascii_lowercase(), value.trim().to_owned()))
         .collect();
+    if headers.get("transfer-encoding").is_some_and(|coding| coding == "chunked") {
+        let body = read_chunked(stream, bytes.split_off(end + 4)).await.ok()?;
+        return Some(Asked { method, path, headers, body, number: 0 });
+    }
     let length: usize = headers.get("content-length").and_then(|text| text.parse().ok()).unwrap_or(0);
     let mut body = bytes.split_off(end + 4);
     while body.len() < length {

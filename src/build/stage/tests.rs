@@ -20,7 +20,7 @@ use crate::image::{Compression, MediaType};
 use crate::layer::{Entry, Kind, LayerPath, Packing, pack};
 use crate::sandbox::Stopper;
 use crate::secret::Secret;
-use crate::store::Store;
+use crate::store::{Growing, Store};
 
 /// What a generated instruction is; `{n}` stands for a number that its key must have, `{d}` for that of a folder.
 const KINDS: [(&str, Uses); 18] = [
@@ -208,7 +208,7 @@ async fn keys(plan: &Plan, workshop: Workshop<Bases>) -> Vec<Digest> {
         let (mut snapshot, ground) = run.stands_on(stage).await.unwrap();
         let graph::StagePlan { steps, ground } = run.graph.steps(stage, ground).unwrap();
         for step in steps.iter().filter(|step| step.has_layer()) {
-            let key = run.keyed(step, run.key(step, &snapshot)).await.unwrap().key.finish();
+            let key = run.keyed(step, run.key(step, &snapshot), async { None }).await.unwrap().key.finish();
             snapshot = snapshot.with(layer(&run.workshop.store, &key.hex()));
             keys.push(key);
         }
@@ -255,6 +255,8 @@ impl Source for Bases {
 struct Nowhere;
 
 impl Sink for Nowhere {
+    fn growing(&self, _: Growing) {}
+
     fn layer(&self, _: &Descriptor) {}
 }
 
