@@ -34,6 +34,11 @@ impl Foreseen {
         self.missed.notify_one();
     }
 
+    #[cfg(test)]
+    pub(super) async fn has_seen(&self, at: usize) -> bool {
+        matches!(*self.files[at].lock().await, Sight::Seen(_))
+    }
+
     /// What was found for the step at this place, where its files were looked for.
     pub(super) async fn take(&self, at: usize) -> Option<Files> {
         match std::mem::replace(&mut *self.files.get(at)?.lock().await, Sight::Taken) {

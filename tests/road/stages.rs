@@ -57,3 +57,18 @@ fn a_cache_of_all_stages_takes_them_compressed() {
     ran.ok();
     assert_eq!(ran.stderr.matches("Cached ").count(), 2);
 }
+
+#[test]
+fn a_copy_out_of_a_stage_uncompresses_the_layers_that_hold_its_files_alone() {
+    let place = place();
+    let text =
+        "FROM scratch AS made\nCOPY big /big\nCOPY Dockerfile /other\nFROM scratch\nCOPY --from=made /big /out\n";
+    place.write("Dockerfile", text);
+    built(&place, "");
+    let tars = || fs::read_dir(place.store().join("tars")).expect("a store").count();
+    assert_eq!(tars(), 1);
+    built(&place, "--target made --no-cache");
+    place.write("Dockerfile", text.replace("/big /out", "/big /other /out/"));
+    built(&place, "");
+    assert_eq!(tars(), 2);
+}

@@ -161,6 +161,10 @@ impl Inputs {
     fn keys(&self, store: &Store, backwards: bool) -> Vec<Digest> {
         let directory = tempfile::tempdir().unwrap();
         self.write(directory.path(), backwards);
+        in_turn(keys(&self.plan(directory.path()), self.workshop(store)))
+    }
+
+    fn plan(&self, directory: &Path) -> Plan {
         let platform: Platform = self.platform.parse().unwrap();
         let options = Options {
             platform: platform.clone(),
@@ -178,10 +182,10 @@ impl Inputs {
             secrets: [("s1".to_owned(), Arc::new(Secret::new(self.secret)))].into(),
             ..RunOptions::default()
         };
-        let plan = Plan {
+        Plan {
             graph,
             shown: "Dockerfile".to_owned(),
-            context: Context::Folder(Folder::named(directory.path().to_owned(), false)),
+            context: Context::Folder(Folder::named(directory.to_owned(), false)),
             epochs: self.epochs,
             no_cache: NoCache::None,
             explain: false,
@@ -191,13 +195,53 @@ impl Inputs {
             imports: Imports::default(),
             inline: false,
             all_travel: false,
-        };
+        }
+    }
+
+    fn workshop(&self, store: &Store) -> Workshop<Bases> {
         let base = layer(store, &self.base);
         let mut workshop = Workshop::new(store.clone(), Bases { base }, Events::silent(), Stopper::new());
         workshop.packing = self.packing;
-        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
-        runtime.block_on(keys(&plan, workshop))
+        workshop
     }
+}
+
+fn in_turn<T>(work: impl Future<Output = T>) -> T {
+    tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap().block_on(work)
+}
+
+#[test]
+fn the_files_of_a_copy_are_read_before_its_turn_once_a_step_has_to_be_done() {
+    let (home, directory) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let store = Store::open(home.path()).unwrap();
+    let kind = KINDS.iter().position(|(text, _)| text.starts_with("COPY d")).unwrap();
+    let copy = |folder| Line { kind, number: 1, folder };
+    let inputs = Inputs::of([Vec::new(), vec![copy(0), copy(1)]]);
+    inputs.write(directory.path(), false);
+    let plan = inputs.plan(directory.path());
+    let work = async {
+        let run = Run::of(&plan, Arc::new(inputs.workshop(&store)), &None::<Nowhere>).await.unwrap();
+        let stage = run.graph.needed()[0];
+        let (_, ground) = run.stands_on(stage).await.unwrap();
+        let steps = run.graph.steps(stage, ground).unwrap().steps;
+        let copies: Vec<usize> = (0..steps.len()).filter(|&at| matches!(steps[at].action, Action::Copy(_))).collect();
+        let foreseen = Foreseen::of(&steps);
+        let none = run.looking_ahead(&steps, &foreseen, async {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+            Ok(foreseen.take(copies[0]).await.is_none())
+        });
+        assert!(none.await.unwrap(), "nothing may have to be read yet");
+        let all = run.looking_ahead(&steps, &foreseen, async {
+            foreseen.missed();
+            while !foreseen.has_seen(copies[1]).await {
+                tokio::time::sleep(Duration::from_millis(1)).await;
+            }
+            Ok((foreseen.take(copies[0]).await.is_none(), foreseen.take(copies[1]).await.is_some()))
+        });
+        assert_eq!(all.await.unwrap(), (true, true), "the first one's turn was over");
+        assert!(foreseen.take(copies[1]).await.is_none(), "it is taken once");
+    };
+    in_turn(async { tokio::time::timeout(Duration::from_secs(20), work).await.unwrap() });
 }
 
 /// The keys of all steps that have a layer.
