@@ -107,7 +107,9 @@ impl<F: Files> Finder<'_, F> {
     /// What is at a path, links followed, and what is selected below it.
     fn found(&self, path: &[u8], selection: &Selection<'_>) -> Result<Picked, BuildError> {
         let (real, root) = self.require_bytes(path)?;
-        let below = if root.entry.is_directory() { selection.below(self.files, &real) } else { Vec::new() };
+        let mut below = if root.entry.is_directory() { selection.below(self.files, &real) } else { Vec::new() };
+        // Half of it may be room for more: megabytes, where a folder has tens of thousands of files.
+        below.shrink_to_fit();
         let name = path.rsplit(|&b| b == b'/').next().unwrap_or_default().to_vec();
         let at = String::from_utf8_lossy(real.as_bytes()).into_owned();
         Ok(Picked { name, at, root, below, archive: None })

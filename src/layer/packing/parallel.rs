@@ -22,7 +22,7 @@ struct Job {
     done: SyncSender<io::Result<Vec<u8>>>,
 }
 
-/// Holds at most two blocks a thread, and the one that is being filled.
+/// Holds a block a thread, one that waits, and the one that is being filled.
 pub(in crate::layer) struct Parallel<W> {
     out: W,
     block: Vec<u8>,
@@ -45,7 +45,7 @@ impl<W: Write> Parallel<W> {
             thread::Builder::new().name("compress".into()).spawn(move || work::<C>(&queue, level))?;
         }
         let (block, coming) = (Vec::with_capacity(C::BLOCK), VecDeque::new());
-        Ok(Self { out, block, size: C::BLOCK, jobs, coming, most: 2 * threads, begun: false })
+        Ok(Self { out, block, size: C::BLOCK, jobs, coming, most: threads + 1, begun: false })
     }
 
     pub fn finish(mut self) -> io::Result<W> {
