@@ -123,3 +123,51 @@ fn every_room_is_in_the_table() {
     let unknown: Vec<_> = names.filter(|name| !known(name)).collect();
     assert!(unknown.is_empty(), "not in the table: {unknown:?}");
 }
+
+/// The names that a room's `mod.rs` shows: those of its `pub use`.
+fn door(text: &str) -> BTreeSet<String> {
+    let shown = text.split("pub use ").skip(1).filter_map(|rest| rest.split(';').next());
+    let own = shown.filter(|names| !names.starts_with("crate::"));
+    let words = own.flat_map(|names| names.rsplit("::").next().unwrap_or_default().split(['{', '}', ',']));
+    let named = |word: &str| word.split(" as ").next().unwrap_or_default().trim().to_owned();
+    words.map(named).filter(|name| !name.is_empty()).collect()
+}
+
+/// The name that a line declares for others.
+fn declared(line: &str) -> Option<&str> {
+    let mut words = line.strip_prefix("pub ")?.split_whitespace().skip_while(|word| ["async", "unsafe"].contains(word));
+    let kind = words.next()?;
+    let name = match (kind, words.next()?) {
+        ("const", "fn") => words.next()?,
+        ("fn" | "struct" | "enum" | "trait" | "const" | "type", name) => name,
+        _ => return None,
+    };
+    name.split(|c: char| !c.is_alphanumeric() && c != '_').next()
+}
+
+#[test]
+fn what_stands_at_a_rooms_door_is_documented() {
+    let (mut bare, mut seen) = (Vec::new(), 0);
+    for (room, _) in MAY_USE {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src").join(room);
+        let names = door(&fs::read_to_string(folder.join("mod.rs")).expect("source is text"));
+        let mut paths = Vec::new();
+        files(&folder, &mut paths);
+        for path in paths {
+            let text = fs::read_to_string(&path).expect("source is text");
+            let mut documented = false;
+            for line in text.lines() {
+                if let Some(name) = declared(line).filter(|name| names.contains(*name)) {
+                    seen += 1;
+                    if !documented {
+                        bare.push(format!("{}: {name}", path.display()));
+                    }
+                }
+                // Attributes may stand between, over several lines.
+                documented = line.starts_with("///") || documented && line.starts_with(['#', ')', ' ']);
+            }
+        }
+    }
+    assert!(bare.is_empty(), "without a word:\n{}", bare.join("\n"));
+    assert!(seen > 500, "only {seen} doors were found: this test looks in the wrong place");
+}

@@ -19,6 +19,7 @@ pub struct Exported {
     pub set_ids_dropped: usize,
 }
 
+/// Why an image's files were not all written to a folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("cannot make the folder {folder}: {source}")]

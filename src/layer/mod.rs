@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Layers come from registries and are hostile: a tar is read by [`Entries`] alone, and a directory is written by
-//! [`unpack`] alone.
+//! [`unpack()`] alone.
 
 mod below;
 mod beneath;

@@ -40,6 +40,7 @@ pub struct Unpacked {
     pub xattrs_left_out: Vec<(LayerPath, String)>,
 }
 
+/// Why a layer was not unpacked. What was written of it is to be thrown away.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error("cannot read a layer's tar: {0}")]

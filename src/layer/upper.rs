@@ -13,6 +13,7 @@ use super::below::{Below, Seen};
 use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, beneath};
 use crate::owners::{Owner, Owners, Record};
 
+/// Why what a RUN left cannot be read as a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum UpperError {
     #[error("cannot {doing} {path} in an overlay's upper directory: {source}")]

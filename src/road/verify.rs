@@ -49,6 +49,7 @@ pub struct Verified {
     pub varied: Vec<String>,
 }
 
+/// Why a build was not done a second time.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error("the context is no folder: only a folder can be checked out otherwise")]

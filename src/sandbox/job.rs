@@ -14,6 +14,7 @@ use super::{Sandbox, Stopper, inside, stop};
 /// The built-in job that removes a tree.
 pub(super) const REMOVE: &str = "remove";
 
+/// Why a function of ours did not come to its end in the sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The function itself said so.
