@@ -13,6 +13,7 @@
 //!
 //! When our end of the socket closes, for whatever reason, the helper kills the tree: nothing outlives us.
 
+mod alone;
 mod cgroup;
 mod emulation;
 mod error;
@@ -30,6 +31,7 @@ mod wire;
 
 use std::sync::Arc;
 
+pub use alone::look_names_up_alone;
 pub use emulation::{Emulation, Emulator, NoEmulation};
 pub use error::{NoRung, RunError};
 pub use gate::{Gate, Inside, Keeper, WayIn};
