@@ -16,6 +16,7 @@ mod decompress;
 mod escape;
 mod export;
 mod flatten;
+mod host;
 mod index;
 mod pack;
 mod packing;
