@@ -9,6 +9,8 @@ use crate::cloud::{Cloud, registry_that_refuses};
 use crate::local::found_below;
 use crate::place::{Place, Ran, eventually, interrupt, world};
 
+#[path = "ci.rs"]
+mod ci;
 #[path = "credentials.rs"]
 mod credentials;
 #[path = "each.rs"]
