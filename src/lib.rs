@@ -32,6 +32,15 @@
 //! (whose a file is, where it cannot belong to them), [`elf`] (for which CPU a program is), `range` (which part of a body
 //! a client asks for), `calendar` (days and seconds) and `listen` (connections, each in a task). The test `tests/rooms.rs` holds the table.
 //!
+//! # As a library
+//!
+//! [`road`] is the door for most: [`road::build`] brings a [`road::Recipe`] to layouts, files and registries,
+//! [`road::push_layout`] an OCI layout to a registry, [`road::plan`] tells what a deployment would change; `examples/` has a
+//! program for each. A program whose Dockerfiles have RUN begins with [`sandbox::enter_if_asked`], given [`build::JOBS`].
+//! An error is the enum of the room in which it arose; [`road::RoadError`] holds them all. Sizes are in bytes and times in
+//! seconds since 1970, where a name does not say otherwise. The road works on Linux; on macOS it compiles, and a RUN is
+//! refused there by its line.
+//!
 //! # Invariants
 //!
 //! 1. **Same input, same bytes.** What we write is a function of the Dockerfile, the context, the build arguments and

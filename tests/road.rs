@@ -40,6 +40,8 @@ mod newcomer;
 mod one_id;
 #[path = "road/outputs.rs"]
 mod outputs;
+#[path = "road/packages.rs"]
+mod packages;
 #[path = "road/plan.rs"]
 mod plan;
 #[path = "road/replay.rs"]

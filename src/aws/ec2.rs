@@ -19,6 +19,7 @@ const PAGE_LIMIT: usize = 8 << 20;
 /// More pages than the quotas of a VPC fill.
 const PAGES: usize = 10;
 
+/// The calls of EC2 that tell of networks; none changes anything. Made by hand, as XML over HTTP: see `by_hand`.
 #[derive(Clone, Debug)]
 pub struct Ec2 {
     config: SdkConfig,
@@ -27,6 +28,7 @@ pub struct Ec2 {
     who: Arc<Caller>,
 }
 
+/// A subnet that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Subnet {
     pub id: String,
@@ -35,6 +37,7 @@ pub struct Subnet {
     pub cidr: Option<String>,
 }
 
+/// A route table, and whom it serves.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RouteTable {
     pub id: String,
@@ -45,6 +48,7 @@ pub struct RouteTable {
     pub routes: Vec<Route>,
 }
 
+/// One line of a route table.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Addresses, or a list of them.
@@ -64,6 +68,7 @@ pub enum Via {
     Other(String),
 }
 
+/// A security group and its rules.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct SecurityGroup {
     pub id: String,
@@ -85,6 +90,7 @@ pub struct Rule {
     pub prefix_lists: Vec<String>,
 }
 
+/// A VPC endpoint: how a subnet without a way to the internet reaches a service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
     pub id: String,
@@ -95,6 +101,7 @@ pub struct Endpoint {
     pub available: bool,
 }
 
+/// Which of the two kinds that matter for a task an endpoint is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EndpointKind {
     /// Serves the subnets of these route tables.

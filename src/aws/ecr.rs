@@ -15,12 +15,14 @@ use crate::secret::Secret;
 /// How many layers `BatchCheckLayerAvailability` may be asked about at a time.
 const BATCH: usize = 100;
 
+/// The calls of ECR for private registries, in the session's account and region.
 #[derive(Clone, Debug)]
 pub struct Ecr {
     client: Client,
     who: Arc<Caller>,
 }
 
+/// A repository that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Repository {
     pub uri: String,

@@ -13,12 +13,14 @@ use super::raw::{Answer, with_body};
 use super::tasks::Capacity;
 use super::{AwsError, Caller};
 
+/// The calls of ECS for clusters and task definitions; those for tasks are in `tasks`.
 #[derive(Clone, Debug)]
 pub struct Ecs {
     pub(super) client: Client,
     pub(super) who: Arc<Caller>,
 }
 
+/// A cluster that is there, as `ecs:DescribeClusters` tells of it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Cluster {
     pub arn: String,

@@ -117,6 +117,12 @@ impl AwsError {
                  deleted, or a session token that is missing"
                 .to_owned(),
             Kind::Throttled => "AWS asks for fewer calls; wait a minute and run the same command".to_owned(),
+            // rustls' words for a certificate that leads to nothing that is trusted here.
+            Kind::Unreachable if self.message.contains("invalid peer certificate") => {
+                "nothing that is trusted here vouches for who answered: the package ca-certificates has the public \
+                 authorities; SSL_CERT_FILE names a file of them, or a company's own"
+                    .to_owned()
+            }
             Kind::Unreachable => "is the network there, is the region right, and is AWS_ENDPOINT_URL (if it is set) \
                  an address that answers?"
                 .to_owned(),
@@ -231,6 +237,13 @@ mod tests {
             error.hint().unwrap(),
             "allow ecs:RunTask to arn:aws:iam::123456789012:user/ann, or use another profile (--profile)"
         );
+    }
+
+    #[test]
+    fn who_trusts_nobody_is_told_where_authorities_come_from() {
+        let hint = error(Kind::Unreachable, "", "dispatch failure: invalid peer certificate: UnknownIssuer").hint();
+        assert!(hint.unwrap().contains("SSL_CERT_FILE"));
+        assert!(error(Kind::Unreachable, "", "dispatch failure: refused").hint().unwrap().contains("AWS_ENDPOINT_URL"));
     }
 
     #[test]

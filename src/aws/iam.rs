@@ -9,12 +9,14 @@ use serde_json::Value;
 
 use super::{AwsError, Caller, Kind};
 
+/// The calls of IAM for roles and their inline policies.
 #[derive(Clone, Debug)]
 pub struct Iam {
     client: Client,
     who: Arc<Caller>,
 }
 
+/// A role that is there.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Role {
     pub arn: String,

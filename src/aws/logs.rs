@@ -8,12 +8,14 @@ use aws_sdk_cloudwatchlogs::types::OrderBy;
 
 use super::{AwsError, Caller, Kind};
 
+/// The calls of CloudWatch Logs.
 #[derive(Clone, Debug)]
 pub struct Logs {
     client: Client,
     who: Arc<Caller>,
 }
 
+/// A log group that is there.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogGroup {
     /// Without the `:*` at its end.

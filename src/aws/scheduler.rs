@@ -14,6 +14,7 @@ use aws_smithy_types::error::metadata::ProvideErrorMetadata;
 use super::iam::or_none;
 use super::{AwsError, Caller, Capacity, Kind};
 
+/// The calls of EventBridge Scheduler.
 #[derive(Clone, Debug)]
 pub struct Scheduler {
     client: Client,
@@ -59,6 +60,7 @@ pub struct ScheduleGroup {
 
 /// What Scheduler does where nothing is said.
 pub const RETRIES: u32 = 185;
+/// How long Scheduler tries a missed start again unless it is told otherwise, and at most: one day, in seconds.
 pub const MAX_AGE_SECONDS: u32 = 86_400;
 
 impl Scheduler {

@@ -9,6 +9,7 @@ use aws_sdk_secretsmanager::types::Tag;
 use super::{AwsError, Caller, Kind};
 use crate::secret::Secret;
 
+/// The calls of Secrets Manager. A value goes in and never comes out.
 #[derive(Clone, Debug)]
 pub struct Secrets {
     client: Client,

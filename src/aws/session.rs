@@ -56,6 +56,7 @@ pub struct Cloud {
     pub secrets: Secrets,
 }
 
+/// Why there is no session with AWS: no region, no profile, or an identity that AWS does not take.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum ConnectError {
     #[error(

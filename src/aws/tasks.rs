@@ -57,6 +57,7 @@ pub struct Started {
     pub failures: Vec<EcsFailure>,
 }
 
+/// A task, as `ecs:DescribeTasks` tells of it; it is told of for an hour after it has stopped.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Task {
     pub arn: String,
@@ -76,6 +77,7 @@ pub struct Task {
     pub containers: Vec<Container>,
 }
 
+/// A container of a task, and how it ended.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Container {
     pub name: String,
@@ -84,6 +86,7 @@ pub struct Container {
     pub reason: Option<String>,
 }
 
+/// What ECS answers in place of a task or a cluster that it does not have or start (`failures` in its answers).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EcsFailure {
     pub arn: Option<String>,

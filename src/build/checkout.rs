@@ -80,8 +80,7 @@ impl Copy {
             return self.timed(to, meta);
         }
         if kind.is_fifo() {
-            let mode = rustix::fs::Mode::from_raw_mode(0o600);
-            rustix::fs::mknodat(rustix::fs::CWD, to, rustix::fs::FileType::Fifo, mode, 0)?;
+            nix::unistd::mkfifo(to, nix::sys::stat::Mode::S_IRUSR | nix::sys::stat::Mode::S_IWUSR)?;
             return self.like(from, to, meta);
         }
         if !kind.is_file() {

@@ -3,6 +3,7 @@
 use crate::calendar::rfc3339;
 use crate::layer::Epoch;
 
+/// What was asked for of the times in layers and config.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Epochs {
     /// `SOURCE_DATE_EPOCH`, in seconds since 1970, where it was given.

@@ -26,6 +26,7 @@ pub struct BuildError {
     pub hint: Option<String>,
 }
 
+/// What went wrong in a build; [`BuildError`] says where in the Dockerfile.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error(transparent)]

@@ -36,6 +36,7 @@ const HEAD: &str = "\
 version = 1
 ";
 
+/// `locus.lock`: what the builds of several Dockerfiles take from outside. TOML, read and written whole.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct LockFile {
     /// By the Dockerfile's path, seen from the lock file's folder.
@@ -51,6 +52,7 @@ pub struct BadLock {
     pub why: LockFault,
 }
 
+/// What is wrong in a lock file.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LockFault {
     #[error("it is not TOML: {0}")]

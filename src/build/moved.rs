@@ -1,10 +1,10 @@
 //! A hint where the Dockerfile is fine and the world has moved: the packages of an old release are no longer where its
 //! image looks for them.
 
-/// Releases of Debian that deb.debian.org has given up, or soon will (https://www.debian.org/distrib/archive).
+/// Releases of Debian that deb.debian.org has given up, or soon will (<https://www.debian.org/distrib/archive>).
 const DEBIAN: [&str; 8] = ["etch", "lenny", "squeeze", "wheezy", "jessie", "stretch", "buster", "bullseye"];
 
-/// Releases of Ubuntu whose support has ended for everybody (https://old-releases.ubuntu.com/releases/).
+/// Releases of Ubuntu whose support has ended for everybody (<https://old-releases.ubuntu.com/releases/>).
 const UBUNTU: [&str; 22] = [
     "lucid", "maverick", "natty", "oneiric", "precise", "quantal", "raring", "saucy", "utopic", "vivid", "wily",
     "yakkety", "zesty", "artful", "cosmic", "disco", "eoan", "groovy", "hirsute", "impish", "kinetic", "lunar",

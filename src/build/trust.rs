@@ -47,6 +47,7 @@ const END: &str = "# locus-push --run-ca-file: end\n";
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Certificates(String);
 
+/// Why a file is not one of authorities that a RUN may trust.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadCertificates {
     #[error("it holds no certificate in PEM (-----BEGIN CERTIFICATE-----)")]

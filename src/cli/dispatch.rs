@@ -22,7 +22,6 @@ use crate::deploy::{Limits, Loader, Plan};
 use crate::event::{Event, Events};
 use crate::graph;
 use crate::image::{Image, Platform};
-use crate::layer::Packing;
 use crate::registry::{Pushed, Server, ServerOptions, Upstream};
 use crate::road::{self, Gathered, House, HouseOptions, Recipe, RoadError, Shipped, Target, Turns};
 
@@ -336,9 +335,8 @@ fn house(
     interrupt: watch::Receiver<bool>,
 ) -> HouseOptions {
     let RegistrySettings { endpoints, allow_private, ca_file, cloud } = registry;
-    let packing = Packing::default();
-    let (turns, events) = (Turns::default(), events.clone());
-    HouseOptions { home, endpoints, allow_private, ca_file, cloud, packing, turns, events, interrupt }
+    let events = events.clone();
+    HouseOptions { endpoints, allow_private, ca_file, cloud, events, interrupt, ..HouseOptions::new(home) }
 }
 
 /// Gathers what an order names, from wherever it is.

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+/// The variables that a command is given, as a value, so that a test can give others.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Environment(BTreeMap<String, String>);
 

@@ -40,6 +40,7 @@ pub(super) enum Database {
     DataApi(String),
 }
 
+/// Why something is not what a task can be given access to.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadAccess {
     #[error(transparent)]

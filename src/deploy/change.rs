@@ -30,6 +30,7 @@ pub struct Change {
     pub adopts: bool,
 }
 
+/// What is done to one thing in the cloud, or to one task definition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
     CreateRepository,
@@ -111,6 +112,7 @@ pub enum Adopted {
     ScheduleGroup,
 }
 
+/// Which of a loader's three roles is meant.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RoleKind {
     /// What Fargate starts the task with.

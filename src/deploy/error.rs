@@ -10,6 +10,7 @@ use super::explain;
 use super::secret_spec::UnreadableSecret;
 use super::size::BadSize;
 
+/// Why a loader is not deployed, or its task not run. What was made before stays made.
 #[derive(Debug, thiserror::Error)]
 pub enum DeployError {
     #[error("{doing}: {source}")]

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+/// Why a text with `$VARIABLES` is not filled in.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ExpandError {
     #[error("the variable {0} is not set")]

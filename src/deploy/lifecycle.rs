@@ -8,6 +8,7 @@
 
 use serde_json::{Value, json};
 
+/// Which images of the repository go by themselves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifecycle {
     /// The user's own policy.

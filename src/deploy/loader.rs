@@ -102,6 +102,7 @@ pub struct Network {
     pub assign_public_ip: bool,
 }
 
+/// Why a [`Description`] is of no loader that AWS would take.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum LoaderError {
     #[error(transparent)]

@@ -35,6 +35,7 @@ pub enum ValueFrom {
     Stdin,
 }
 
+/// Why a secret is not named in a way that Secrets Manager has.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSecret {
     #[error(transparent)]
@@ -48,6 +49,7 @@ pub enum BadSecret {
     JsonKey(String),
 }
 
+/// Why the value of a secret is not to be had where the user said.
 #[derive(Debug, thiserror::Error)]
 pub enum UnreadableSecret {
     #[error("the value of secret {variable} could not be read from {from}: {source}")]

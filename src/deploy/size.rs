@@ -14,6 +14,7 @@ pub struct Size {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct EphemeralStorage(u32);
 
+/// Why Fargate has no task of this size. CPU is in units of 1/1024 vCPU, memory in MiB, disk in GiB.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSize {
     #[error("Fargate has no cpu = {0}; it has 256, 512, 1024, 2048, 4096, 8192 and 16384 (1024 are one vCPU)")]

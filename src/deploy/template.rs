@@ -38,6 +38,7 @@ pub struct Template {
     pub(super) parameters: BTreeSet<String>,
 }
 
+/// Why a task definition of the user's cannot be the loader's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadTemplate {
     #[error("its family is {is}, and the loader is {name}")]

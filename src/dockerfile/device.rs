@@ -3,12 +3,14 @@
 use super::boolean::boolean;
 use super::mount::{MountError, csv_fields, did_you_mean};
 
+/// A device that `RUN --device` asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Device {
     pub name: String,
     pub required: bool,
 }
 
+/// Why the value of `--device` is not one; the words are BuildKit's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DeviceError {
     #[error("failed to parse csv devices: {0}")]

@@ -20,6 +20,7 @@ pub struct Instruction {
     pub kind: Kind,
 }
 
+/// What an instruction is, and what it says.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {
     From(FromImage),
@@ -81,6 +82,7 @@ pub enum Command {
     Exec(Vec<String>),
 }
 
+/// `RUN`, with all its flags.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunCommand {
     pub command: Command,
@@ -91,6 +93,7 @@ pub struct RunCommand {
     pub devices: Vec<Device>,
 }
 
+/// The value of `RUN --network`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     Default,
@@ -98,12 +101,14 @@ pub enum Network {
     Host,
 }
 
+/// The value of `RUN --security`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Security {
     Sandbox,
     Insecure,
 }
 
+/// `HEALTHCHECK`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Healthcheck {
     /// `HEALTHCHECK NONE`: switches off an inherited one.
@@ -122,6 +127,7 @@ pub struct Probe {
     pub retries: i32,
 }
 
+/// `ONBUILD`, which is done where the image is a base.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Onbuild {
     /// The text to store in the image's config, heredoc bodies included.
@@ -138,6 +144,7 @@ pub enum Source {
     Inline(Heredoc),
 }
 
+/// `COPY`, its flags as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CopyFiles {
     pub sources: Vec<Source>,
@@ -152,6 +159,7 @@ pub struct CopyFiles {
     pub exclude: Vec<String>,
 }
 
+/// `ADD`, its flags as they were written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AddFiles {
     pub sources: Vec<Source>,

@@ -3,6 +3,7 @@
 use super::Word;
 use super::nearest::nearest;
 
+/// `type=` of `RUN --mount`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MountKind {
     Bind,
@@ -28,6 +29,7 @@ pub struct Mount {
     pub options: Vec<(String, Option<String>)>,
 }
 
+/// Why the value of `--mount` is not one; the words are BuildKit's.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum MountError {
     #[error("failed to parse csv mounts: {0}")]

@@ -3,6 +3,7 @@
 use super::heredoc::Redirection;
 use super::{Command, RunCommand};
 
+/// What RUN starts, once heredocs are looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Script {
     Exec(Vec<String>),

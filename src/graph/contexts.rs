@@ -25,6 +25,7 @@ pub enum Origin {
     Git(GitSource),
 }
 
+/// Why a `--build-context` is not one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadContext {
     #[error("`{0}` is not NAME=ORIGIN")]

@@ -39,6 +39,7 @@ impl PlanError {
     }
 }
 
+/// Why instructions make no graph; [`PlanError`] says where in the Dockerfile.
 #[derive(Debug, thiserror::Error)]
 pub enum Problem {
     #[error("dockerfile contains no stages to build")]

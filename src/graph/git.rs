@@ -35,6 +35,7 @@ pub struct Remote {
     user: Option<Arc<Secret>>,
 }
 
+/// How a repository is spoken to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Scheme {
     Http,
@@ -43,6 +44,7 @@ pub enum Scheme {
     Git,
 }
 
+/// Why an address is not one of a git repository.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadGit {
     #[error("the address cannot be one of a repository: {0}")]

@@ -1,6 +1,6 @@
 //! A parsed Dockerfile, build arguments and a platform become stages and steps. No I/O.
 //!
-//! It happens in two moves, because what a word expands to may depend on a base image's environment: [`plan`] tells
+//! It happens in two moves, because what a word expands to may depend on a base image's environment: [`plan()`] tells
 //! which stages are needed and what each stands on; [`Graph::steps`] turns one stage's instructions into steps once
 //! the config of its base is known.
 

@@ -49,6 +49,7 @@ pub struct Stage {
     pub replaced: bool,
 }
 
+/// What a stage stands on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Base {
     Scratch,

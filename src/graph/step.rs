@@ -17,6 +17,7 @@ pub struct Step {
     pub action: Action,
 }
 
+/// What a step does to the file system.
 #[derive(Clone, Debug)]
 pub enum Action {
     /// The config alone changes; it is part of the stage's plan already.
@@ -59,6 +60,7 @@ pub struct Script {
     pub content: String,
 }
 
+/// The network of a RUN, as far as the Dockerfile says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Network {
     /// What the build's own `--network` says.
@@ -86,6 +88,7 @@ pub struct Copy {
     pub unpack: bool,
 }
 
+/// Where COPY or ADD takes its files from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CopyFrom {
     Context,
@@ -96,6 +99,7 @@ pub enum CopyFrom {
     Origin(Origin, Platform),
 }
 
+/// One thing that COPY or ADD brings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
     /// A path or a pattern, cleaned: relative to the root of where it is taken from, without `..`.

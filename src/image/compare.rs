@@ -21,6 +21,7 @@ pub struct ImageFacts {
     pub config_json: Vec<u8>,
 }
 
+/// A manifest, and the very bytes of it.
 #[derive(Clone, Debug)]
 pub struct ManifestFacts {
     pub manifest: Manifest,
@@ -39,6 +40,7 @@ pub struct ImageChanges {
     pub layers: Vec<LayerChange>,
 }
 
+/// How two documents of the same kind differ.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DocumentChange {
@@ -55,6 +57,7 @@ pub struct Field {
     pub values: [Option<Value>; 2],
 }
 
+/// A layer that is not the same in two images.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerChange {
     /// Counted from 0; a layer that only one side has has no number on the other.

@@ -90,6 +90,7 @@ pub struct Healthcheck {
     pub retries: i64,
 }
 
+/// `rootfs` of the image config (OCI image-spec, config.md).
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct RootFs {
     #[serde(rename = "type", default = "layers")]
@@ -121,6 +122,7 @@ pub struct History {
     pub empty_layer: bool,
 }
 
+/// Why bytes are not the config of an image.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error("the image config has {0} bytes; at most {LIMIT} are read")]

@@ -13,6 +13,7 @@ use sha2::{Digest as _, Sha256};
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest([u8; 32]);
 
+/// A text that is not `sha256:` and 64 lower-case hex digits.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a digest of the form sha256:<64 lower-case hex digits>", .0.escape_debug())]
 pub struct BadDigest(String);

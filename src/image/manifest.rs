@@ -38,6 +38,7 @@ pub struct Index {
     pub entries: Vec<IndexEntry>,
 }
 
+/// An image of an index, and for which platform it is.
 #[derive(Clone, Debug, PartialEq)]
 pub struct IndexEntry {
     pub descriptor: Descriptor,
@@ -53,6 +54,7 @@ pub struct Image {
     pub config_json: Vec<u8>,
 }
 
+/// Why bytes are not a manifest or an index that can be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
     #[error("the manifest has {0} bytes; at most {LIMIT} are read")]

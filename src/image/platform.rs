@@ -14,6 +14,7 @@ pub struct Platform {
     pub variant: Option<String>,
 }
 
+/// A text that is not `OS/ARCHITECTURE[/VARIANT]`.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a platform; write os/architecture, e.g. linux/amd64", .0.escape_debug())]
 pub struct BadPlatform(String);

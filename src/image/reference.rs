@@ -17,6 +17,7 @@ pub struct Reference {
     digest: Option<Digest>,
 }
 
+/// A text that names no image, and why: see the distribution project's `reference` grammar.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not an image reference: {why}", text.escape_debug())]
 pub struct BadReference {

@@ -5,9 +5,10 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 
-use rustix::fs::{self, AtFlags, FileType, Mode, OFlags};
+use rustix::fs::{self, FileType, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::host::WHERE;
 use super::upper::{Marks, entry};
 use super::{Entry, Kind, LayerPath, UpperError, View, beneath};
 use crate::owners::Owners;
@@ -93,7 +94,7 @@ fn said(layer: &OwnedFd, path: &LayerPath, owners: Owners) -> Result<Said, Upper
         };
         opaque |= Marks::read(&dir, &above, owners)?.opaque;
     }
-    let found = match beneath::open(layer, path, OFlags::PATH) {
+    let found = match beneath::open(layer, path, WHERE) {
         Ok(found) => found,
         Err(error) => {
             return match raw(&error) {
@@ -103,7 +104,7 @@ fn said(layer: &OwnedFd, path: &LayerPath, owners: Owners) -> Result<Said, Upper
             };
         }
     };
-    let stat = fs::statat(&found, "", AtFlags::EMPTY_PATH).map_err(|error| failed(error.into()))?;
+    let stat = fs::fstat(&found).map_err(|error| failed(error.into()))?;
     match FileType::from_raw_mode(stat.st_mode) {
         FileType::CharacterDevice if (fs::major(stat.st_rdev), fs::minor(stat.st_rdev)) == (0, 0) => Ok(Said::Gone),
         FileType::RegularFile if stat.st_size == 0 => {

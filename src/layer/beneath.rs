@@ -5,28 +5,40 @@ use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::fs::{FileExt, MetadataExt};
 
-use rustix::fs::{self, Mode, OFlags, ResolveFlags};
+use rustix::fs::{self, Mode, OFlags};
 use rustix::io::Errno;
 
+use super::host::WHERE;
 use super::{FileState, HostFile, InTar, LayerPath};
 
 /// Opens `path` below `root`; a symlink anywhere on the way, the last component included, is an error (ELOOP).
 pub(super) fn open(root: impl AsFd, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
     let flags = flags | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
-    let name = if path.is_root() { b"." } else { path.as_bytes() };
-    match fs::openat2(&root, name, flags, Mode::empty(), resolve) {
+    match at_once(root.as_fd(), path, flags) {
         // No such call (before Linux 5.6), a filter that does not know it, or a rename elsewhere at the same time.
         Err(Errno::NOSYS | Errno::PERM | Errno::AGAIN) => step_by_step(root.as_fd(), path, flags),
         opened => Ok(opened?),
     }
 }
 
+#[cfg(target_os = "linux")]
+fn at_once(root: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> rustix::io::Result<OwnedFd> {
+    use rustix::fs::ResolveFlags;
+    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_SYMLINKS | ResolveFlags::NO_MAGICLINKS;
+    let name = if path.is_root() { b"." } else { path.as_bytes() };
+    fs::openat2(root, name, flags, Mode::empty(), resolve)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn at_once(_: BorrowedFd<'_>, _: &LayerPath, _: OFlags) -> rustix::io::Result<OwnedFd> {
+    Err(Errno::NOSYS)
+}
+
 /// The same without openat2: every step is a name directly in a directory that is open, and not followed.
 fn step_by_step(root: BorrowedFd<'_>, path: &LayerPath, flags: OFlags) -> io::Result<OwnedFd> {
     let names: Vec<_> = path.components().collect();
     let Some((last, above)) = names.split_last() else { return Ok(fs::openat(root, ".", flags, Mode::empty())?) };
-    let through = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let through = WHERE | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
     let mut dir = fs::openat(root, ".", through, Mode::empty())?;
     for name in above {
         dir = fs::openat(&dir, *name, through, Mode::empty())?;

@@ -35,6 +35,7 @@ impl Default for Limits {
     }
 }
 
+/// Why a blob does not unpack to the layer that it should be. Limits are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum DecompressError {
     #[error("a layer unpacks to more than {limit} bytes")]

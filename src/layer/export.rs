@@ -8,6 +8,7 @@ use std::path::Path;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, Timespec, Timestamps};
 use rustix::io::Errno;
 
+use super::host::{WHERE, make_node, mode};
 use super::write::Tars;
 use super::{Content, Entry, Kind, LayerPath, OpenTar, Tree, beneath};
 
@@ -19,6 +20,7 @@ pub struct Exported {
     pub set_ids_dropped: usize,
 }
 
+/// Why an image's files were not all written to a folder.
 #[derive(Debug, thiserror::Error)]
 pub enum ExportError {
     #[error("cannot make the folder {folder}: {source}")]
@@ -65,7 +67,7 @@ enum Stopped {
 impl Exporting<'_> {
     fn entry(&mut self, path: &LayerPath, entry: &Entry<Content>) -> Result<(), Stopped> {
         let parent = path.parent().unwrap_or_else(LayerPath::root);
-        let parent = beneath::open(&self.root, &parent, OFlags::PATH | OFlags::DIRECTORY)?;
+        let parent = beneath::open(&self.root, &parent, WHERE | OFlags::DIRECTORY)?;
         let name = path.name().unwrap_or(b".");
         match &entry.kind {
             Kind::Directory => make_directory(&parent, name),
@@ -87,15 +89,15 @@ impl Exporting<'_> {
             }
             Kind::HardLink { to } => {
                 let temp = temporary(name);
-                let from = beneath::open(&self.root, &to.parent().unwrap_or_else(LayerPath::root), OFlags::PATH)?;
+                let from = beneath::open(&self.root, &to.parent().unwrap_or_else(LayerPath::root), WHERE)?;
                 let to = to.name().unwrap_or(b".");
                 let made = fs::linkat(&from, to, &parent, &temp, AtFlags::empty()).map_err(Stopped::from);
                 put(&parent, &temp, name, made)
             }
             Kind::Fifo => {
                 let temp = temporary(name);
-                let mode = Mode::from_raw_mode(entry.mode & 0o777);
-                let made = fs::mknodat(&parent, &temp, FileType::Fifo, mode, 0).map_err(Stopped::from);
+                let mode = mode(entry.mode & 0o777);
+                let made = make_node(&parent, &temp, FileType::Fifo, mode, 0).map_err(Stopped::from);
                 put(&parent, &temp, name, made)
             }
             Kind::CharDevice { .. } | Kind::BlockDevice { .. } => {
@@ -122,7 +124,7 @@ impl Exporting<'_> {
         if !entry.is_directory() && entry.mode & 0o6000 != 0 {
             self.exported.set_ids_dropped += 1;
         }
-        fs::fchmod(fd, Mode::from_raw_mode(entry.mode & 0o1777))?;
+        fs::fchmod(fd, mode(entry.mode & 0o1777))?;
         Ok(fs::futimens(fd, &times(entry.mtime))?)
     }
 }

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! Layers come from registries and are hostile: a tar is read by [`Entries`] alone, and a directory is written by
-//! [`unpack`] alone.
+//! [`unpack()`] alone.
 
 mod below;
 mod beneath;
@@ -16,6 +16,7 @@ mod decompress;
 mod escape;
 mod export;
 mod flatten;
+mod host;
 mod index;
 mod pack;
 mod packing;

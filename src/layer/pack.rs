@@ -18,6 +18,7 @@ pub struct Packed {
     pub index: Index,
 }
 
+/// Why a tree did not become a blob.
 #[derive(Debug, thiserror::Error)]
 pub enum PackError {
     #[error(transparent)]

@@ -22,6 +22,7 @@ pub const NAME_LIMIT: usize = 255;
 /// The deepest path, in components.
 pub const DEPTH_LIMIT: usize = 512;
 
+/// Why bytes are not a path in a layer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum PathError {
     #[error("a path is empty")]

@@ -21,6 +21,7 @@ pub enum Item {
     Opaque(LayerPath),
 }
 
+/// Why bytes are not a tar that can be a layer (POSIX.1-2001 pax, GNU long names).
 #[derive(Debug, thiserror::Error)]
 pub enum TarError {
     #[error("cannot read a tar: {0}")]

@@ -16,6 +16,7 @@ pub enum At<'a> {
     Closed,
 }
 
+/// Why a walk along symlinks did not arrive.
 #[derive(Debug)]
 pub enum Stopped {
     Loop,

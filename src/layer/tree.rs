@@ -37,6 +37,7 @@ pub struct Entry<C> {
     pub xattrs: BTreeMap<String, Vec<u8>>,
 }
 
+/// What a path of a tree is. `C` tells where a file's bytes are; sizes are in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", tag = "kind")]
 pub enum Kind<C> {

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{self, AtFlags, FileType, Gid, Mode, OFlags, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
+use super::host::{WHERE, make_node, mode};
 use super::view::TakenAway;
 use super::{InTar, Index, Kind, LayerPath, Node, View, ViewError, beneath};
 use crate::image::{Digest, HashingWriter};
@@ -40,6 +41,7 @@ pub struct Unpacked {
     pub xattrs_left_out: Vec<(LayerPath, String)>,
 }
 
+/// Why a layer was not unpacked. What was written of it is to be thrown away.
 #[derive(Debug, thiserror::Error)]
 pub enum UnpackError {
     #[error("cannot read a layer's tar: {0}")]
@@ -204,8 +206,8 @@ impl Unpacking<'_> {
     fn make_other(&mut self, path: &LayerPath, node: &Node) -> Result<(), UnpackError> {
         let owners = self.owners;
         let dir = self.parent_of(path)?;
-        let mode = Mode::from_raw_mode(node.mode);
-        let device = |kind, major, minor| fs::mknodat(dir, last(path), kind, mode, fs::makedev(major, minor));
+        let mode = mode(node.mode);
+        let device = |kind, major, minor| make_node(dir, last(path), kind, mode, fs::makedev(major, minor));
         let made = match &node.kind {
             Kind::Symlink { target } => fs::symlinkat(&target[..], dir, last(path)),
             Kind::CharDevice { major, minor } => device(FileType::CharacterDevice, *major, *minor),
@@ -364,7 +366,7 @@ impl Unpacking<'_> {
             Some(Owners::Recorded) => record(&fd, node).map_err(io("record the owner of", path))?,
             None => {}
         }
-        fs::fchmod(&fd, Mode::from_raw_mode(node.mode)).map_err(io("set the mode of", path))?;
+        fs::fchmod(&fd, mode(node.mode)).map_err(io("set the mode of", path))?;
         for (name, value) in &node.xattrs {
             // What only we may write, a layer cannot bring.
             if self.owners == Some(Owners::Recorded) && name == Record::Plain.name() {
@@ -387,7 +389,7 @@ impl Unpacking<'_> {
 /// A device 0:0, or where the disk is an overlay, which lets nobody make one, an empty file with a mark of ours: no
 /// overlay will ever be mounted there, and we read both.
 fn whiteout(dir: &OwnedFd, name: &[u8]) -> Result<(), Errno> {
-    match fs::mknodat(dir, name, FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0)) {
+    match make_node(dir, name, FileType::CharacterDevice, Mode::empty(), fs::makedev(0, 0)) {
         Err(Errno::PERM | Errno::OPNOTSUPP | Errno::INVAL) => {
             let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
             let file = fs::openat(dir, name, flags, Mode::empty())?;
@@ -428,7 +430,7 @@ fn record_special(dir: &OwnedFd, path: &LayerPath, node: &Node) -> Result<(), Er
     if owner == Owner::ROOT {
         return Ok(());
     }
-    let handle = fs::openat(dir, last(path), OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
+    let handle = fs::openat(dir, last(path), WHERE | OFlags::NOFOLLOW | OFlags::CLOEXEC, Mode::empty())?;
     let name = format!("/proc/self/fd/{}", handle.as_raw_fd());
     fs::setxattr(name, Record::Special.name(), &Record::Special.write(owner), XattrFlags::empty())
 }
@@ -478,7 +480,7 @@ impl Dirs {
     }
 
     fn is_there(&self, path: &LayerPath) -> bool {
-        beneath::open(&self.root, path, OFlags::PATH).is_ok()
+        beneath::open(&self.root, path, WHERE).is_ok()
     }
 }
 

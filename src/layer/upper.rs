@@ -10,9 +10,11 @@ use rustix::fs::{self, AtFlags, Dir, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
 use super::below::{Below, Seen};
+use super::host::{WHERE, bits, device};
 use super::{Content, Entry, HostFile, Kind, LayerPath, PathError, Tree, beneath};
 use crate::owners::{Owner, Owners, Record};
 
+/// Why what a RUN left cannot be read as a layer.
 #[derive(Debug, thiserror::Error)]
 pub enum UpperError {
     #[error("cannot {doing} {path} in an overlay's upper directory: {source}")]
@@ -123,12 +125,12 @@ impl<B: Below> Upper<'_, B> {
         if stat.st_nlink < 2 {
             return None;
         }
-        let first = self.names.entry((stat.st_dev, stat.st_ino)).or_insert_with(|| path.clone());
+        let first = self.names.entry((device(stat), stat.st_ino)).or_insert_with(|| path.clone());
         (first != path).then(|| first.clone())
     }
 
     fn target(&self, path: &LayerPath) -> Result<Vec<u8>, UpperError> {
-        let link = beneath::open(&self.root, path, OFlags::PATH).map_err(io_failed("open", path))?;
+        let link = beneath::open(&self.root, path, WHERE).map_err(io_failed("open", path))?;
         // An O_PATH descriptor of a symlink is read with an empty name.
         let target = fs::readlinkat(link, "", Vec::new()).map_err(failed("read the symlink", path))?;
         Ok(target.into_bytes())
@@ -136,7 +138,7 @@ impl<B: Below> Upper<'_, B> {
 
     /// The recorded owner of what cannot be opened.
     fn special_owner(&self, path: &LayerPath) -> Result<Option<Owner>, UpperError> {
-        let handle = beneath::open(&self.root, path, OFlags::PATH).map_err(io_failed("open", path))?;
+        let handle = beneath::open(&self.root, path, WHERE).map_err(io_failed("open", path))?;
         let mut value = [0; 64];
         match fs::getxattr(format!("/proc/self/fd/{}", handle.as_raw_fd()), Record::Special.name(), &mut value[..]) {
             Ok(length) => Ok(Record::Special.read(&value[..length])),
@@ -240,7 +242,7 @@ pub(super) fn entry<C>(kind: Kind<C>, stat: &Stat, marks: Marks, owners: Owners)
         Owners::Real => Owner { uid: stat.st_uid, gid: stat.st_gid },
         Owners::Recorded => marks.owner.unwrap_or(Owner::ROOT),
     };
-    Entry { kind, mode: stat.st_mode & 0o7777, uid, gid, mtime: stat.st_mtime, xattrs: marks.xattrs }
+    Entry { kind, mode: bits(stat) & 0o7777, uid, gid, mtime: stat.st_mtime, xattrs: marks.xattrs }
 }
 
 pub(super) fn failed<'a>(doing: &'static str, path: &'a LayerPath) -> impl FnOnce(Errno) -> UpperError + 'a {

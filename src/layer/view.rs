@@ -25,6 +25,7 @@ pub struct Resolved<'a> {
     pub node: Option<&'a Node>,
 }
 
+/// Why a path cannot be looked up in a stack of layers, or a layer not laid upon it.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum ViewError {
     #[error("`{path}` leads through too many symlinks")]

@@ -37,6 +37,7 @@ impl Default for Times {
 /// Opens the uncompressed tar of a layer by its diff_id.
 pub type OpenTar<'a> = dyn Fn(&Digest) -> io::Result<File> + 'a;
 
+/// Why a tree was not written as a tar.
 #[derive(Debug, thiserror::Error)]
 pub enum WriteError {
     #[error("cannot read {path}: {source}")]

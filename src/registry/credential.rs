@@ -47,6 +47,7 @@ pub struct Credentials {
     docker_config: Option<PathBuf>,
 }
 
+/// Why a credential could not be had. It holds no part of one.
 #[derive(Debug, thiserror::Error)]
 pub enum CredentialError {
     #[error("cannot get the credential for {registry}: {why}")]

@@ -18,6 +18,7 @@ pub struct Endpoint {
     given: bool,
 }
 
+/// A text that is not `HOST=URL`, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a registry endpoint of the form HOST=URL: {why}", text.escape_debug())]
 pub struct BadEndpoint {

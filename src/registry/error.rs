@@ -26,6 +26,9 @@ pub enum ExchangeError {
     Connect { url: String, why: String },
     #[error("the TLS connection to {url} failed: {why}")]
     Tls { url: String, why: String },
+    /// A container of little more than a program, as a rule.
+    #[error("no certificate authority is trusted here, so that {url} cannot be spoken to: {why}")]
+    Roots { url: String, why: String },
     #[error("the connection to {url} broke: {why}")]
     Broken { url: String, why: String },
     #[error("{url} sent nothing for {seconds} s")]
@@ -62,6 +65,9 @@ impl ExchangeError {
                      issued the certificate is shown by: openssl s_client -connect {}",
                     host_and_port(url)
                 ));
+            }
+            Self::Roots { .. } => {
+                "the package ca-certificates has the public ones; SSL_CERT_FILE or `--ca-file FILE` names a file of them"
             }
             Self::Answer { status: StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, .. } => {
                 "`docker login` leaves a credential that is used; for ECR, the AWS credentials are"

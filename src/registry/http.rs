@@ -91,7 +91,8 @@ impl Http {
             Line::Away { private } => 2 + usize::from(private),
         };
         let made = self.lines[place].get_or_init(|| self.make(line, clear).map_err(|error| deepest(&error)));
-        made.as_ref().map_err(|why| ExchangeError::Tls { url: shown(url), why: why.clone() })
+        // All that can be missing to make one is something to trust.
+        made.as_ref().map_err(|why| ExchangeError::Roots { url: shown(url), why: why.clone() })
     }
 
     /// A redirection is followed by hand, so that a client meets no other scheme than the one it is made for.

@@ -15,6 +15,7 @@ use super::endpoint::{address, is_loopback};
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct PrivateHosts(BTreeSet<String>);
 
+/// A text that is no name or address of a host.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not a host: a name or an address is wanted, without scheme, port and path", .0.escape_debug())]
 pub struct BadHost(String);

@@ -71,6 +71,7 @@ const TOKEN_STARTS: [&str; 9] = ["ghp_", "gho_", "ghs_", "github_pat_", "glpat-"
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Address(String);
 
+/// A text that is no URL of a download, and why.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is not the URL of a download: {why}", text.escape_debug())]
 pub struct BadAddress {

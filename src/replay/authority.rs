@@ -24,6 +24,7 @@ const HOSTS: usize = 1000;
 
 const NAME: &str = "locus-push: downloads of RUN";
 
+/// Why there is no authority that a RUN could trust.
 #[derive(Debug, thiserror::Error)]
 pub enum AuthorityError {
     #[error(transparent)]

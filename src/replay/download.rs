@@ -80,7 +80,7 @@ pub struct Download {
     /// Of the body as it came, in whatever encoding. None where there is none: HEAD, redirects, refusals.
     #[serde(default)]
     pub sha256: Option<Digest>,
-    /// Those of [`HEADERS`].
+    /// Those of `HEADERS`.
     #[serde(default)]
     pub headers: BTreeMap<String, String>,
     /// The redirect leads to an address with a signature, which is not recorded.
@@ -88,6 +88,7 @@ pub struct Download {
     pub signed: bool,
 }
 
+/// The two methods of HTTP whose answers can be held.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "UPPERCASE")]
 pub enum Method {
@@ -96,6 +97,7 @@ pub enum Method {
     Head,
 }
 
+/// Why what a lock file says of downloads cannot be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadDownloads {
     #[error("a RUN has {0} downloads, more than {DOWNLOADS}")]

@@ -53,6 +53,7 @@ pub enum Policy {
     Refuse,
 }
 
+/// What the proxy of one build is made of.
 pub struct Options {
     pub store: Store,
     pub events: Events,
@@ -64,6 +65,7 @@ pub struct Options {
     pub silence: Duration,
 }
 
+/// Why a RUN cannot be given a proxy.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
     #[error("cannot listen on loopback: {0}")]

@@ -32,6 +32,7 @@ pub async fn logs(
     Ok(deploy::logs(&cloud, known, wish, limits, &Pace::default(), events).await?)
 }
 
+/// What a deployed loader is at: its revision, its schedule, what runs and how what ran last ended. Reads only.
 pub async fn status(session: &Session, known: &Known) -> Result<Status, RoadError> {
     let cloud = connect(session).await?;
     Ok(deploy::status(&cloud, known).await?)

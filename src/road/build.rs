@@ -6,7 +6,7 @@ use std::path::Path;
 use crate::build::{Context, Epochs, NoCache, Pinning, RunOptions};
 use crate::dockerfile;
 use crate::event::{Event, Events};
-use crate::graph::{self, Graph};
+use crate::graph::{self, Contexts, Graph};
 use crate::image::{Image, Layout, Platform, Reference};
 use crate::registry::Pushed;
 
@@ -32,6 +32,33 @@ pub struct Recipe {
     pub caches: Caches,
     /// What names from outside are held to.
     pub pinning: Pinning,
+}
+
+impl Recipe {
+    /// A Dockerfile's text and its context, for linux/amd64, with nothing asked for beside them.
+    pub fn new(text: String, context: Context) -> Self {
+        let options = graph::Options {
+            platform: Platform::linux_amd64(),
+            build_platform: Platform::host(),
+            build_args: BTreeMap::new(),
+            target: None,
+            labels: BTreeMap::new(),
+            contexts: Contexts::default(),
+        };
+        Self {
+            shown: "Dockerfile".to_owned(),
+            text,
+            context,
+            options,
+            epochs: Epochs::default(),
+            no_cache: NoCache::default(),
+            explain: false,
+            annotations: BTreeMap::new(),
+            run: RunOptions::default(),
+            caches: Caches::default(),
+            pinning: Pinning::default(),
+        }
+    }
 }
 
 /// Reads, plans and warns: nothing but the text and `.dockerignore` is looked at.

@@ -46,6 +46,7 @@ pub struct Differences {
     pub paths: Vec<Vec<Difference>>,
 }
 
+/// Why two images cannot be compared.
 #[derive(Debug, thiserror::Error)]
 pub enum DiffError {
     #[error("layer {number} of {image} cannot be read: {source}")]

@@ -25,6 +25,7 @@ pub struct Diagnosis {
 /// The architectures that it has (ECS API, RuntimePlatform: ARM64 and X86_64), by an image's words for them.
 const FARGATE: [&str; 2] = ["amd64", "arm64"];
 
+/// Looks at what this machine can do for RUN, by trying it in the store's own folder; changes nothing else.
 pub fn diagnose(options: &HouseOptions) -> Result<Diagnosis, RoadError> {
     let store = Store::open(&options.home)?;
     let launcher = Launcher::this_program().map_err(|error| {

@@ -13,6 +13,7 @@ use crate::store::StoreError;
 
 use super::{DiffError, OutputError, VerifyError};
 
+/// Why the road was not walked to its end: the error of the room in which it stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RoadError {
     #[error("{0}")]

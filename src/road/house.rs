@@ -39,6 +39,25 @@ pub struct HouseOptions {
     pub interrupt: watch::Receiver<bool>,
 }
 
+impl HouseOptions {
+    /// A house by itself: registries and AWS as the user's own files and environment have them, nobody who listens, nobody
+    /// who interrupts.
+    pub fn new(home: PathBuf) -> Self {
+        Self {
+            home,
+            endpoints: Endpoints::default(),
+            allow_private: PrivateHosts::default(),
+            ca_file: None,
+            cloud: CloudOptions::default(),
+            packing: Packing::default(),
+            turns: Turns::default(),
+            events: Events::silent(),
+            // Nobody holds the other end, and so it never becomes true.
+            interrupt: watch::channel(false).1,
+        }
+    }
+}
+
 /// The tools of one road.
 pub struct House {
     pub store: Store,

@@ -42,6 +42,7 @@ pub struct Outputs {
     pub tags: Vec<Reference>,
 }
 
+/// Why a built image did not come to the place where it was wanted.
 #[derive(Debug, thiserror::Error)]
 pub enum OutputError {
     #[error("cannot write {place}: {source}")]

@@ -35,6 +35,7 @@ pub struct CacheFrom {
     pub mounts: bool,
 }
 
+/// Where a cache that others wrote is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheFromPlace {
     Registry(Reference),
@@ -52,6 +53,7 @@ pub struct CacheTo {
     pub ignore_error: bool,
 }
 
+/// Where a cache for others goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CacheToPlace {
     Registry(Reference),

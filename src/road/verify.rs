@@ -9,7 +9,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tokio::process::{Child, Command};
@@ -49,6 +48,7 @@ pub struct Verified {
     pub varied: Vec<String>,
 }
 
+/// Why a build was not done a second time.
 #[derive(Debug, thiserror::Error)]
 pub enum VerifyError {
     #[error("the context is no folder: only a folder can be checked out otherwise")]
@@ -195,10 +195,19 @@ fn start(recipe: &Recipe, again: &Again, elsewhere: &Elsewhere, runs: bool) -> i
     command.arg(&again.program).args(["verify", "--again"]).arg(&elsewhere.0).args(&again.arguments);
     command.env("LOCUS_PUSH_HOME", elsewhere.home());
     command.stdin(Stdio::null()).stdout(Stdio::null()).kill_on_drop(true);
+    let child = on_one_cpu(&mut command, &mut varied)?;
+    Ok((varied, child))
+}
+
+/// Starts it on one of our processors, where we have several.
+#[cfg(target_os = "linux")]
+fn on_one_cpu(command: &mut Command, varied: &mut Vec<String>) -> io::Result<Child> {
+    use nix::sched::{CpuSet, sched_getaffinity, sched_setaffinity};
+
     let myself = Pid::from_raw(0);
     let all = sched_getaffinity(myself)?;
     let cpus: Vec<usize> = (0..CpuSet::count()).filter(|&cpu| all.is_set(cpu).unwrap_or(false)).collect();
-    let [first, _, ..] = cpus[..] else { return Ok((varied, command.spawn()?)) };
+    let [first, _, ..] = cpus[..] else { return command.spawn() };
     // A child begins with what its parent's thread may run on; nothing is awaited until this one's is as it was.
     let mut one = CpuSet::new();
     one.set(first)?;
@@ -206,7 +215,13 @@ fn start(recipe: &Recipe, again: &Again, elsewhere: &Elsewhere, runs: bool) -> i
     let child = command.spawn();
     sched_setaffinity(myself, &all)?;
     varied.push(format!("1 thread instead of {}", cpus.len()));
-    Ok((varied, child?))
+    child
+}
+
+/// Other systems bind no process to a processor.
+#[cfg(not(target_os = "linux"))]
+fn on_one_cpu(command: &mut Command, _: &mut [String]) -> io::Result<Child> {
+    command.spawn()
 }
 
 /// The words in front of a command that make it another user's, where we are root and may.

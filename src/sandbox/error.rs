@@ -85,6 +85,8 @@ impl RunError {
 /// Why a rung of the ladder does not hold, or none. Says what is missing and what gives it.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum NoRung {
+    #[error("it takes Linux, and this is {system}")]
+    NotLinux { system: &'static str },
     #[error("it is for root, and we are not")]
     NotRoot,
     #[error("it is for an ordinary user, and we are root")]
@@ -145,6 +147,11 @@ impl NoRung {
     /// The setting or package that gives what is missing.
     pub fn hint(&self) -> String {
         match self {
+            Self::NotLinux { .. } => {
+                "run the same command in a Linux machine (Lima or Colima on a Mac, WSL 2 on Windows) or \
+                                      in CI; a Dockerfile without RUN is built here"
+                    .into()
+            }
             Self::NotRoot => "run it as root".into(),
             Self::IsRoot => "run it as an ordinary user".into(),
             Self::NoAdmin => {
@@ -204,4 +211,16 @@ fn words(errno: i32) -> io::Error {
 
 fn hinted(hint: &Option<String>) -> String {
     hint.as_ref().map(|hint| format!(" ({hint})")).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_system_that_is_not_linux_is_told_once_and_where_run_can_be() {
+        let none = NoRung::of_all(RungKind::ALL.map(|kind| (kind, NoRung::NotLinux { system: "macos" })));
+        assert_eq!(none.to_string(), "it takes Linux, and this is macos");
+        assert_eq!(none.hint().matches("in a Linux machine (Lima").count(), 1);
+    }
 }

@@ -1,6 +1,6 @@
 //! Our own functions, run inside the user namespace: where files that belong to sub-ids can be made, read, removed.
 
-use std::io::{self, PipeReader, Read};
+use std::io::{self, PipeReader, Read, Write};
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -14,6 +14,10 @@ use super::{Sandbox, Stopper, inside, stop};
 /// The built-in job that removes a tree.
 pub(super) const REMOVE: &str = "remove";
 
+/// A function that can be run inside, by its name: it gets the payload and writes its output.
+pub type JobFn = fn(&[u8], &mut dyn Write) -> Result<(), String>;
+
+/// Why a function of ours did not come to its end in the sandbox.
 #[derive(Debug, thiserror::Error)]
 pub enum JobError {
     /// The function itself said so.

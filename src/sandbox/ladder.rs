@@ -12,16 +12,9 @@ use rustix::thread::{CapabilitySet, capabilities};
 use super::error::{NoRung, RunError};
 use super::idmap::Map;
 use super::launch::{Launcher, Output};
-use super::rung::{Rung, RungKind, Stack, Who};
+use super::rung::{Rung, RungKind, Stack, Tried, Who};
 use super::wire::{Order, Reply, Task, Way};
 use crate::owners::Owners;
-
-/// What came of trying one rung.
-#[derive(Debug)]
-pub struct Tried {
-    pub kind: RungKind,
-    pub result: Result<Rung, NoRung>,
-}
 
 /// Finds the best rung for a store in `dir`, by making the namespaces and mounting an overlay there.
 pub fn probe(launcher: &Launcher, dir: &Path) -> Result<Rung, NoRung> {

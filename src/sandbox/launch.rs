@@ -8,10 +8,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
-use std::time::Duration;
-
-use rustix::fs::{MemfdFlags, SealFlags, fcntl_add_seals, memfd_create};
-use rustix::io::Errno;
 
 use super::error::RunError;
 use super::idmap::Map;
@@ -19,6 +15,12 @@ use super::wire::{self, Order, Reply};
 
 /// The helper's argv\[0\], by which the program knows itself to be one.
 pub(super) const MARKER: &str = "locus-push: sandbox";
+
+#[cfg(target_os = "linux")]
+const ITSELF: &str = "/proc/self/exe";
+/// No rung holds there, and so nothing is started.
+#[cfg(not(target_os = "linux"))]
+const ITSELF: &str = "/dev/null";
 
 /// Holds the copy. Make it once: it is as large as the program.
 #[derive(Clone)]
@@ -29,7 +31,7 @@ pub struct Launcher {
 impl Launcher {
     /// The running program, which must call [`enter_if_asked`](super::enter_if_asked) first thing in `main`.
     pub fn this_program() -> io::Result<Self> {
-        Self::of(Path::new("/proc/self/exe"))
+        Self::of(Path::new(ITSELF))
     }
 
     /// Another program that calls [`enter_if_asked`](super::enter_if_asked): for tests, whose harness does not.
@@ -124,7 +126,10 @@ impl Drop for Helper {
     }
 }
 
+#[cfg(target_os = "linux")]
 fn memfd() -> io::Result<OwnedFd> {
+    use rustix::fs::{MemfdFlags, memfd_create};
+    use rustix::io::Errno;
     let flags = MemfdFlags::CLOEXEC | MemfdFlags::ALLOW_SEALING;
     match memfd_create("locus-push", flags | MemfdFlags::EXEC) {
         // Kernels before 6.3 do not know MFD_EXEC and give it to everybody.
@@ -135,7 +140,12 @@ fn memfd() -> io::Result<OwnedFd> {
 
 /// The kernel answers EBUSY while it holds a page itself, be it only on its way to a list (memfd_wait_for_pins, in Linux's
 /// mm/memfd.c, waits some 150 ms): on a busy machine that is longer, and passes.
+#[cfg(target_os = "linux")]
 fn seal(copy: &File) -> io::Result<()> {
+    use std::time::Duration;
+
+    use rustix::fs::{SealFlags, fcntl_add_seals};
+    use rustix::io::Errno;
     const TRIES: usize = 40;
     let seals = SealFlags::WRITE | SealFlags::SHRINK | SealFlags::GROW | SealFlags::SEAL;
     for _ in 1..TRIES {
@@ -147,9 +157,22 @@ fn seal(copy: &File) -> io::Result<()> {
     Ok(fcntl_add_seals(copy, seals)?)
 }
 
+#[cfg(not(target_os = "linux"))]
+fn memfd() -> io::Result<OwnedFd> {
+    Ok(tempfile::tempfile()?.into())
+}
+
+#[cfg(not(target_os = "linux"))]
+fn seal(_: &File) -> io::Result<()> {
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use std::io::Write;
+
+    use rustix::fs::{SealFlags, fcntl_add_seals};
+    use rustix::io::Errno;
 
     use super::*;
 

@@ -13,13 +13,25 @@
 //!
 //! When our end of the socket closes, for whatever reason, the helper kills the tree: nothing outlives us.
 
+// Where no rung holds, what leads from one to a command is led to by nobody.
+#![cfg_attr(not(target_os = "linux"), allow(dead_code))]
+
+mod alone;
 mod cgroup;
 mod emulation;
 mod error;
 mod gate;
 mod idmap;
+#[cfg(target_os = "linux")]
+mod inside;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/inside.rs"]
 mod inside;
 mod job;
+#[cfg(target_os = "linux")]
+mod ladder;
+#[cfg(not(target_os = "linux"))]
+#[path = "elsewhere/ladder.rs"]
 mod ladder;
 mod launch;
 mod run;
@@ -30,15 +42,16 @@ mod wire;
 
 use std::sync::Arc;
 
+pub use alone::look_names_up_alone;
 pub use emulation::{Emulation, Emulator, NoEmulation};
 pub use error::{NoRung, RunError};
 pub use gate::{Gate, Inside, Keeper, WayIn};
-pub use inside::{JobFn, enter_if_asked};
-pub use job::{JobError, JobHandle};
-pub use ladder::{Tried, ladder, probe};
+pub use inside::enter_if_asked;
+pub use job::{JobError, JobFn, JobHandle};
+pub use ladder::{ladder, probe};
 pub use launch::Launcher;
 pub use run::{Job, Ran};
-pub use rung::{Rung, RungKind};
+pub use rung::{Rung, RungKind, Tried};
 pub use step::{
     Exit, Ids, Layers, Limit, Mount, Mounted, Network, Resource, Step, Stream, host_resolv_conf, hosts_file,
 };

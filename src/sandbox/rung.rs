@@ -1,5 +1,6 @@
 //! A rung of the ladder: one way of isolating a command, as it was found to work on this machine.
 
+use super::error::NoRung;
 use super::idmap::Map;
 use super::wire::{Devices, Proc, Way};
 use crate::owners::Owners;
@@ -39,6 +40,13 @@ pub struct Rung {
     pub(super) who: Who,
     pub(super) stack: Stack,
     pub(super) way: Way,
+}
+
+/// What came of trying one rung.
+#[derive(Debug)]
+pub struct Tried {
+    pub kind: RungKind,
+    pub result: Result<Rung, NoRung>,
 }
 
 /// How layers become a root.

@@ -48,6 +48,7 @@ pub struct Mount {
     pub what: Mounted,
 }
 
+/// What is seen at a mount's place.
 #[derive(Debug)]
 pub enum Mounted {
     /// A part of a stack of layers; what is written there is thrown away.
@@ -148,6 +149,7 @@ pub struct Ids {
     pub groups: Vec<u32>,
 }
 
+/// The network that a step gets.
 #[derive(Clone, Debug, Default)]
 pub enum Network {
     /// The host's own: its addresses, the services on its loopback, and its abstract sockets.

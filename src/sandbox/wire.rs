@@ -207,6 +207,12 @@ pub(super) fn receive_bytes(from: &mut impl Read) -> io::Result<Zeroizing<Vec<u8
     Ok(bytes)
 }
 
+// Elsewhere there is no helper to hand anything to.
+#[cfg(target_os = "linux")]
+const FLAGS: (SendFlags, RecvFlags) = (SendFlags::NOSIGNAL, RecvFlags::CMSG_CLOEXEC);
+#[cfg(not(target_os = "linux"))]
+const FLAGS: (SendFlags, RecvFlags) = (SendFlags::empty(), RecvFlags::empty());
+
 /// Hands over a descriptor.
 pub(super) fn send_fd(to: impl AsFd, fd: impl AsFd) -> io::Result<()> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
@@ -216,14 +222,14 @@ pub(super) fn send_fd(to: impl AsFd, fd: impl AsFd) -> io::Result<()> {
         return Err(io::Error::other("no room for a descriptor"));
     }
     // A descriptor travels with a byte, never alone.
-    sendmsg(to, &[IoSlice::new(&[0])], &mut control, SendFlags::NOSIGNAL)?;
+    sendmsg(to, &[IoSlice::new(&[0])], &mut control, FLAGS.0)?;
     Ok(())
 }
 
 pub(super) fn receive_fd(from: impl AsFd) -> io::Result<OwnedFd> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut control = RecvAncillaryBuffer::new(&mut space);
-    recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, RecvFlags::CMSG_CLOEXEC)?;
+    recvmsg(from, &mut [IoSliceMut::new(&mut [0])], &mut control, FLAGS.1)?;
     let rights = |message| match message {
         RecvAncillaryMessage::ScmRights(fds) => Some(fds),
         _ => None,

@@ -25,6 +25,7 @@ pub struct Store {
     root: PathBuf,
 }
 
+/// Why the store does not hold what was asked of it, or could not take what it was given.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     #[error("cannot {doing} {}: {source}", path.display())]

@@ -200,25 +200,40 @@ impl Place {
         self.command(".", &args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the program runs")
     }
 
+    /// The program, where who is in this place may read it.
+    pub fn program(&self) -> &Path {
+        self.user.as_ref().map_or(Path::new(env!("CARGO_BIN_EXE_locus-push")), |user| &user.program)
+    }
+
+    /// Runs something else, as the program would be run.
+    pub fn run_shell(&self, words: &[&str]) -> Ran {
+        let output = self.command_of(Path::new(words[0]), ".", &words[1..]).output().expect("there is a shell");
+        Ran::of(output, words)
+    }
+
     fn command(&self, folder: &str, args: &[&str]) -> Command {
+        self.command_of(self.program(), folder, args)
+    }
+
+    fn command_of(&self, program: &Path, folder: &str, args: &[&str]) -> Command {
         let mut command = match &self.user {
             None => match &self.overlay {
                 None if self.cut_off => {
                     let alone = "busybox ip link set lo up && exec \"$@\"";
                     let mut command = Command::new("unshare");
-                    command.args(["--net", "sh", "-c", alone, "sh"]).arg(env!("CARGO_BIN_EXE_locus-push"));
+                    command.args(["--net", "sh", "-c", alone, "sh"]).arg(program);
                     command
                 }
-                None => Command::new(env!("CARGO_BIN_EXE_locus-push")),
+                None => Command::new(program),
                 Some(overlay) => {
                     let mount = "cd \"$0\" && mount -t overlay overlay -o lowerdir=lower,upperdir=upper,workdir=work disk \
                                  && cd \"$OLDPWD\" && exec \"$@\"";
                     let mut command = Command::new("unshare");
-                    command.args(["--mount", "sh", "-c", mount]).arg(overlay).arg(env!("CARGO_BIN_EXE_locus-push"));
+                    command.args(["--mount", "sh", "-c", mount]).arg(overlay).arg(program);
                     command
                 }
             },
-            Some(User { name, gid, program }) => {
+            Some(User { name, gid, .. }) => {
                 let mut command = Command::new("setpriv");
                 command.args(["--reuid", name, "--regid", gid, "--init-groups", "--"]).arg(program);
                 command

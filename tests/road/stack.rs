@@ -9,10 +9,14 @@ use crate::cloud::{Cloud, registry_that_refuses};
 use crate::local::found_below;
 use crate::place::{Place, Ran, eventually, interrupt, world};
 
+#[path = "ci.rs"]
+mod ci;
 #[path = "credentials.rs"]
 mod credentials;
 #[path = "each.rs"]
 mod each;
+#[path = "library.rs"]
+mod library;
 #[path = "many.rs"]
 mod many;
 #[path = "preflight.rs"]
@@ -248,7 +252,11 @@ fn grep(folder: &Path, text: &str) -> String {
 
 /// A small loader under a name that no other test has.
 pub fn small(cloud: &Cloud, cmd: &str) -> (Place, String) {
-    let mut place = cloud.place();
+    small_in(cloud.place(), cmd)
+}
+
+/// The same in a place of the caller's.
+pub fn small_in(mut place: Place, cmd: &str) -> (Place, String) {
     let name = format!(
         "small_{}",
         place

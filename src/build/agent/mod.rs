@@ -39,6 +39,7 @@ pub struct Key {
     pub content: Secret,
 }
 
+/// Why no SSH agent can be lent to a RUN.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error("`{tool}` cannot be started: {source}")]

@@ -1,5 +1,8 @@
 //! What may be typed. Nothing here decides anything: [`super::order`] gives it its meaning.
 
+// What is written of an argument here is its help, on a terminal, and no page of rustdoc's.
+#![allow(rustdoc::broken_intra_doc_links, rustdoc::invalid_html_tags)]
+
 mod build;
 mod cache;
 mod diff;

@@ -12,6 +12,7 @@ use crate::deploy::{EachWish, Inputs};
 /// The longest file of lines, in bytes.
 const LIMIT: u64 = 16 << 20;
 
+/// What `run --each` came to.
 #[derive(Debug)]
 pub struct EachOrder {
     pub inputs: Inputs,

@@ -85,6 +85,7 @@ pub struct RoadOrder {
     pub home: PathBuf,
 }
 
+/// What the road came to for one loader, with or without its run.
 #[derive(Debug)]
 pub struct LoaderOrder {
     pub image: ImageOrder,
@@ -145,6 +146,7 @@ pub struct ImageOrder {
     pub caches: Caches,
 }
 
+/// What `build` came to.
 #[derive(Debug)]
 pub struct BuildOrder {
     pub image: ImageOrder,
@@ -178,6 +180,7 @@ pub enum Call {
     Targets,
 }
 
+/// What `push` came to.
 #[derive(Debug)]
 pub struct PushOrder {
     pub layout: PathBuf,

@@ -9,6 +9,7 @@ use super::asked::{self, Asked};
 use super::{dockerfile, road};
 use crate::deploy::Loader;
 
+/// What `preflight` came to.
 #[derive(Debug)]
 pub struct PreflightOrder {
     pub loaders: Vec<Loader>,

@@ -11,6 +11,7 @@ use crate::image::Reference;
 use crate::registry::{Endpoints, Identity, Login};
 use crate::secret::Secret;
 
+/// What `serve` came to.
 #[derive(Debug)]
 pub struct ServeOrder {
     pub listen: SocketAddr,

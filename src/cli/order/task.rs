@@ -26,6 +26,7 @@ pub struct RunOrder {
     pub each: Option<EachOrder>,
 }
 
+/// What `logs` came to.
 #[derive(Debug)]
 pub struct LogsOrder {
     pub session: Session,
@@ -33,6 +34,7 @@ pub struct LogsOrder {
     pub wish: LogWish,
 }
 
+/// What `status` came to.
 #[derive(Debug)]
 pub struct StatusOrder {
     pub session: Session,

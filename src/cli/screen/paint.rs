@@ -20,8 +20,8 @@ impl Paint {
         Self { on: false }
     }
 
-    /// On a terminal that knows colours, unless `NO_COLOR` (https://no-color.org) is set; `CLICOLOR_FORCE` gives them to
-    /// a file, too, and `CLICOLOR=0` to nobody (https://bixense.com/clicolors).
+    /// On a terminal that knows colours, unless `NO_COLOR` (<https://no-color.org>) is set; `CLICOLOR_FORCE` gives them to
+    /// a file, too, and `CLICOLOR=0` to nobody (<https://bixense.com/clicolors>).
     pub fn wanted(env: &Environment, terminal: bool) -> Self {
         let able = terminal && env.get("TERM") != Some("dumb") && env.get("CLICOLOR") != Some("0");
         let forced = env.set("CLICOLOR_FORCE").is_some_and(|value| value != "0");

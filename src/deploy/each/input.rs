@@ -29,6 +29,7 @@ pub struct Inputs {
     pub(super) digest: Digest,
 }
 
+/// Why a file is not one of a task for each line. Lines and columns are counted from 1.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadInput {
     #[error("line {line}, column {column}: {why}")]

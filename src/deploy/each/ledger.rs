@@ -21,6 +21,7 @@ pub(super) struct Ledger {
     held: BTreeSet<usize>,
 }
 
+/// How far the task of one line of the input is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Line {
     /// How often a task was asked for. It never goes back: each has a mark of its own.
@@ -31,6 +32,7 @@ pub struct Line {
     pub stage: Stage,
 }
 
+/// Where in its life the task of a line is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "stage", rename_all = "snake_case")]
 pub enum Stage {
@@ -73,6 +75,7 @@ pub(super) struct Failed {
     pub in_doubt: bool,
 }
 
+/// Why what was kept of a run over many inputs cannot be believed.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLedger {
     #[error("{0}")]

@@ -12,6 +12,7 @@ pub struct Check {
     pub stops: bool,
 }
 
+/// What came of one look.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Ok,

@@ -50,6 +50,7 @@ pub struct Retry {
     max_age_seconds: u32,
 }
 
+/// Why Scheduler would not take how a missed start is tried again.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadRetry {
     #[error("Scheduler tries again 0 to {most} times, not {0}", most = aws::RETRIES)]
@@ -62,6 +63,7 @@ pub enum BadRetry {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DeadLetterQueue(String);
 
+/// Why a queue cannot take what a schedule could not start.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadQueue {
     #[error(transparent)]

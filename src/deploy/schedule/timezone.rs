@@ -6,6 +6,7 @@ use std::fmt;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Timezone(String);
 
+/// What is no time zone of the tz database.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("`{}` is no name of a time zone: it is an area and a place of the IANA database, such as Europe/London, or UTC", .0.escape_debug())]
 pub struct BadTimezone(String);

@@ -16,6 +16,7 @@ const MARK: &[u8] = br#"{"imageLayoutVersion":"1.0.0"}"#;
 /// How deep indexes may point at indexes.
 const DEPTH: u32 = 4;
 
+/// Why a folder or a tar is not an OCI layout, or could not be written as one.
 #[derive(Debug, thiserror::Error)]
 pub enum LayoutError {
     #[error("cannot {doing} {}: {source}", path.display())]

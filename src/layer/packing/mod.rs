@@ -19,6 +19,7 @@ pub enum Packing {
     Zstd(zstd::Level),
 }
 
+/// A compression level that is not offered.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NoSuchPacking {
     #[error("gzip level {0} is not offered; the levels are 1 to 12")]

@@ -25,6 +25,7 @@ pub struct Login(Digest);
 #[derive(Clone)]
 pub struct Identity(pub(super) Arc<ServerConfig>);
 
+/// Why a user and a password do not make a login.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadLogin {
     #[error("a user's name is not empty and has no `:` (RFC 7617)")]
@@ -33,6 +34,7 @@ pub enum BadLogin {
     Password,
 }
 
+/// Why a certificate and a key do not make a TLS server.
 #[derive(Debug, thiserror::Error)]
 pub enum BadIdentity {
     #[error("there is no certificate in PEM form")]

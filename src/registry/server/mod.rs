@@ -67,6 +67,7 @@ pub struct ServerOptions {
     pub upstream: Option<Upstream>,
 }
 
+/// Why there is no registry at the address that was asked for.
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     #[error("{address} is not a loopback address, and {lacks}")]

@@ -230,6 +230,7 @@ fn is_absence(error: &PullError) -> bool {
         PullError::Exchange { source, .. } => matches!(
             source,
             ExchangeError::Connect { .. }
+                | ExchangeError::Roots { .. }
                 | ExchangeError::Tls { .. }
                 | ExchangeError::Broken { .. }
                 | ExchangeError::Stalled { .. }

@@ -38,7 +38,7 @@ impl Emulator {
     /// For the file `register` of a `binfmt_misc`: `:name:type:offset:magic:mask:interpreter:flags`, its first
     /// character being what stands between the others.
     ///
-    /// P keeps the program's own argv[0], by which busybox knows its applets; O and C give the emulator the program
+    /// P keeps the program's own `argv[0]`, by which busybox knows its applets; O and C give the emulator the program
     /// already open, and a set-id program its owner; F opens the emulator now, so that the image need not hold it.
     pub(in crate::sandbox) fn registration(&self) -> Vec<u8> {
         let (magic, mask) = signature(self.machine);

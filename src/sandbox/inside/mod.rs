@@ -39,15 +39,12 @@ use rustix::process::{DumpableBehavior, set_dumpable_behavior};
 use rustix::thread::{Gid, Uid, UnshareFlags, set_thread_groups, set_thread_res_gid, set_thread_res_uid};
 
 use super::error::RunError;
-use super::job;
+use super::job::{self, JobFn};
 use super::launch::MARKER;
 use super::wire::{self, Command, Order, Reply, Task, Way};
 
 pub(super) use processes::{allowed as processes_allowed, can_bound as can_bound_processes};
 pub(super) use remove::tree as remove_tree;
-
-/// A function that can be run inside, by its name: it gets the payload and writes its output.
-pub type JobFn = fn(&[u8], &mut dyn Write) -> Result<(), String>;
 
 /// Becomes the sandbox's helper if the program was started as one, and then never returns. Call it first thing
 /// in `main`, before any thread is made.
