@@ -101,7 +101,7 @@ fn help_is_there_by_topic_and_by_command() {
         ("help config", "In [loaders.NAME]:\n  dockerfile "),
         ("help progress", "  step_done      stage, number, millis, layer\n"),
         ("help build", "--build-arg"),
-        ("help", "help exit-codes|environment|config|progress"),
+        ("help", "help exit-codes|environment|config|progress|dockerfile"),
     ] {
         let output = here.run(line, &[]);
         assert!(stdout(&output).contains(words), "{line}: {}", stdout(&output));
@@ -131,7 +131,7 @@ fn a_missing_variable_is_told_before_anything_is_done() {
         "loaders/os_opendata.Dockerfile",
         &[("SECURITYGROUP", "sg-1")],
         "error: no subnet for the task: SUBNET1 is not set\n\
-         hint: export SUBNET1, or write --subnet ID, or `subnets` in locus.toml; --local needs none of it\n",
+         hint: export SUBNET1, or write --subnet ID, or `subnets` in locus.toml\nhint: --local needs none of it\n",
     );
     fs::write(here.0.path().join("locus.toml"), "region = 'eu-west-1'\nsubnets = ['${SUBNET1}']\n").expect("written");
     here.refuses(

@@ -72,6 +72,10 @@ impl AwsError {
             _ => Kind::Unreachable,
         };
         let message = match (said, error.raw_response()) {
+            // The SDK tells of each place that it has nothing; the hint names them all.
+            _ if kind == Kind::NoCredential && chain.contains("no credentials found in chain") => {
+                "there is none in any of the places that are looked at".to_owned()
+            }
             (Some(said), _) if kind != Kind::Unreachable => said,
             (_, Some(answer)) if kind == Kind::Garbled => {
                 format!("HTTP status {}, and no word of AWS's", answer.status().as_u16())

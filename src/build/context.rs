@@ -86,6 +86,13 @@ impl Context {
         }
     }
 
+    /// A file of the Dockerfile's folder, where that is not the context, as COPY would name it.
+    pub(super) fn beside_dockerfile(&self, path: &str) -> Option<String> {
+        let beside = self.dockerfile()?.parent()?.join(path.trim_start_matches('/'));
+        beside.symlink_metadata().ok()?;
+        Some(beside.strip_prefix(self.directory()?).unwrap_or(&beside).display().to_string())
+    }
+
     pub(super) fn date(&self) -> Option<i64> {
         match self {
             // A folder's files have the times of their checkout.
@@ -164,9 +171,9 @@ pub(super) fn read_ignore(from: impl Read, path: &Path) -> Result<Ignore, BuildE
     if text.len() as u64 > IGNORE_LIMIT {
         return Err(problem(format!("it is larger than {IGNORE_LIMIT} bytes")).into());
     }
-    Ok(Ignore::parse(&text).map_err(|error| {
-        let error = Box::new(error);
-        Problem::IgnoreLine { file: path.to_owned(), text, error }
+    Ok(Ignore::parse(&text).map_err(|faults| {
+        let faults = Box::new(faults);
+        Problem::IgnoreLines { file: path.to_owned(), text, faults }
     })?)
 }
 

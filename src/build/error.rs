@@ -3,7 +3,7 @@
 use std::io;
 
 use crate::dockerfile::Span;
-use crate::dockerfile::ignore::IgnoreError;
+use crate::dockerfile::ignore::IgnoreErrors;
 use crate::graph::PlanError;
 use crate::image::{Digest, LayoutError};
 use crate::layer::{LayerPath, PackError, PathError, TarError, ViewError, WriteError};
@@ -51,8 +51,8 @@ pub enum Problem {
     Dockerfile { name: String, why: String },
     #[error(".dockerignore file {file}: {why}")]
     Ignore { file: String, why: String },
-    #[error(".dockerignore: {}", .error.problem)]
-    IgnoreLine { file: std::path::PathBuf, text: String, error: Box<IgnoreError> },
+    #[error(".dockerignore: {}", .faults.first().problem)]
+    IgnoreLines { file: std::path::PathBuf, text: String, faults: Box<IgnoreErrors> },
     #[error("{verb}: {path} not found in {place}")]
     NotFound { verb: &'static str, path: String, place: String },
     #[error("cannot copy to {0}: it is not a directory")]

@@ -30,6 +30,9 @@ use super::{BuildError, Certificates, Problem, RunOptions, Source};
 /// Where what a command changes is collected, in its work folder.
 const UPPER: &str = "upper";
 
+/// With fewer bytes left a disk is full.
+const FULL: u64 = 64 << 10;
+
 /// A RUN, and what the build has for it.
 pub(super) struct RunOrder<'a> {
     pub run: &'a Run,
@@ -129,6 +132,7 @@ impl<S: Source> Workshop<S> {
         step.cgroup_parent.clone_from(&options.cgroup_parent);
         step.emulator = emulator;
         let (sandbox, stopper, events) = (self.sandbox()?.clone(), self.stopper.clone(), self.events.clone());
+        let store = self.store.clone();
         let name = stage.clone();
         let ran = blocking(move || {
             let mut moved = Moved::default();
@@ -141,7 +145,7 @@ impl<S: Source> Workshop<S> {
             let last = lines.finish();
             match ran {
                 Ok(Ran::Succeeded(job)) => Ok(job),
-                Ok(Ran::Failed(exit)) => Err(failed(exit, last).first_hint(moved.hint())),
+                Ok(Ran::Failed(exit)) => Err(failed(exit, last).first_hint(full_disk(&store)).first_hint(moved.hint())),
                 Err(RunError::Stopped) => Err(Problem::Interrupted.into()),
                 Err(error) => Err(BuildError { last_lines: last, ..error.into() }),
             }
@@ -296,6 +300,18 @@ fn stand_still(env: &mut Vec<(OsString, OsString)>, epoch: i64) {
             env.push((name.into(), value.into()));
         }
     }
+}
+
+/// What a command that finds no room says differs; that there is none is seen here.
+fn full_disk(store: &Store) -> Option<String> {
+    let left = store.space()?.free;
+    (left < FULL).then(|| {
+        format!(
+            "{left} bytes are left on the disk of {}: `locus-push cache prune --all` makes room, LOCUS_PUSH_HOME may name \
+             another place",
+            store.root().display()
+        )
+    })
 }
 
 fn failed(exit: Exit, last_lines: Vec<Vec<u8>>) -> BuildError {

@@ -639,6 +639,12 @@ impl<'a, S: Source + 'static, K: Sink> Run<'a, S, K> {
                 let hint = format!("{path} is there, and .dockerignore leaves it out");
                 BuildError { hint: Some(hint), ..error }
             }
+            (Problem::NotFound { path, .. }, Some(context)) => {
+                let hint = context.beside_dockerfile(path).map(|there| {
+                    format!("{there} is there: COPY reads from the context, and not from the Dockerfile's folder")
+                });
+                error.first_hint(hint)
+            }
             _ => error,
         })
     }

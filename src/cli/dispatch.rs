@@ -68,7 +68,7 @@ pub fn dispatch(command: Command, source_date: Option<&str>, events: &Events) ->
         Command::Lock(order) => runtime::run(|interrupt| lock(*order, source_date, events, interrupt)),
         Command::Diff(order) => runtime::run(|interrupt| diff(order, events, interrupt)),
         Command::Cache(order) => runtime::run(async |interrupt| cache(order, events, interrupt)),
-        Command::Init { folder, env, stdout } => init(&folder, &env, stdout),
+        Command::Init { folder, env, stdout } => init(&folder, &env, stdout, events),
         Command::Doctor(order) => runtime::run(|interrupt| doctor(*order, events, interrupt)),
         Command::Serve(order) => runtime::run(|interrupt| serve(*order, events, interrupt)),
     }
@@ -163,10 +163,17 @@ async fn build(
     let options = HouseOptions { packing, ..house(home, registry, events, interrupt) };
     let recipe = recipe(image, run, source_date, &options).await?;
     let on_stdout = outputs.iter().any(Output::is_stdout);
+    let stays = outputs.is_empty();
     let names = tags.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     let outputs = road::Outputs { places: outputs.into_iter().filter_map(place).collect(), tags };
     let built = road::build(&recipe, outputs, &options).await;
     let (image, pushed) = built.map_err(|error| failure(error, &recipe.shown, &recipe.text))?;
+    if stays {
+        events.emit(Event::Note(
+            "the image is in the build cache alone: -o type=oci,dest=image.tar writes it, -t NAME --push sends it to a registry"
+                .to_owned(),
+        ));
+    }
     let metadata = metadata(&image, &names);
     if let Some(path) = iidfile {
         write(&path, &image.manifest.config.digest.to_string())?;

@@ -3,12 +3,11 @@
 use std::ops::Range;
 use std::path::PathBuf;
 
-use serde_json::Value;
-
 use super::locus_toml::Text;
 use super::settings::Given;
+use super::task_definition::Read;
 use super::{Failure, Place, files, task_definition};
-use crate::deploy::Document;
+use crate::deploy::{Document, NotKnown};
 
 /// A file that locus.toml names, read.
 pub(super) struct Named {
@@ -41,33 +40,52 @@ impl Named {
 
     /// A JSON object, all of whose variables are set or are `later`.
     pub(super) fn document(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        let value = serde_json::from_str(&self.source).map_err(|error| self.fault(&error))?;
-        self.with_variables(value, later, given)
+        let (value, faults) = match serde_json::from_str(&self.source) {
+            Ok(value) => (Some(value), Vec::new()),
+            Err(error) => (None, vec![error]),
+        };
+        self.with_variables(Read { value, faults }, later, given)
     }
 
     /// A policy of IAM's.
     pub(super) fn policy(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        let value = task_definition::policy(&self.source).map_err(|error| self.fault(&error))?;
-        self.with_variables(value, later, given)
+        self.with_variables(task_definition::policy(&self.source), later, given)
     }
 
     /// What `aws ecs register-task-definition --cli-input-json` takes.
     pub(super) fn task_definition(&self, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        let value = task_definition::parse(&self.source).map_err(|error| self.fault(&error))?;
-        self.with_variables(value, later, given)
+        self.with_variables(task_definition::parse(&self.source), later, given)
     }
 
-    fn with_variables(&self, value: Value, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
-        if !value.is_object() {
-            let what = format!("{} is not a JSON object", self.shown);
-            return Err(Failure::configuration(what).at(Place::of_line(&self.shown, &self.source, 1)));
-        }
-        Document::new(value, later, |name| given.env.get(name).map(str::to_owned)).map_err(|error| {
-            let line = self.source.lines().position(|line| line.contains(&error.text)).map_or(1, |line| line + 1);
-            let place = Place::of_word_on(&self.shown, &self.source, line, &error.text);
-            let failure = Failure::configuration(error.to_string()).at(place);
-            failure.hint("export the variable, or write the value into the file")
-        })
+    /// The document, or all that is wrong with it.
+    fn with_variables(&self, read: Read, later: &[&str], given: Given<'_>) -> Result<Document, Failure> {
+        let Read { value, faults } = read;
+        let mut faults: Vec<Failure> = faults.iter().map(|error| self.fault(error)).collect();
+        let document = match value {
+            Some(value) if !value.is_object() && faults.is_empty() => {
+                let what = format!("{} is not a JSON object", self.shown);
+                faults.push(Failure::configuration(what).at(Place::of_line(&self.shown, &self.source, 1)));
+                None
+            }
+            Some(value) => match Document::new(value, later, |name| given.env.get(name).map(str::to_owned)) {
+                Ok(document) => Some(document),
+                Err(unknown) => {
+                    faults.extend(unknown.iter().map(|error| self.not_known(error)));
+                    None
+                }
+            },
+            None => None,
+        };
+        faults.sort_by_key(|fault| fault.place.as_ref().map(|place| place.line));
+        Failure::all(faults)?;
+        document.ok_or_else(|| Failure::bug(super::Phase::Configuration, "a document without faults was not read"))
+    }
+
+    fn not_known(&self, error: &NotKnown) -> Failure {
+        let line = self.source.lines().position(|line| line.contains(&error.text)).map_or(1, |line| line + 1);
+        let place = Place::of_word_on(&self.shown, &self.source, line, &error.text);
+        let failure = Failure::configuration(error.to_string()).at(place);
+        failure.hint("export the variable, or write the value into the file")
     }
 }
 
@@ -106,8 +124,8 @@ mod tests {
     #[track_caller]
     fn check(source: &str, words: &str) {
         let named = Named { shown: "t.json".into(), source: source.into() };
-        let error = task_definition::parse(source).expect_err(source);
-        assert_eq!(named.fault(&error).words(Paint::off()), words);
+        let read = task_definition::parse(source);
+        assert_eq!(named.fault(&read.faults[0]).words(Paint::off()), words);
     }
 
     #[test]
@@ -135,9 +153,9 @@ mod tests {
     fn what_a_policy_has_wrong_is_underlined() {
         let source = "{ \"Version\": \"2012-10-17\",\n  \"Statement\": [{ \"Efect\": \"Allow\" }] }";
         let named = Named { shown: "p.json".into(), source: source.into() };
-        let error = task_definition::policy(source).expect_err("Effect is meant");
+        let read = task_definition::policy(source);
         assert_eq!(
-            named.fault(&error).words(Paint::off()),
+            named.fault(&read.faults[0]).words(Paint::off()),
             "error: unknown field `Efect`; did you mean `Effect`?\n  --> p.json:2:19\n   |\n 2 |   \"Statement\": [{ \"Efect\": \"Allow\" }] }\n   |                   ^^^^^^^\n"
         );
     }

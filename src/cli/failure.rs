@@ -187,6 +187,14 @@ impl Failure {
         Err(first)
     }
 
+    /// What several places say, or all that is wrong with them.
+    pub fn of_each<T, const N: usize>(said: [Result<T, Self>; N]) -> Result<[T; N], Self> {
+        let mut failures = Vec::new();
+        let said = said.map(|said| said.map_err(|failure| failures.push(failure)).ok());
+        Self::all(failures)?;
+        Ok(said.map(|said| said.expect("none of them has failed")))
+    }
+
     pub fn at(mut self, place: Place) -> Self {
         self.place = Some(Box::new(place));
         self

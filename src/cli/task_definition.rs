@@ -1,27 +1,55 @@
 //! The AWS CLI's JSON of a task definition, read field by field: what ECS does not know is told with its line, its column
 //! and the field that was meant.
 
+use std::cell::Cell;
 use std::fmt;
 
-use serde::de::{DeserializeSeed, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{DeserializeSeed, Deserializer, Error as _, IgnoredAny, MapAccess, SeqAccess, Unexpected, Visitor};
 use serde_json::{Map, Value};
 
 use crate::dockerfile::nearest::nearest;
 
+/// More faults of one document than this are not told at once.
+const FAULTS: usize = 20;
+
+/// What a text says; what is at fault is `null` there.
+pub(super) struct Read {
+    /// `None`: it is no JSON.
+    pub value: Option<Value>,
+    /// In the order of the text.
+    pub faults: Vec<serde_json::Error>,
+}
+
 /// Reads the text of a task definition.
-pub(super) fn parse(text: &str) -> Result<Value, serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = Fields(TASK_DEFINITION).deserialize(&mut json)?;
-    json.end()?;
-    Ok(value)
+pub(super) fn parse(text: &str) -> Read {
+    read(text, Fields(TASK_DEFINITION))
 }
 
 /// Reads the text of an IAM policy, or of a role's trust.
-pub(super) fn policy(text: &str) -> Result<Value, serde_json::Error> {
-    let mut json = serde_json::Deserializer::from_str(text);
-    let value = Fields(POLICY).deserialize(&mut json)?;
-    json.end()?;
-    Ok(value)
+pub(super) fn policy(text: &str) -> Read {
+    read(text, Fields(POLICY))
+}
+
+/// The reader alone knows where it stands, and tells it with an error that ends it: so it reads once for each fault, and
+/// passes by those that are known.
+fn read(text: &str, shape: Shape) -> Read {
+    let mut faults: Vec<serde_json::Error> = Vec::new();
+    loop {
+        let passed = Cell::new(faults.len());
+        let mut json = serde_json::Deserializer::from_str(text);
+        let error = match (Place { shape, passed: &passed }).deserialize(&mut json) {
+            Ok(value) => match json.end() {
+                Ok(()) => return Read { value: Some(value), faults },
+                Err(error) => error,
+            },
+            Err(error) => error,
+        };
+        let is_fault = error.is_data();
+        faults.push(error);
+        if !is_fault || faults.len() == FAULTS {
+            return Read { value: None, faults };
+        }
+    }
 }
 
 type Field = (&'static str, Shape);
@@ -44,22 +72,49 @@ enum Shape {
 
 use Shape::{Fields, Flag, Free, List, Number, OneOrMore, Text, Texts};
 
-impl<'de> DeserializeSeed<'de> for Shape {
+/// What stands at one place of a document, and how many faults are passed by before one is told.
+#[derive(Clone, Copy)]
+struct Place<'a> {
+    shape: Shape,
+    passed: &'a Cell<usize>,
+}
+
+impl Place<'_> {
+    fn at(self, shape: Shape) -> Self {
+        Self { shape, ..self }
+    }
+
+    fn fault<E>(self, error: E) -> Result<Value, E> {
+        match self.passed.get() {
+            0 => Err(error),
+            left => {
+                self.passed.set(left - 1);
+                Ok(Value::Null)
+            }
+        }
+    }
+
+    fn other<E: serde::de::Error>(self, is: Unexpected<'_>) -> Result<Value, E> {
+        self.fault(E::invalid_type(is, &self))
+    }
+}
+
+impl<'de> DeserializeSeed<'de> for Place<'_> {
     type Value = Value;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Value, D::Error> {
-        if let Free = self {
+        if let Free = self.shape {
             return serde::Deserialize::deserialize(deserializer);
         }
         deserializer.deserialize_any(self)
     }
 }
 
-impl<'de> Visitor<'de> for Shape {
+impl<'de> Visitor<'de> for Place<'_> {
     type Value = Value;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
+        f.write_str(match self.shape {
             Text => "a text",
             Number => "a whole number",
             Flag => "true or false",
@@ -71,31 +126,35 @@ impl<'de> Visitor<'de> for Shape {
     }
 
     fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Value, E> {
-        match self {
+        match self.shape {
             Text => Ok(text.into()),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Str(text), &self)),
+            _ => self.other(Unexpected::Str(text)),
         }
     }
 
     fn visit_bool<E: serde::de::Error>(self, flag: bool) -> Result<Value, E> {
-        match self {
+        match self.shape {
             Flag => Ok(flag.into()),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Bool(flag), &self)),
+            _ => self.other(Unexpected::Bool(flag)),
         }
     }
 
     fn visit_u64<E: serde::de::Error>(self, number: u64) -> Result<Value, E> {
-        match self {
+        match self.shape {
             Number => Ok(number.into()),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Unsigned(number), &self)),
+            _ => self.other(Unexpected::Unsigned(number)),
         }
     }
 
     fn visit_i64<E: serde::de::Error>(self, number: i64) -> Result<Value, E> {
-        match self {
+        match self.shape {
             Number => Ok(number.into()),
-            _ => Err(E::invalid_type(serde::de::Unexpected::Signed(number), &self)),
+            _ => self.other(Unexpected::Signed(number)),
         }
+    }
+
+    fn visit_f64<E: serde::de::Error>(self, number: f64) -> Result<Value, E> {
+        self.other(Unexpected::Float(number))
     }
 
     // A field without a value, as `--generate-cli-skeleton` never writes it and ECS takes it.
@@ -104,34 +163,46 @@ impl<'de> Visitor<'de> for Shape {
     }
 
     fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Value, A::Error> {
-        let item = match self {
+        let item = match self.shape {
             List(item) => *item,
             OneOrMore(fields) => Fields(fields),
-            _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Seq, &self)),
+            _ => {
+                let passed = self.other(Unexpected::Other("list"))?;
+                while list.next_element::<IgnoredAny>()?.is_some() {}
+                return Ok(passed);
+            }
         };
         let mut items = Vec::new();
-        while let Some(value) = list.next_element_seed(item)? {
+        while let Some(value) = list.next_element_seed(self.at(item))? {
             items.push(value);
         }
         Ok(items.into())
     }
 
     fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Value, A::Error> {
-        let known: &[Field] = match self {
+        let known: &[Field] = match self.shape {
             Fields(known) | OneOrMore(known) => known,
             Texts => &[],
-            _ => return Err(A::Error::invalid_type(serde::de::Unexpected::Map, &self)),
+            _ => {
+                let passed = self.other(Unexpected::Other("object"))?;
+                while table.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+                return Ok(passed);
+            }
         };
         let mut fields = Map::new();
         while let Some(key) = table.next_key::<String>()? {
-            let shape = match (self, known.iter().find(|(name, _)| *name == key)) {
+            let shape = match (self.shape, known.iter().find(|(name, _)| *name == key)) {
                 (Texts, _) => Text,
                 (_, Some((_, shape))) => *shape,
-                (_, None) => return Err(unknown(&key, known)),
+                (_, None) => {
+                    self.fault(unknown(&key, known))?;
+                    table.next_value::<IgnoredAny>()?;
+                    continue;
+                }
             };
-            let value = table.next_value_seed(shape)?;
+            let value = table.next_value_seed(self.at(shape))?;
             if fields.insert(key.clone(), value).is_some() {
-                return Err(A::Error::custom(format_args!("`{}` stands there twice", key.escape_debug())));
+                self.fault(A::Error::custom(format_args!("`{}` stands there twice", key.escape_debug())))?;
             }
         }
         Ok(fields.into())
@@ -347,7 +418,8 @@ mod tests {
 
     #[track_caller]
     fn refused(text: &str, words: &str) {
-        assert_eq!(parse(text).expect_err(text).to_string(), words);
+        let faults: Vec<String> = parse(text).faults.iter().map(ToString::to_string).collect();
+        assert_eq!(faults.join("\n"), words, "{text}");
     }
 
     #[test]
@@ -355,7 +427,9 @@ mod tests {
         let text = r#"{ "family": "a", "volumes": [{ "name": "v", "efsVolumeConfiguration": { "fileSystemId": "fs-1" } }],
             "containerDefinitions": [{ "name": "a", "cpu": 64, "essential": true, "dockerLabels": { "any": "label" },
             "command": ["sh", "-c"], "user": null }] }"#;
-        assert_eq!(parse(text).expect("it is right"), serde_json::from_str::<Value>(text).expect("it is JSON"));
+        let Read { value, faults } = parse(text);
+        assert!(faults.is_empty(), "{faults:?}");
+        assert_eq!(value, Some(serde_json::from_str::<Value>(text).expect("it is JSON")));
     }
 
     #[test]
@@ -380,5 +454,25 @@ mod tests {
         );
         refused(r#"{"cpu":"1","cpu":"2"}"#, "`cpu` stands there twice at line 1 column 21");
         refused(r#"{"family":"a"} x"#, "trailing characters at line 1 column 16");
+    }
+    #[test]
+    fn all_that_is_wrong_is_told_at_once() {
+        refused(
+            r#"{"famly":"a","cpu":256,"volumes":{"name":["v"]},"memory":[1,[2]],"tags":[{"kee":{"a":1}}, 7],"pidMode":0.5}"#,
+            "unknown field `famly`; did you mean `family`? at line 1 column 8\n\
+             invalid type: integer `256`, expected a text at line 1 column 22\n\
+             invalid type: object, expected a list at line 1 column 34\n\
+             invalid type: list, expected a text at line 1 column 58\n\
+             unknown field `kee`; did you mean `key`? at line 1 column 79\n\
+             invalid type: integer `7`, expected an object at line 1 column 91\n\
+             invalid type: floating point `0.5`, expected a text at line 1 column 106",
+        );
+        refused(
+            r#"{"famly":"a" "cpu":256}"#,
+            "unknown field `famly`; did you mean `family`? at line 1 column 8\n\
+             expected `,` or `}` at line 1 column 14",
+        );
+        let many = format!("{{{}\"family\":\"a\"}}", r#""x":1,"#.repeat(1000));
+        assert_eq!(parse(&many).faults.len(), FAULTS);
     }
 }

@@ -6,12 +6,25 @@ use super::failure::{Failure, Kind, Phase};
 use super::{Place, escape};
 use crate::aws::ConnectError;
 use crate::build::{self, BuildError};
+use crate::dockerfile::ignore::IgnoreError;
 use crate::graph::PlanError;
 use crate::registry::ServeError;
 use crate::road::RoadError;
 
 /// `shown` and `text` are the Dockerfile that the error is about.
 pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
+    let failure = told(error, shown, text);
+    // Whoever wrote it, and wherever.
+    match failure.message.contains(NO_ROOM) {
+        true => failure.hint("the disk is full; `locus-push cache prune --all` makes room where LOCUS_PUSH_HOME is"),
+        false => failure,
+    }
+}
+
+/// The system's own words for a disk that is full.
+const NO_ROOM: &str = "(os error 28)";
+
+fn told(error: RoadError, shown: &str, text: &str) -> Failure {
     match error {
         RoadError::Parse(faults) => Failure::dockerfile(shown, text, &faults),
         RoadError::Checks(error) => {
@@ -30,7 +43,7 @@ pub(super) fn failure(error: RoadError, shown: &str, text: &str) -> Failure {
         RoadError::Verify(error) => Failure::build(error.to_string()),
         RoadError::Store(error) => Failure::build(error.to_string()),
         RoadError::Replay(_) => Failure::build(error.to_string()),
-        RoadError::Connect(error) => connect(&error),
+        RoadError::Connect(error) => connect(&error, !shown.is_empty()),
         RoadError::Deploy(error) => {
             let kind = match error.exit_code() {
                 2 => Kind::Usage,
@@ -89,6 +102,7 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
         build::Problem::NoRung(none) => Failure::build(problem.to_string()).hint(none.hint()),
         _ => Failure::build(problem.to_string()),
     };
+    let failure = Failure { others: further(&problem), ..failure };
     let ran = matches!(*problem, build::Problem::Exit(_));
     let failure = match place {
         Some(place) => failure.at(place),
@@ -99,11 +113,24 @@ fn build_failed(error: BuildError, shown: &str, text: &str) -> Failure {
     failure.last_lines(lines).hints(hint).hints(cached)
 }
 
+/// What else is wrong with the same file.
+fn further(problem: &build::Problem) -> Vec<Failure> {
+    let build::Problem::IgnoreLines { file, text, faults } = problem else { return Vec::new() };
+    let other = |fault: &IgnoreError| {
+        Failure::build(format!(".dockerignore: {}", fault.problem)).at(Place::of_line(
+            &from_here(file),
+            text,
+            fault.line,
+        ))
+    };
+    faults.iter().skip(1).map(other).collect()
+}
+
 /// The line of the Dockerfile, or of another file that the build reads.
 fn build_place(error: &BuildError, shown: &str, text: &str) -> Option<Place> {
     match (&*error.problem, error.span) {
-        (build::Problem::IgnoreLine { file, text, error }, _) => {
-            Some(Place::of_line(&from_here(file), text, error.line))
+        (build::Problem::IgnoreLines { file, text, faults }, _) => {
+            Some(Place::of_line(&from_here(file), text, faults.first().line))
         }
         (_, Some(span)) => Some(Place::of_word(shown, text, span, error.word())),
         (_, None) => None,
@@ -117,10 +144,13 @@ fn from_here(path: &Path) -> String {
     path.strip_prefix(here).unwrap_or(&path).display().to_string()
 }
 
-fn connect(error: &ConnectError) -> Failure {
+/// What a Dockerfile is the beginning of can be done without a cloud; what a cloud is asked of a task cannot.
+fn connect(error: &ConnectError, of_dockerfile: bool) -> Failure {
     let without = match error {
-        ConnectError::NoRegion | ConnectError::Identity { .. } => Some("--local does all of it without an AWS account"),
-        ConnectError::BadRegion(_) | ConnectError::NoProfile { .. } => None,
+        ConnectError::NoRegion | ConnectError::Identity { .. } if of_dockerfile => {
+            Some("--local does all of it without an AWS account")
+        }
+        _ => None,
     };
     Failure::cloud(error.to_string()).hints(error.hint()).hints(without.map(str::to_owned))
 }

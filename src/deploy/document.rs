@@ -26,8 +26,12 @@ pub struct NotKnown {
 
 impl Document {
     /// `later` are the names that `fill` is going to be given.
-    pub fn new(value: Value, later: &[&str], environment: impl Fn(&str) -> Option<String>) -> Result<Self, NotKnown> {
-        let mut variables = BTreeMap::new();
+    pub fn new(
+        value: Value,
+        later: &[&str],
+        environment: impl Fn(&str) -> Option<String>,
+    ) -> Result<Self, Vec<NotKnown>> {
+        let (mut variables, mut unknown) = (BTreeMap::new(), Vec::new());
         let look = |name: &str, variables: &mut BTreeMap<String, String>| {
             if later.contains(&name) {
                 return Some(Cow::Borrowed(""));
@@ -36,8 +40,8 @@ impl Document {
             variables.insert(name.to_owned(), value);
             Some(Cow::Borrowed(""))
         };
-        filled(&value, &mut |name| look(name, &mut variables))?;
-        Ok(Self { value, variables })
+        filled(&value, &mut |name| look(name, &mut variables), &mut unknown);
+        if unknown.is_empty() { Ok(Self { value, variables }) } else { Err(unknown) }
     }
 
     /// With these variables, which come before the environment's; one that is not among them stays as it is written.
@@ -46,24 +50,33 @@ impl Document {
             let value = ours.get(name).or_else(|| self.variables.get(name));
             Some(value.map_or_else(|| Cow::Owned(format!("${{{name}}}")), |value| Cow::Owned(value.clone())))
         };
-        filled(&self.value, known).expect("every name has a value")
+        // Every name has a value: `new` has looked.
+        filled(&self.value, known, &mut Vec::new())
     }
 }
 
 type Known<'a> = dyn FnMut(&str) -> Option<Cow<'static, str>> + 'a;
 
-fn filled(value: &Value, known: &mut Known<'_>) -> Result<Value, NotKnown> {
-    Ok(match value {
+/// A text that cannot be filled in stays as it is, and is told once.
+fn filled(value: &Value, known: &mut Known<'_>, unknown: &mut Vec<NotKnown>) -> Value {
+    match value {
         Value::String(text) => {
             let known = |name: &str| if is_iams(name) { Some(format!("${{{name}}}").into()) } else { known(name) };
-            Value::String(expand(text, known).map_err(|why| NotKnown { text: text.clone(), why })?)
+            Value::String(expand(text, known).unwrap_or_else(|why| {
+                let error = NotKnown { text: text.clone(), why };
+                if !unknown.contains(&error) {
+                    unknown.push(error);
+                }
+                text.clone()
+            }))
         }
-        Value::Array(items) => items.iter().map(|item| filled(item, known)).collect::<Result<_, _>>()?,
-        Value::Object(fields) => Value::Object(
-            fields.iter().map(|(key, value)| Ok((key.clone(), filled(value, known)?))).collect::<Result<_, _>>()?,
-        ),
+        Value::Array(items) => items.iter().map(|item| filled(item, known, unknown)).collect(),
+        Value::Object(fields) => {
+            let filled = fields.iter().map(|(key, value)| (key.clone(), filled(value, known, unknown)));
+            Value::Object(filled.collect())
+        }
         other => other.clone(),
-    })
+    }
 }
 
 /// `${aws:username}`, `${*}`, `${?}` and `${$}` are IAM's own, and its to fill in.
@@ -93,8 +106,16 @@ mod tests {
     }
 
     #[test]
-    fn a_variable_that_nobody_sets_is_named_with_its_text() {
-        let error = Document::new(json!([{ "x": "a-$NOBODY" }]), &[], environment).unwrap_err();
-        assert_eq!((error.text.as_str(), error.to_string().as_str()), ("a-$NOBODY", "the variable NOBODY is not set"));
+    fn each_variable_that_nobody_sets_is_named_with_its_text() {
+        let texts = json!([{ "x": "a-$NOBODY" }, "a-$NOBODY", "$REGION", ["${NO_ONE}"]]);
+        let unknown = Document::new(texts, &[], environment).unwrap_err();
+        let said: Vec<_> = unknown.iter().map(|error| (error.text.as_str(), error.to_string())).collect();
+        assert_eq!(
+            said,
+            [
+                ("a-$NOBODY", "the variable NOBODY is not set".to_owned()),
+                ("${NO_ONE}", "the variable NO_ONE is not set".to_owned())
+            ]
+        );
     }
 }

@@ -2,6 +2,9 @@
 
 use super::{ParseError, Span};
 
+/// The directives that are known.
+pub(super) const KNOWN: [&str; 3] = ["syntax", "escape", "check"];
+
 /// What the directives of a file say.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Directives {
@@ -64,7 +67,7 @@ fn directive(line: &str) -> Option<(String, &str)> {
 
 #[cfg(test)]
 mod tests {
-    use super::Directives;
+    use super::{Directives, KNOWN};
 
     #[track_caller]
     fn check(text: &str, syntax: Option<&str>, escape: char, lint: Option<&str>) {
@@ -84,6 +87,14 @@ mod tests {
         check("# other=1\n# escape=`", None, '\\', None);
         check("\n# escape=`", None, '\\', None);
         check("# escape=", None, '\\', None);
+    }
+
+    #[test]
+    fn each_that_is_known_is_read_and_no_other() {
+        for name in KNOWN.into_iter().chain(["other"]) {
+            let (_, faults) = Directives::read(&format!("# {name}=`\n# {name}=`\nFROM x"));
+            assert_eq!(faults.len(), usize::from(name != "other"), "{name}: only one can be used");
+        }
     }
 
     #[test]

@@ -14,6 +14,22 @@ pub struct IgnoreError {
     pub problem: Problem,
 }
 
+/// All lines of one file that are no patterns, in their order; never empty.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{}", .0.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))]
+pub struct IgnoreErrors(Vec<IgnoreError>);
+
+impl IgnoreErrors {
+    pub fn iter(&self) -> std::slice::Iter<'_, IgnoreError> {
+        self.0.iter()
+    }
+
+    pub fn first(&self) -> &IgnoreError {
+        // Made by `Ignore::parse` alone, and only where there is one.
+        &self.0[0]
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Problem {
     #[error("illegal exclusion pattern: \"!\"")]
@@ -38,12 +54,12 @@ struct Pattern {
 }
 
 impl Ignore {
-    pub fn parse(text: &str) -> Result<Self, IgnoreError> {
+    pub fn parse(text: &str) -> Result<Self, IgnoreErrors> {
         if text.len() > MAX_TEXT {
-            return Err(IgnoreError { line: 1, problem: Problem::TooLong });
+            return Err(IgnoreErrors(vec![IgnoreError { line: 1, problem: Problem::TooLong }]));
         }
         let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-        let mut patterns = Vec::new();
+        let (mut patterns, mut faults) = (Vec::new(), Vec::new());
         for (index, line) in text.lines().enumerate() {
             if line.starts_with('#') {
                 continue;
@@ -51,9 +67,12 @@ impl Ignore {
             let Some(pattern) = rooted(line.trim()) else {
                 continue;
             };
-            patterns.push(Pattern::parse(&pattern).map_err(|problem| IgnoreError { line: index + 1, problem })?);
+            match Pattern::parse(&pattern) {
+                Ok(pattern) => patterns.push(pattern),
+                Err(problem) => faults.push(IgnoreError { line: index + 1, problem }),
+            }
         }
-        Ok(Self { patterns })
+        if faults.is_empty() { Ok(Self { patterns }) } else { Err(IgnoreErrors(faults)) }
     }
 
     /// Patterns given one by one, as `COPY --exclude` does: no comments, and a leading slash stays.

@@ -23,6 +23,7 @@ pub mod mount;
 pub mod nearest;
 pub mod script;
 pub mod span;
+pub mod support;
 
 #[cfg(test)]
 pub(crate) mod hostile;

@@ -81,10 +81,10 @@ pub const KEYS: [&str; 14] = [
     "env",
 ];
 
-const ALIASES: [(&str, &str); 5] =
+pub(super) const ALIASES: [(&str, &str); 5] =
     [("src", "source"), ("dst", "target"), ("destination", "target"), ("ro", "readonly"), ("rw", "readwrite")];
 
-const KINDS: [(&str, MountKind); 5] = [
+pub(super) const KINDS: [(&str, MountKind); 5] = [
     ("bind", MountKind::Bind),
     ("cache", MountKind::Cache),
     ("tmpfs", MountKind::Tmpfs),
@@ -153,18 +153,9 @@ impl Mount {
     }
 
     fn check(&self) -> Result<(), MountError> {
-        use MountKind::{Bind, Cache, Secret, Ssh, Tmpfs};
+        use MountKind::Secret;
         for (key, _) in &self.options {
-            let fits = match key.as_str() {
-                "required" => matches!(self.kind, Secret | Ssh),
-                "size" => self.kind == Tmpfs,
-                "sharing" => self.kind == Cache,
-                "mode" | "uid" | "gid" => !matches!(self.kind, Bind | Tmpfs),
-                "env" => self.kind == Secret,
-                "from" => self.kind != Secret,
-                _ => true,
-            };
-            if !fits {
+            if !self.kind.takes(key) {
                 return Err(MountError::UnfitKey { key: key.clone(), kind: self.kind.name() });
             }
         }
@@ -180,6 +171,19 @@ impl Mount {
 }
 
 impl MountKind {
+    /// Whether a key may stand in a mount of this kind; some that mean nothing there BuildKit takes, too.
+    pub fn takes(self, key: &str) -> bool {
+        match key {
+            "required" => matches!(self, Self::Secret | Self::Ssh),
+            "size" => self == Self::Tmpfs,
+            "sharing" => self == Self::Cache,
+            "mode" | "uid" | "gid" => !matches!(self, Self::Bind | Self::Tmpfs),
+            "env" => self == Self::Secret,
+            "from" => self != Self::Secret,
+            _ => true,
+        }
+    }
+
     pub fn name(self) -> &'static str {
         match self {
             Self::Bind => "bind",

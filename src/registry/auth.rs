@@ -28,6 +28,8 @@ const TOKEN_LIFE: Duration = Duration::from_secs(60);
 pub(super) struct Passes {
     kept: Mutex<BTreeMap<(String, String), Pass>>,
     told: Mutex<BTreeSet<String>>,
+    /// The registries for which a credential was found.
+    named: Mutex<BTreeSet<String>>,
     /// Held while one is asked for, so that many uploads ask once.
     asking: tokio::sync::Mutex<()>,
 }
@@ -62,6 +64,11 @@ impl Passes {
     /// A thread that died while it held the lock left a whole map: each change is one insert.
     fn kept(&self) -> MutexGuard<'_, BTreeMap<(String, String), Pass>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether there was a credential to show to this registry.
+    pub(super) fn are_named(&self, endpoint: &Endpoint) -> bool {
+        self.named.lock().unwrap_or_else(PoisonError::into_inner).contains(endpoint.registry())
     }
 
     fn is_news(&self, text: &str) -> bool {
@@ -141,6 +148,9 @@ impl Registry {
         }
         if found.is_some() && endpoint.is_given() {
             self.tell(Event::Note(format!("{endpoint} gets the credential of {name}")));
+        }
+        if found.is_some() {
+            self.0.passes.named.lock().unwrap_or_else(PoisonError::into_inner).insert(name.to_owned());
         }
         Ok(found)
     }

@@ -75,6 +75,10 @@ impl ExchangeError {
             Self::Answer { status: StatusCode::TOO_MANY_REQUESTS, .. } | Self::WaitTooLong { .. } => {
                 "log in for a larger allowance, or name a mirror with `--registry-endpoint HOST=URL`"
             }
+            Self::Answer { status: StatusCode::INSUFFICIENT_STORAGE, .. } => {
+                "the registry has no room; for one of ours, `locus-push cache prune --all` makes some, and LOCUS_PUSH_HOME \
+                 may name another place"
+            }
             Self::Realm { .. } => {
                 "a credential and its token request stay with the registry's own host; name the registry by the host \
                  that its token server is on"
@@ -160,11 +164,42 @@ impl PullError {
     }
 }
 
+/// What a registry knew of us that did not let us in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    /// No credential was found to show it.
+    Nobody,
+    /// The credential that it was shown is not enough.
+    NotTaken,
+    /// It says no without asking who we are, or knows it.
+    Somebody,
+}
+
+impl Known {
+    fn hint(self, repository: &str) -> String {
+        let host = repository.split('/').next().unwrap_or_default();
+        let login = format!("`docker login {host}`, or `skopeo login --authfile ~/.docker/config.json {host}`");
+        match self {
+            Self::Nobody => format!("no login for {host} was found: {login}, leaves one that is used"),
+            Self::NotTaken => {
+                format!(
+                    "the login that was found for {host} does not do: {login}, as a user who may push, writes another"
+                )
+            }
+            Self::Somebody => {
+                "who pushes needs the right to upload there: for ECR, ecr:InitiateLayerUpload and its companions; \
+                 elsewhere, log in as a user who may push"
+                    .to_owned()
+            }
+        }
+    }
+}
+
 /// The image could not be brought to its registry.
 #[derive(Debug, thiserror::Error)]
 pub enum PushError {
     #[error("not allowed to push to `{repository}`{said}")]
-    Denied { repository: String, said: Said },
+    Denied { repository: String, said: Said, known: Known },
     #[error("there is no repository `{repository}`{said}")]
     NoRepository { repository: String, said: Said },
     #[error(
@@ -199,11 +234,7 @@ pub enum PushError {
 impl PushError {
     pub fn hint(&self) -> Option<String> {
         match self {
-            Self::Denied { .. } => Some(
-                "who pushes needs the right to upload there: for ECR, ecr:InitiateLayerUpload and its companions; \
-                 elsewhere, `docker login` as a user who may push"
-                    .to_owned(),
-            ),
+            Self::Denied { repository, known, .. } => Some(known.hint(repository)),
             Self::NoRepository { .. } => Some("create the repository first, or check its name".to_owned()),
             Self::TagTaken { .. } => {
                 Some("the image is there by digest; use another tag, or a repository whose tags can move".to_owned())

@@ -39,7 +39,7 @@ pub use client::{Options, Registry};
 pub use credential::{Credential, CredentialError, CredentialSource, Credentials, EcrLogin};
 pub use ecr::{ECR_PUBLIC, EcrHost, NotEcr};
 pub use endpoint::{BadEndpoint, Endpoint, Endpoints};
-pub use error::{ExchangeError, PullError, PushError, SetupError};
+pub use error::{ExchangeError, Known, PullError, PushError, SetupError};
 pub use push::{Presence, Pushed, Pusher};
 pub use reach::{BadHost, PrivateHosts};
 pub use retry::Retries;

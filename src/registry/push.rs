@@ -376,7 +376,7 @@ impl Work {
         match answer.status() {
             StatusCode::OK => Ok(Some(answer.header("docker-content-digest").and_then(|text| text.parse().ok()))),
             StatusCode::NOT_FOUND => Ok(None),
-            _ => Err(self.target.refused(answer)),
+            _ => Err(self.registry.refused(&self.target, answer)),
         }
     }
 
@@ -411,7 +411,7 @@ impl Work {
             .document(manifest.media_type.as_str(), manifest.json.clone());
         let answer = self.registry.ask(&question).await.map_err(|source| self.target.failed(source))?;
         if !answer.status().is_success() {
-            return Err(self.target.refused(answer));
+            return Err(self.registry.refused(&self.target, answer));
         }
         // What was kept is what we sent, or all that follows by digest would be of something else.
         match answer.header("docker-content-digest").and_then(|text| text.parse::<Digest>().ok()) {

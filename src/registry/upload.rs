@@ -11,7 +11,7 @@ use reqwest::{Body, Method, Request, StatusCode, Url};
 
 use super::client::Registry;
 use super::endpoint::Endpoint;
-use super::error::{ExchangeError, PullError, PushError};
+use super::error::{ExchangeError, Known, PullError, PushError};
 use super::exchange::{Answer, Question, wants_another_pass};
 use super::http;
 use super::outgoing::{Origin, Outgoing};
@@ -52,21 +52,26 @@ impl Target {
     pub(super) fn failed(&self, source: ExchangeError) -> PushError {
         PushError::Exchange { repository: self.name.clone(), source }
     }
-
-    /// A refusal, told by what it means for who pushes.
-    pub(super) fn refused(&self, answer: Answer) -> PushError {
-        let repository = self.name.clone();
-        match (answer.status(), answer.said.code()) {
-            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) | (_, "DENIED") => {
-                PushError::Denied { repository, said: answer.said }
-            }
-            (StatusCode::NOT_FOUND, "NAME_UNKNOWN") => PushError::NoRepository { repository, said: answer.said },
-            _ => self.failed(answer.refusal()),
-        }
-    }
 }
 
 impl Registry {
+    /// A refusal, told by what it means for who pushes.
+    pub(super) fn refused(&self, target: &Target, answer: Answer) -> PushError {
+        let repository = target.name.clone();
+        match (answer.status(), answer.said.code()) {
+            (StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN, _) | (_, "DENIED") => {
+                let known = match (answer.status(), self.0.passes.are_named(&target.endpoint)) {
+                    (StatusCode::UNAUTHORIZED, false) => Known::Nobody,
+                    (StatusCode::UNAUTHORIZED, true) => Known::NotTaken,
+                    _ => Known::Somebody,
+                };
+                PushError::Denied { repository, said: answer.said, known }
+            }
+            (StatusCode::NOT_FOUND, "NAME_UNKNOWN") => PushError::NoRepository { repository, said: answer.said },
+            _ => target.failed(answer.refusal()),
+        }
+    }
+
     /// Opens an upload; with `from`, asks first that the blob be taken from that repository of the same registry.
     pub(super) async fn open_upload(
         &self,
@@ -90,7 +95,7 @@ impl Registry {
             StatusCode::ACCEPTED | StatusCode::CREATED => {
                 own_location(target, &target.endpoint.url(&path), &answer).map(Opened::At)
             }
-            _ => Err(target.refused(answer)),
+            _ => Err(self.refused(target, answer)),
         }
     }
 
@@ -108,7 +113,7 @@ impl Registry {
         match answer.status() {
             StatusCode::OK => Ok(true),
             StatusCode::NOT_FOUND => Ok(false),
-            _ => Err(target.refused(answer)),
+            _ => Err(self.refused(target, answer)),
         }
     }
 
@@ -132,10 +137,10 @@ impl Registry {
             let pass = self.0.passes.of(&target.endpoint, &target.scope);
             let (asked, error) = match self.put(target, blob, origin, location, pass.clone()).await {
                 Ok(answer) if answer.status().is_success() => return Ok(()),
-                Ok(answer) if is_refused(&answer, pass.is_some()) => return Err(target.refused(answer)),
+                Ok(answer) if is_refused(&answer, pass.is_some()) => return Err(self.refused(target, answer)),
                 Ok(answer) => {
                     let asked = retry_after(answer.response.headers()).map(|pause| (pause, answer.url.clone()));
-                    (asked, target.refused(answer))
+                    (asked, self.refused(target, answer))
                 }
                 Err(error) if is_passing_failure(&error, attempt) => (None, error),
                 Err(error) => return Err(error),

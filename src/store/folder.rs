@@ -32,7 +32,7 @@ pub enum StoreError {
     Io { doing: &'static str, path: PathBuf, source: io::Error },
     #[error("the bytes of a blob have the digest {got}, not {wanted}")]
     Mismatch { wanted: Digest, got: Digest },
-    #[error("the disk is full: {} cannot grow (LOCUS_PUSH_HOME may name another place)", path.display())]
+    #[error("the disk is full: {} cannot grow (`locus-push cache prune --all` makes room, LOCUS_PUSH_HOME may name another place)", path.display())]
     Full { path: PathBuf },
 }
 

@@ -346,6 +346,32 @@ pub fn registry_that_refuses() -> SocketAddr {
     address
 }
 
+/// AWS as it meets keys that are nobody's, and a session that is over.
+pub fn sts_that_knows_nobody() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+            let (mut line, mut head) = (String::new(), String::new());
+            while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                head += &line.to_ascii_lowercase();
+                line.clear();
+            }
+            let (code, message) = match head.contains("x-amz-security-token:") {
+                true => ("ExpiredToken", "The security token included in the request is expired"),
+                false => ("InvalidClientTokenId", "The security token included in the request is invalid."),
+            };
+            let text = format!(
+                "<ErrorResponse xmlns=\"https://sts.amazonaws.com/doc/2011-06-15/\"><Error><Type>Sender</Type>\
+                 <Code>{code}</Code><Message>{message}</Message></Error><RequestId>1</RequestId></ErrorResponse>"
+            );
+            let _ = stream.write_all(answer(403, "text/xml", &text).as_bytes());
+        }
+    });
+    address
+}
+
 fn answer(status: u16, kind: &str, body: &str) -> String {
     let length = body.len();
     format!(

@@ -3,10 +3,10 @@
 use std::fs;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
-use std::process::Output;
+use std::process::{Child, Output};
 use std::time::{Duration, Instant};
 
-use crate::place::{Place, Ran, eventually, interrupt};
+use crate::place::{Place, Ran, eventually, hang_up, interrupt};
 
 /// A loader that tells what it was given, and ends as it is told.
 const LOADER: &str = "\
@@ -131,10 +131,14 @@ fn a_task_that_takes_too_long_ends_with_124() {
 
 /// Starts a road that will not end by itself, and presses Ctrl-C when it sleeps.
 fn interrupted(place: &Place, line: &str, sleep: &str) -> Ran {
+    told_to_end(place, line, sleep, interrupt)
+}
+
+fn told_to_end(place: &Place, line: &str, sleep: &str, tell: fn(&Child)) -> Ran {
     let child = place.start(line);
     eventually("the sleep", || !processes(sleep).is_empty());
     let pressed = Instant::now();
-    interrupt(&child);
+    tell(&child);
     let output: Output = child.wait_with_output().expect("a child of ours");
     assert_eq!(output.status.signal(), None, "it ends by itself");
     let ran = Ran::of(output, &[line]);
@@ -172,6 +176,15 @@ fn ctrl_c_in_a_task_ends_it() {
     let place = Place::new();
     place.write("x.Dockerfile", "FROM busybox\nCMD echo up; exec sleep 100.33\n");
     let ran = interrupted(&place, "--local x.Dockerfile", "100.33");
+    assert_eq!(ran.code, Some(130), "{ran}");
+    assert_eq!(ran.log(), ["up"]);
+}
+
+#[test]
+fn a_terminal_that_goes_away_ends_a_task_too() {
+    let place = Place::new();
+    place.write("x.Dockerfile", "FROM busybox\nCMD echo up; exec sleep 100.34\n");
+    let ran = told_to_end(&place, "--local x.Dockerfile", "100.34", hang_up);
     assert_eq!(ran.code, Some(130), "{ran}");
     assert_eq!(ran.log(), ["up"]);
 }

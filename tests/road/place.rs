@@ -317,8 +317,17 @@ pub fn eventually(what: &str, mut is: impl FnMut() -> bool) {
 
 /// Ctrl-C.
 pub fn interrupt(child: &Child) {
+    tell(child, nix::sys::signal::Signal::SIGINT);
+}
+
+/// The terminal goes away.
+pub fn hang_up(child: &Child) {
+    tell(child, nix::sys::signal::Signal::SIGHUP);
+}
+
+fn tell(child: &Child, signal: nix::sys::signal::Signal) {
     let pid = nix::unistd::Pid::from_raw(child.id().try_into().expect("Linux's are small"));
-    nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGINT).expect("it is a child of ours");
+    nix::sys::signal::kill(pid, signal).expect("it is a child of ours");
 }
 
 fn copy_tree(place: &Place, from: &Path, to: &str) {

@@ -331,7 +331,7 @@ fn a_missing_subnet_is_told_before_anything_is_created() {
     place.vars.remove("SUBNET1");
     place.vars.remove("SUBNET2");
     let words = "error: no subnet for the task: SUBNET1 is not set\n\
-                 hint: export SUBNET1, or write --subnet ID, or `subnets` in locus.toml; --local needs none of it\n";
+                 hint: export SUBNET1, or write --subnet ID, or `subnets` in locus.toml\nhint: --local needs none of it\n";
     refuses(place, &cloud, "", 2, words);
 }
 
@@ -409,7 +409,7 @@ fn a_repository_that_the_caller_may_not_push_to_is_told_before_the_build() {
         "error: not allowed to push to `{}/{name}`: DENIED: User: arn:aws:iam::123456789012:root is not authorized to \
          perform: ecr:InitiateLayerUpload\n\
          hint: who pushes needs the right to upload there: for ECR, ecr:InitiateLayerUpload and its companions; \
-         elsewhere, `docker login` as a user who may push\n",
+         elsewhere, log in as a user who may push\n",
         cloud.registry()
     );
     refuses(place, &cloud, &format!("--repository {name}"), 4, &words);

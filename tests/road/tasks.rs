@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::{ECR, ECS, SECRET, answer, changes, container, small};
 use crate::cloud::Cloud;
-use crate::place::{Place, Ran, eventually, interrupt};
+use crate::place::{Place, Ran, eventually, hang_up};
 
 /// The program's answer as JSON.
 #[track_caller]
@@ -68,7 +68,7 @@ fn what_was_deployed_is_run_looked_at_and_its_log_read() {
 }
 
 #[test]
-fn a_task_that_ctrl_c_left_is_followed_to_its_end_later() {
+fn a_task_whose_terminal_went_away_is_left_where_that_was_asked_for_and_followed_to_its_end_later() {
     let cloud = Cloud::shared();
     let (mut place, name) = small(&cloud, "echo up; sleep 4; echo down; exit 137");
     let listener = cloud.overheard(&mut place);
@@ -77,7 +77,7 @@ fn a_task_that_ctrl_c_left_is_followed_to_its_end_later() {
     let logs = || cloud.ask("Logs_20140328.DescribeLogStreams", json!({ "logGroupName": name })).to_string();
     eventually("the task", || listener.has_heard("RunTask"));
     eventually("its log", || logs().contains("logStreamName"));
-    interrupt(&child);
+    hang_up(&child);
     let ran = Ran::of(child.wait_with_output().expect("a child of ours"), &[line]);
     answer(&ran, 130);
     let way_back = &ran.stderr[ran.said("locus-push logs ") + "locus-push ".len()..];

@@ -31,6 +31,11 @@ const BUILD: &[(&str, Option<char>, bool)] = &[
     ("squash", None, false),
 ];
 
+/// The names of the flags that are refused.
+pub fn refused_flags() -> impl Iterator<Item = &'static str> {
+    BUILD.iter().map(|(name, ..)| *name)
+}
+
 /// The command with hidden arguments for all that is to be refused.
 pub(super) fn with_flags(command: Command) -> Command {
     let flag = |&(name, short, value): &(&'static str, Option<char>, bool)| {

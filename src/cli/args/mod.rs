@@ -32,6 +32,7 @@ pub use doctor::DoctorArgs;
 pub use down::DownArgs;
 pub use each::EachArgs;
 pub use init::InitArgs;
+pub use later::refused_flags;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
 pub use road::{AtArgs, DeployArgs, NetworkArgs, RoadArgs};
@@ -67,7 +68,7 @@ Examples:
   locus-push build -o type=oci,dest=image.tar .        only the image
 
 A command's name comes before a file of that name: ./build is the file.
-More: locus-push help exit-codes|environment|config|progress, or help COMMAND.";
+More: locus-push help exit-codes|environment|config|progress|dockerfile, or help COMMAND.";
 
 const DEPLOY: &str = "\
 Example:

@@ -29,7 +29,8 @@ pub struct StartArgs {
     /// Start the task, say how its log is read, and do not wait for its end
     #[arg(long, conflicts_with = "timeout")]
     pub detach: bool,
-    /// What Ctrl-C does: stop the task, or detach from it and let it run. A second one leaves at once [default: stop]
+    /// What Ctrl-C does, and a terminal that goes away: stop the task, or detach from it and let it run. A second Ctrl-C
+    /// leaves at once [default: stop]
     #[arg(long, value_enum, value_name = "WHAT", conflicts_with = "detach")]
     pub on_interrupt: Option<OnInterrupt>,
 }

@@ -7,7 +7,10 @@ const TOP: &[(&str, &str)] = &[
     ("region", "the AWS region"),
     ("ca_file", "a PEM file of certificates to trust too"),
     ("registry_endpoints", "{ HOST = \"URL\" }: where a registry's traffic goes"),
-    ("image_tag_mutability", "MUTABLE, IMMUTABLE or IMMUTABLE_WITH_EXCLUSION, of the repository"),
+    (
+        "image_tag_mutability",
+        "MUTABLE, IMMUTABLE or IMMUTABLE_WITH_EXCLUSION, of the repository; where tags are immutable, <name> is not pushed",
+    ),
     ("image_tag_mutability_exclusions", "[\"latest*\"]: the tags that may move all the same"),
     ("lifecycle", "{ untagged_days = 1, keep = 20 }, or ECR's own policy in a file"),
     ("loaders", "[loaders.NAME]: a table for each loader"),
@@ -68,7 +71,7 @@ const SCHEDULE: &[(&str, &str)] = &[
 
 const LIFECYCLE: &[(&str, &str)] = &[
     ("untagged_days", "after so many days an image without a tag goes"),
-    ("keep", "so many images of each loader stay"),
+    ("keep", "so many images of each loader stay, that of its newest push always"),
 ];
 
 pub(super) fn page() -> String {

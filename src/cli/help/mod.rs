@@ -1,6 +1,7 @@
 //! `help`: what holds for all commands, by topic; and a command's own page. `man`: the same for a packager.
 
 mod config;
+mod dockerfile;
 mod environment;
 mod progress;
 
@@ -14,11 +15,12 @@ use super::{Done, Failure, args};
 type Page = fn() -> String;
 
 /// What has a page of its own.
-const TOPICS: [(&str, Page); 4] = [
+const TOPICS: [(&str, Page); 5] = [
     ("exit-codes", exit_codes),
     ("environment", environment::page),
     ("config", config::page),
     ("progress", progress::page),
+    ("dockerfile", dockerfile::page),
 ];
 
 /// The page of a topic, of a command, or of all.
@@ -74,6 +76,9 @@ fn table(rows: &[(&str, &str)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     rows.iter().map(|(name, meaning)| format!("  {name:width$}  {meaning}\n")).collect()
 }
+
+#[cfg(test)]
+mod readme;
 
 #[cfg(test)]
 mod tests {

@@ -10,11 +10,12 @@ use std::path::Path;
 use serde_json::json;
 
 use super::{Done, Environment, Failure};
+use crate::event::{Event, Events};
 
 const NAME: &str = "locus.toml";
 
 /// Writes the file, or shows it; one that is there stays.
-pub fn init(folder: &Path, env: &Environment, stdout: bool) -> Result<Done, Failure> {
+pub fn init(folder: &Path, env: &Environment, stdout: bool, events: &Events) -> Result<Done, Failure> {
     let found = look::look(folder)?;
     let text = render::render(&found, env);
     let loaders: Vec<&str> = found.loaders.iter().map(|loader| loader.name.as_str()).collect();
@@ -31,6 +32,16 @@ pub fn init(folder: &Path, env: &Environment, stdout: bool) -> Result<Done, Fail
             return Err(failed(&"it is there already").hint("`locus-push init --stdout` shows what it would say"));
         }
         Err(error) => return Err(failed(&error)),
+    }
+    if let Some(first) = found.loaders.first() {
+        events.emit(Event::Note(format!("try it on this machine: locus-push --local {}", first.dockerfile)));
+        if ["SUBNET1", "SECURITYGROUP"].iter().any(|variable| env.set(variable).is_none()) {
+            events.emit(Event::Note(
+                "before it runs on Fargate, fill in `subnets` and `security_groups`; then see what would be made: locus-push \
+                 plan --all"
+                    .to_owned(),
+            ));
+        }
     }
     Ok(Done::new(NAME, json!({ "file": path.display().to_string(), "loaders": loaders })))
 }

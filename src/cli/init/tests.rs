@@ -2,6 +2,7 @@ use std::fs;
 
 use super::super::locus_toml::LocusToml;
 use super::*;
+use crate::event::Events;
 
 const TASK: &str = r#"{
   "family": "places",
@@ -30,7 +31,7 @@ fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
 /// The text, which is a right locus.toml.
 fn text(files: &[(&str, &str)], env: &[(&str, &str)]) -> String {
     let folder = folder(files);
-    let done = init(folder.path(), &Environment::of(env), true).expect("there is a Dockerfile");
+    let done = init(folder.path(), &Environment::of(env), true, &Events::silent()).expect("there is a Dockerfile");
     LocusToml::parse(NAME, folder.path().into(), &done.text).expect("what we write, we read");
     assert!(!folder.path().join(NAME).exists());
     done.text
@@ -106,12 +107,12 @@ fn a_name_that_aws_would_refuse_is_told_and_two_of_one_name_too() {
 fn a_file_that_is_there_stays_and_a_folder_without_a_dockerfile_is_told_so() {
     let env = Environment::of(&[]);
     let there = folder(&[("Dockerfile.x", ""), (NAME, "region = 'eu-west-1'")]);
-    let failure = init(there.path(), &env, false).expect_err("it is there");
+    let failure = init(there.path(), &env, false, &Events::silent()).expect_err("it is there");
     assert!(failure.message.ends_with("locus.toml: it is there already"), "{}", failure.message);
     assert_eq!(fs::read_to_string(there.path().join(NAME)).expect("it stayed"), "region = 'eu-west-1'");
-    let failure = init(folder(&[("x.txt", "")]).path(), &env, false).expect_err("no Dockerfile");
+    let failure = init(folder(&[("x.txt", "")]).path(), &env, false, &Events::silent()).expect_err("no Dockerfile");
     assert!(failure.message.starts_with("there is no Dockerfile in "), "{}", failure.message);
     let new = folder(&[("Dockerfile.x", "")]);
-    assert_eq!(init(new.path(), &env, false).expect("it is written").text, NAME);
+    assert_eq!(init(new.path(), &env, false, &Events::silent()).expect("it is written").text, NAME);
     assert!(fs::read_to_string(new.path().join(NAME)).expect("written").contains("[loaders.x]"));
 }

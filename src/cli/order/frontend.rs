@@ -1,14 +1,23 @@
 //! Build arguments that are no variables but options of BuildKit's Dockerfile frontend: each is honoured, or refused.
 //!
-//! Honoured elsewhere are `BUILDKIT_CACHE_MOUNT_NS`, `BUILDKIT_CONTEXT_KEEP_GIT_DIR`, `BUILDKIT_DOCKERFILE_CHECK`, `BUILDKIT_SANDBOX_HOSTNAME`,
-//! `BUILDKIT_SYNTAX` and `SOURCE_DATE_EPOCH`.
+//! Those that are honoured are so elsewhere.
 
 use std::collections::BTreeMap;
 
 use super::super::Failure;
 
+/// Honoured, where what they steer is.
+pub const HONOURED: [&str; 6] = [
+    "BUILDKIT_CACHE_MOUNT_NS",
+    "BUILDKIT_CONTEXT_KEEP_GIT_DIR",
+    "BUILDKIT_DOCKERFILE_CHECK",
+    "BUILDKIT_SANDBOX_HOSTNAME",
+    "BUILDKIT_SYNTAX",
+    "SOURCE_DATE_EPOCH",
+];
+
 /// With what is the case without them.
-const REFUSED: [(&str, &str); 6] = [
+pub const REFUSED: [(&str, &str); 6] = [
     ("BUILDKIT_INLINE_CACHE", "no cache is written into the image"),
     ("BUILDKIT_MULTI_PLATFORM", "the image of one platform is no index"),
     ("BUILDKIT_SBOM_SCAN_CONTEXT", "no attestation is made"),
@@ -18,7 +27,7 @@ const REFUSED: [(&str, &str); 6] = [
 ];
 
 /// Refuses what would be ignored.
-pub(super) fn check(build_args: &BTreeMap<String, String>) -> Result<(), Failure> {
+pub fn check(build_args: &BTreeMap<String, String>) -> Result<(), Failure> {
     for (name, why) in REFUSED {
         if let Some(value) = build_args.get(name).filter(|value| !is_off(value)) {
             return Err(Failure::usage(format!("--build-arg {name}={value} is not supported yet"))

@@ -6,7 +6,7 @@ mod build;
 mod certificates;
 mod diff;
 mod each;
-mod frontend;
+pub(super) mod frontend;
 mod image;
 mod lock;
 mod preflight;
@@ -402,6 +402,10 @@ fn nearby(path: &Path, given: Given<'_>) -> Option<String> {
     if let Some(near) = nearest(name, beside.iter().map(String::as_str)) {
         return Some(format!("did you mean {}?", folder.join(near).display()));
     }
+    let below = beside.iter().map(|beside| Path::new(beside).join(name)).filter(|path| given.cwd.join(path).is_file());
+    if let Some(below) = below.min().filter(|_| folder == Path::new("") || folder == given.cwd) {
+        return Some(format!("did you mean {}?", below.display()));
+    }
     let mut dockerfiles: Vec<&str> = beside.iter().map(String::as_str).filter(|name| is_dockerfile(name)).collect();
     dockerfiles.sort_unstable();
     let there = match dockerfiles.as_slice() {
@@ -572,6 +576,8 @@ mod tests {
         assert_eq!(task("cache prune --keep-storage x"), Err("--keep-storage: `x` is no size".into()));
     }
 
+    const NO_NETWORK: &str = "no subnet and no security group for the task: SUBNET1 and SECURITYGROUP are not set";
+
     #[test]
     fn what_fargate_needs_is_asked_for_by_variable_flag_and_key() {
         let mut here = Here::new();
@@ -585,6 +591,9 @@ mod tests {
         let failure = here.road("loaders/b.Dockerfile").expect_err("no group");
         assert_eq!(failure.message, "no security group for the task: SECURITYGROUP is not set");
         here.vars = vec![("HOME", "/h")];
+        let failure = here.road("loaders/b.Dockerfile").expect_err("neither");
+        assert_eq!(failure.message, NO_NETWORK);
+        assert_eq!(failure.hints.last().map(String::as_str), Some("--local needs none of it"));
         let local = here.road("--local loaders/b.Dockerfile").expect("needs neither");
         assert!(matches!(local.loaders[0].task, Task::Local(_)));
     }
@@ -616,7 +625,7 @@ mod tests {
             assert!(run(&here, line).expect_err(line).contains(words), "{line}");
         }
         here.vars = vec![("HOME", "/h")];
-        assert_eq!(run(&here, "run places").expect_err("no subnet"), "no subnet for the task: SUBNET1 is not set");
+        assert_eq!(run(&here, "run places").expect_err("no network"), NO_NETWORK);
         assert!(matches!(here.order("status places"), Ok(Command::Status(_))));
         assert!(matches!(here.order("logs places --since 10m -f"), Ok(Command::Logs(order)) if order.wish.follow));
     }

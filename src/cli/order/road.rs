@@ -95,6 +95,7 @@ fn loader(
     let path = which.dockerfile.as_path();
     let dockerfile = dockerfile(path, given).map_err(|missing| match meant(path, given) {
         Some(meant) => Failure { hints: vec![meant], ..missing },
+        None if is_word(path) => missing.hint("it is no command either: `locus-push --help` names them all"),
         None => missing,
     })?;
     let LoaderSettings { description, context: folder, recipe, timeout, capacity } =
@@ -112,7 +113,8 @@ fn loader(
 }
 
 pub(super) fn cloud(description: Description) -> Result<Box<Loader>, Failure> {
-    must_stand_somewhere(&description.subnets, &description.security_groups)?;
+    must_stand_somewhere(&description.subnets, &description.security_groups)
+        .map_err(|failure| failure.hint("--local needs none of it"))?;
     Loader::new(description).map(Box::new).map_err(|error| Failure::configuration(error.to_string()))
 }
 
@@ -120,15 +122,20 @@ pub(super) fn cloud(description: Description) -> Result<Box<Loader>, Failure> {
 pub(super) fn must_stand_somewhere(subnets: &[String], security_groups: &[String]) -> Result<(), Failure> {
     let missing = |what: &str, variable: &str, flag: &str, key: &str| {
         Failure::configuration(format!("no {what} for the task: {variable} is not set"))
-            .hint(format!("export {variable}, or write {flag} ID, or `{key}` in locus.toml; --local needs none of it"))
+            .hint(format!("export {variable}, or write {flag} ID, or `{key}` in locus.toml"))
     };
-    if subnets.is_empty() {
-        return Err(missing("subnet", "SUBNET1", "--subnet", "subnets"));
-    }
-    if security_groups.is_empty() {
-        return Err(missing("security group", "SECURITYGROUP", "--security-group", "security_groups"));
-    }
-    Ok(())
+    let failure = match (subnets.is_empty(), security_groups.is_empty()) {
+        (false, false) => return Ok(()),
+        (true, false) => missing("subnet", "SUBNET1", "--subnet", "subnets"),
+        (false, true) => missing("security group", "SECURITYGROUP", "--security-group", "security_groups"),
+        (true, true) => Failure::configuration(
+            "no subnet and no security group for the task: SUBNET1 and SECURITYGROUP are not set",
+        )
+        .hint(
+            "export both, or write --subnet ID --security-group ID, or `subnets` and `security_groups` in locus.toml",
+        ),
+    };
+    Err(failure)
 }
 
 /// Here, too, what Fargate would refuse is refused: the next run may be there.
@@ -152,10 +159,18 @@ fn local(description: Description) -> Result<Task, Failure> {
     Ok(Task::Local(Box::new(description)))
 }
 
+/// Whether it looks more like a command than like a file.
+fn is_word(path: &Path) -> bool {
+    path.to_str().is_some_and(|text| text.bytes().all(|b| b.is_ascii_lowercase() || b == b'-'))
+}
+
 /// What may have been meant by a Dockerfile that is not there.
 fn meant(path: &Path, given: Given<'_>) -> Option<String> {
     let name = path.file_name()?.to_str()?;
     if path == Path::new(name) {
+        if let Some((_, instead)) = OF_DOCKER.iter().find(|(command, _)| *command == name) {
+            return Some((*instead).to_owned());
+        }
         let commands: Vec<String> =
             super::super::args::command().get_subcommands().map(|c| c.get_name().to_owned()).collect();
         if let Some(command) = nearest(name, commands.iter().map(String::as_str)) {
@@ -169,3 +184,20 @@ fn meant(path: &Path, given: Given<'_>) -> Option<String> {
     }
     None
 }
+
+/// Words that docker has and we have not, and what does the same here.
+const OF_DOCKER: [(&str, &str); 10] = [
+    (
+        "login",
+        "there is no login: what `docker login`, `podman login` or `skopeo login` left is used, and AWS's keys for ECR",
+    ),
+    ("logout", "nothing was kept that could be forgotten: no credential is written to disk"),
+    ("pull", "what a FROM names is pulled by the build itself"),
+    ("tag", "`locus-push build -t NAME --push .` pushes under as many names as there are -t"),
+    ("images", "`locus-push cache du` tells what is kept; images are in registries, or where -o wrote them"),
+    ("image", "`locus-push cache du` tells what is kept; images are in registries, or where -o wrote them"),
+    ("ps", "`locus-push status NAME` tells what runs of a loader"),
+    ("stop", "`locus-push down NAME --stop` ends the tasks of a loader"),
+    ("exec", "what runs on Fargate is entered with `aws ecs execute-command`"),
+    ("buildx", "`locus-push build` takes the flags of `docker buildx build`"),
+];

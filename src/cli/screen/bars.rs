@@ -56,6 +56,7 @@ impl<W: Write> Bars<W> {
     pub(super) fn take(&mut self, event: &Event, now: Instant) {
         self.names.learn(event);
         let columns = (self.size)().columns.saturating_sub(1);
+        self.names.within(columns);
         self.waiting.extend(self.summaries.take(event, now, &self.names, self.paint, Some(columns)));
         let (whose, event) = names::whose(event);
         let words = self.scrolls(whose, event, columns.saturating_sub(self.names.columns(whose)));
@@ -79,6 +80,11 @@ impl<W: Write> Bars<W> {
                     None => words::lines(event, self.paint),
                 }
             }
+            // The whole digest is in the lock, and in what a program reads.
+            Event::Base { .. } => words::lines(event, self.paint).map(|line| match width(&words::undressed(&line)) {
+                wide if wide > columns => words::base_in_short(event, self.paint).unwrap_or(line),
+                _ => line,
+            }),
             event => words::lines(event, self.paint),
         }
     }
@@ -101,6 +107,7 @@ impl<W: Write> Bars<W> {
 
     fn draw(&mut self, now: Instant) {
         let size = (self.size)();
+        self.names.within(size.columns.saturating_sub(1));
         let rows = self.rows(now, size);
         if rows.is_empty() && self.drawn.is_empty() && self.waiting.is_empty() {
             return;

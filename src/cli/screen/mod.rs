@@ -10,6 +10,8 @@ mod paint;
 mod picture;
 mod plain;
 #[cfg(test)]
+mod postcard;
+#[cfg(test)]
 mod snapshots;
 mod summary;
 mod table;

@@ -20,6 +20,11 @@ impl Paint {
         Self { on: false }
     }
 
+    #[cfg(test)]
+    pub fn on() -> Self {
+        Self { on: true }
+    }
+
     /// On a terminal that knows colours, unless `NO_COLOR` (<https://no-color.org>) is set; `CLICOLOR_FORCE` gives them to
     /// a file, too, and `CLICOLOR=0` to nobody (<https://bixense.com/clicolors>).
     pub fn wanted(env: &Environment, terminal: bool) -> Self {

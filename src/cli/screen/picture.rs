@@ -134,7 +134,7 @@ impl Flow {
             What::Blob(Direction::Push, digest) => ("Pushing", words::short(&digest)),
             What::Layer(_) => ("Packing", "a layer".to_owned()),
         };
-        let mut parts = vec![whose];
+        let mut parts = Vec::new();
         if let Some(total) = self.total.filter(|_| columns >= WIDE) {
             parts.push(bar(self.done, total));
         }
@@ -149,7 +149,10 @@ impl Flow {
                 text += &format!(", {} left", amount::whole(Duration::from_secs(left.div_ceil(rate))));
             }
         }
-        words::status(paint, verb, &cut(&text, columns.saturating_sub(words::COLUMN + 1)))
+        // Where there is no room for both, how far it is says more than which it is.
+        let room = columns.saturating_sub(words::COLUMN + 1);
+        let all = format!("{whose}  {text}");
+        words::status(paint, verb, &cut(if width(&all) <= room { &all } else { &text }, room))
     }
 
     /// Bytes a second since it was first heard of; `None` while that is too short to tell.

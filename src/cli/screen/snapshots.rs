@@ -13,16 +13,21 @@ use crate::event::{BlobOutcome, Direction, Event, LayerSize, Why};
 use crate::image::Digest;
 
 /// A terminal as people have them: lines that are too long go on in the next row, and are broken anew when it is resized.
-struct Terminal {
+pub(super) struct Terminal {
     rows: Vec<Row>,
     /// Counted from the first row of all, those included that have scrolled away.
     row: usize,
     column: usize,
+    /// What is written now is painted so: the code of the last `m`.
+    colour: Colour,
 }
+
+/// As a terminal is told: 32 is green. 0 is none.
+pub(super) type Colour = u8;
 
 #[derive(Clone, Default)]
 struct Row {
-    cells: Vec<char>,
+    cells: Vec<(char, Colour)>,
     /// It goes on in the next.
     broken: bool,
 }
@@ -35,11 +40,12 @@ thread_local! {
 }
 
 impl Terminal {
-    fn new() -> Self {
-        Self { rows: vec![Row::default()], row: 0, column: 0 }
+    pub(super) fn new(size: Size) -> Self {
+        SIZE.set(size);
+        Self { rows: vec![Row::default()], row: 0, column: 0, colour: 0 }
     }
 
-    fn take(&mut self, text: &str) {
+    pub(super) fn take(&mut self, text: &str) {
         let mut rest = text;
         while let Some(c) = rest.chars().next() {
             rest = &rest[c.len_utf8()..];
@@ -50,6 +56,10 @@ impl Terminal {
                     let end = rest.find(|c: char| c.is_ascii_alphabetic()).expect("a sequence ends");
                     let number = rest[1..end].parse().unwrap_or(1);
                     match &rest[end..=end] {
+                        "m" => {
+                            self.colour =
+                                rest[1..end].rsplit(';').next().and_then(|code| code.parse().ok()).unwrap_or(0)
+                        }
                         "A" => self.row = self.row.checked_sub(number).expect("nobody goes above the first row"),
                         "J" => {
                             self.rows.truncate(self.row + 1);
@@ -72,8 +82,8 @@ impl Terminal {
         }
         self.rows[self.row].broken = false;
         self.rows[self.row].cells.truncate(self.column);
-        self.rows[self.row].cells.push(c);
-        self.rows[self.row].cells.resize(self.column + wide, BEHIND_WIDE);
+        self.rows[self.row].cells.push((c, self.colour));
+        self.rows[self.row].cells.resize(self.column + wide, (BEHIND_WIDE, self.colour));
         self.column += wide;
     }
 
@@ -85,33 +95,53 @@ impl Terminal {
     }
 
     fn resize(&mut self, size: Size) {
-        SIZE.set(size);
         let mut text = String::new();
         for (at, row) in self.rows.iter().enumerate() {
-            text.extend(row.cells.iter().filter(|&&cell| cell != BEHIND_WIDE));
+            text.extend(row.letters().map(|(c, _)| c));
             if !row.broken && at + 1 < self.rows.len() {
                 text.push('\n');
             }
         }
-        *self = Self::new();
+        *self = Self::new(size);
         self.take(&text);
     }
 
+    /// Each row as runs of one colour.
+    pub(super) fn painted(&self) -> Vec<Vec<(String, Colour)>> {
+        let painted = |row: &Row| {
+            let mut runs: Vec<(String, Colour)> = Vec::new();
+            for (c, colour) in row.letters() {
+                match runs.last_mut() {
+                    Some((text, last)) if *last == colour => text.push(c),
+                    _ => runs.push((c.to_string(), colour)),
+                }
+            }
+            runs
+        };
+        self.rows.iter().map(painted).collect()
+    }
+
     fn shown(&self) -> String {
-        let shown = |row: &Row| row.cells.iter().filter(|&&cell| cell != BEHIND_WIDE).collect::<String>();
+        let shown = |row: &Row| row.letters().map(|(c, _)| c).collect::<String>();
         self.rows.iter().map(|row| shown(row).trim_end().to_owned() + "\n").collect()
     }
 }
 
+impl Row {
+    fn letters(&self) -> impl Iterator<Item = (char, Colour)> {
+        self.cells.iter().copied().filter(|(c, _)| *c != BEHIND_WIDE)
+    }
+}
+
 #[derive(Clone)]
-struct Written(Arc<Mutex<Vec<u8>>>);
+pub(super) struct Written(Arc<Mutex<Vec<u8>>>);
 
 impl Written {
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self(Arc::default())
     }
 
-    fn since(&self) -> String {
+    pub(super) fn since(&self) -> String {
         let bytes = std::mem::take(&mut *self.0.lock().expect("no test panics while it holds this"));
         String::from_utf8(bytes).expect("words are UTF-8")
     }
@@ -215,7 +245,13 @@ pub(super) fn story() -> Vec<(u64, Event)> {
 
 #[track_caller]
 fn check(name: &str, seen: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("testdata/screens").join(name);
+    is_kept(&Path::new("testdata/screens").join(name), seen);
+}
+
+/// Compares with a file of the repository.
+#[track_caller]
+pub(super) fn is_kept(file: &Path, seen: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(file);
     if std::env::var_os("LOCUS_WRITE_SCREENS").is_some() {
         std::fs::write(&path, seen).expect("the repository can be written");
     }
@@ -223,13 +259,37 @@ fn check(name: &str, seen: &str) {
     assert!(kept == seen, "{} shows something else:\n{seen}", path.display());
 }
 
+/// Several loaders, each with a part of the story, one a moment behind the other.
+fn story_of_several() -> Vec<(u64, Event)> {
+    let loaders = ["os_opendata", "places", "a_loader_with_a_long_name"];
+    let mut story: Vec<(u64, Event)> =
+        vec![(0, Event::Several { loaders: loaders.map(str::to_owned).to_vec(), at_once: 3 })];
+    for (number, loader) in loaders.into_iter().enumerate() {
+        let of = |event| Event::Of { loader: loader.to_owned(), event: Box::new(event) };
+        let later = number as u64 * 700;
+        story.extend(self::story().into_iter().map(|(at, event)| (at + later, of(event))));
+    }
+    let row = |cells: [&str; 6]| cells.map(str::to_owned).to_vec();
+    let rows = vec![
+        row(["os_opendata", "built", "yes", "4f2a", "0", "17s"]),
+        row(["places", "built", "yes", "77b1", "0", "18s"]),
+        row(["a_loader_with_a_long_name", "built", "yes", "90cc", "3", "19s"]),
+    ];
+    story.sort_by_key(|(at, _)| *at);
+    let columns = &["loader", "image", "pushed", "task", "exit code", "time"];
+    story.push((19_000, Event::Summary { columns, rows }));
+    story
+}
+
 /// Plays the story on a terminal; `looks` are the moments at which it is looked at, `sizes` when it is resized.
-fn on_terminal(mut size: Size, looks: &[u64], sizes: &[(u64, Size)]) -> String {
-    let (written, mut terminal) = (Written::new(), Terminal::new());
-    SIZE.set(size);
+fn on_terminal(size: Size, looks: &[u64], sizes: &[(u64, Size)]) -> String {
+    played(story(), size, looks, sizes)
+}
+
+fn played(story: Vec<(u64, Event)>, mut size: Size, looks: &[u64], sizes: &[(u64, Size)]) -> String {
+    let (written, mut terminal) = (Written::new(), Terminal::new(size));
     let mut bars = Bars::new(written.clone(), || SIZE.get(), Paint::off(), false);
     let start = Instant::now();
-    let story = story();
     let end = story.last().map_or(0, |(at, _)| *at);
     let mut story = story.into_iter().peekable();
     let mut seen = String::new();
@@ -276,6 +336,31 @@ fn a_terminal_that_is_resized_keeps_nothing_of_what_moved() {
     assert_eq!(end.matches("RUN apt-get").count(), 2, "once as done, once in the summary:\n{end}");
     assert!(!end.contains("Pulling") && !end.contains("Get:1"), "{end}");
     check("resized.txt", &seen);
+}
+
+#[test]
+fn several_loaders_share_a_terminal_each_behind_its_name() {
+    let size = Size { columns: 80, rows: 24 };
+    check("several.txt", &played(story_of_several(), size, &[2_000, 4_300, 12_000, 15_500], &[]));
+}
+
+#[test]
+fn several_loaders_on_a_small_terminal_that_is_resized_keep_nothing_of_what_moved() {
+    let (small, wide) = (Size { columns: 40, rows: 15 }, Size { columns: 100, rows: 15 });
+    let looks = [2_000, 4_300, 12_000, 15_500];
+    check("several_small.txt", &played(story_of_several(), small, &looks, &[(3_000, wide), (12_000, small)]));
+}
+
+#[test]
+fn several_loaders_in_a_file_get_a_line_for_each_fact() {
+    let written = Written::new();
+    let mut plain = Plain::new(written.clone(), Paint::off());
+    let start = Instant::now();
+    for (at, event) in story_of_several() {
+        plain.show_at(&event, start + Duration::from_millis(at));
+    }
+    plain.finish();
+    check("several_piped.txt", &written.since());
 }
 
 #[test]

@@ -121,6 +121,12 @@ pub fn done(text: &str, millis: u64, columns: usize, paint: Paint) -> String {
     status(paint, "Done", &format!("{} {time}", fit(text, room)))
 }
 
+/// A base with the beginning of its digest, for where there is no room for all of it.
+pub fn base_in_short(event: &Event, paint: Paint) -> Option<String> {
+    let Event::Base { reference, digest } = event else { return None };
+    Some(status(paint, "Base", &format!("{} is {}", escape::text(reference), short(digest))))
+}
+
 /// Why a step is done, behind its number.
 pub fn why(why: &Why) -> String {
     match why {

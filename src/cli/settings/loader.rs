@@ -72,6 +72,11 @@ pub fn loader(
         .first(cloud.repository.clone().or(repository_uri.map(|uri| uri.repository().to_owned())), |all| {
             all.repository.as_ref()
         })?;
+    let [trust, execution_policy, task_definition] = Failure::of_each([
+        said.document(said.table.trust.as_ref(), "trust policy"),
+        said.document(said.table.execution_policy.as_ref(), "execution policy"),
+        task_definition(&said),
+    ])?;
     let description = Description {
         mutability: repository::mutability(given)?,
         lifecycle: repository::lifecycle(repository.as_deref().unwrap_or(REPOSITORY), given)?,
@@ -91,9 +96,9 @@ pub fn loader(
         secrets_resource_arn: env.set("SECRETSRESOURCEARN").map(str::to_owned),
         update_secrets: task.update_secrets,
         access: access(&said)?,
-        trust: said.document(said.table.trust.as_ref(), "trust policy")?,
-        execution_policy: said.document(said.table.execution_policy.as_ref(), "execution policy")?,
-        task_definition: task_definition(&said)?,
+        trust,
+        execution_policy,
+        task_definition,
         execution_role: said.text(said.table.execution_role.as_ref())?,
         task_role: said.text(said.table.task_role.as_ref())?,
         schedule: schedule::schedule(&said)?,

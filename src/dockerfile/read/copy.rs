@@ -10,7 +10,7 @@ use super::{Fault, MAX_TEXT};
 use crate::dockerfile::heredoc::Redirection;
 use crate::dockerfile::{AddFiles, CopyFiles, Heredoc, Source, Word};
 
-const COPY_FLAGS: [(&str, Takes); 6] = [
+pub const COPY_FLAGS: [(&str, Takes); 6] = [
     ("from", Takes::One),
     ("chown", Takes::One),
     ("chmod", Takes::One),
@@ -19,7 +19,7 @@ const COPY_FLAGS: [(&str, Takes); 6] = [
     ("exclude", Takes::Many),
 ];
 
-const ADD_FLAGS: [(&str, Takes); 7] = [
+pub const ADD_FLAGS: [(&str, Takes); 7] = [
     ("chown", Takes::One),
     ("chmod", Takes::One),
     ("link", Takes::Bool),

@@ -7,7 +7,7 @@ use super::kind::{at_least_one, command};
 use super::split::Split;
 use crate::dockerfile::{Command, Healthcheck, Probe};
 
-const FLAGS: [(&str, Takes); 5] = [
+pub const FLAGS: [(&str, Takes); 5] = [
     ("interval", Takes::One),
     ("timeout", Takes::One),
     ("start-period", Takes::One),

@@ -7,7 +7,7 @@ use super::{Fault, copy, healthcheck, onbuild, run};
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{Argument, Assignment, Command, FromImage, Heredoc, Kind, Word};
 
-const KEYWORDS: [&str; 18] = [
+pub const KEYWORDS: [&str; 18] = [
     "ADD",
     "ARG",
     "CMD",
@@ -27,6 +27,20 @@ const KEYWORDS: [&str; 18] = [
     "VOLUME",
     "WORKDIR",
 ];
+
+const FROM_FLAGS: [(&str, Takes); 1] = [("platform", Takes::One)];
+
+/// The flags that an instruction takes.
+pub fn flags(keyword: &str) -> &'static [(&'static str, Takes)] {
+    match keyword {
+        "ADD" => &copy::ADD_FLAGS,
+        "COPY" => &copy::COPY_FLAGS,
+        "FROM" => &FROM_FLAGS,
+        "HEALTHCHECK" => &healthcheck::FLAGS,
+        "RUN" => &run::FLAGS,
+        _ => &[],
+    }
+}
 
 pub fn read(split: &Split, line: &str, heredocs: Vec<Heredoc>, escape: char) -> Result<Kind, Fault> {
     let keyword = split.keyword.to_ascii_uppercase();
@@ -121,7 +135,7 @@ fn from(split: &Split) -> Result<FromImage, Fault> {
                 .hint("write FROM image, or FROM image AS name"));
         }
     };
-    let flags = Flags::read(&split.flags, &[("platform", Takes::One)])?;
+    let flags = Flags::read(&split.flags, &FROM_FLAGS)?;
     Ok(FromImage { image: Word(image.clone()), platform: flags.word("platform"), name })
 }
 

@@ -11,6 +11,9 @@ mod onbuild;
 mod run;
 mod split;
 
+pub(super) use kind::{KEYWORDS, flags};
+pub(super) use run::{NETWORKS, SECURITIES};
+
 use super::heredoc::Redirection;
 use super::{Directives, Dockerfile, Heredoc, Instruction, Kind, ParseError, ParseErrors, Span};
 use lines::{Lines, Logical};

@@ -7,7 +7,7 @@ use super::split::Split;
 use crate::dockerfile::nearest::nearest;
 use crate::dockerfile::{Device, Heredoc, MountSpec, Network, RunCommand, Security};
 
-const FLAGS: [(&str, Takes); 4] =
+pub const FLAGS: [(&str, Takes); 4] =
     [("mount", Takes::Many), ("network", Takes::One), ("security", Takes::One), ("device", Takes::Many)];
 
 pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> {
@@ -30,10 +30,10 @@ pub fn read(split: &Split, heredocs: Vec<Heredoc>) -> Result<RunCommand, Fault> 
     })
 }
 
-const NETWORKS: [(&str, Network); 3] =
+pub const NETWORKS: [(&str, Network); 3] =
     [("default", Network::Default), ("none", Network::None), ("host", Network::Host)];
 
-const SECURITIES: [(&str, Security); 2] = [("sandbox", Security::Sandbox), ("insecure", Security::Insecure)];
+pub const SECURITIES: [(&str, Security); 2] = [("sandbox", Security::Sandbox), ("insecure", Security::Insecure)];
 
 fn one_of<T: Copy>(flags: &Flags, name: &str, known: &[(&str, T)]) -> Result<Option<T>, Fault> {
     let Some(given) = flags.one(name) else {
