@@ -218,11 +218,10 @@ impl<S: Source> Workshop<S> {
             if known().contains(&layer.diff_id) {
                 continue;
             }
-            if self.is_written(layer) && !self.store.tar_path(&layer.diff_id).exists() {
-                if self.store.keep_blob_as_tar(&layer.blob.digest) {
-                    known().insert(layer.diff_id);
-                    continue;
-                }
+            let ours = self.is_written(layer) && !self.store.tar_path(&layer.diff_id).exists();
+            if ours && self.store.keep_blob_as_tar(&layer.blob.digest) {
+                known().insert(layer.diff_id);
+                continue;
             }
             let (store, diff_id) = (self.store.clone(), layer.diff_id);
             // Files are read out of the middle, where nothing tells bytes that were changed from others.

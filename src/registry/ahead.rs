@@ -58,7 +58,7 @@ impl Ahead {
     }
 
     /// The registry has had it all along.
-    pub(super) async fn is_needless(self, work: &Work) {
+    pub(super) async fn take_back(self, work: &Work) {
         self.task.abort();
         if let Some(location) = self.begun.get() {
             work.registry.cancel_upload(&work.target, location.clone()).await;

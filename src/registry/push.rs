@@ -304,7 +304,7 @@ impl Work {
     ) -> Result<BlobOutcome, PushError> {
         let outcome = if present || self.has_blob(&blob.digest).await? {
             if let Some(ahead) = ahead {
-                ahead.is_needless(self).await;
+                ahead.take_back(self).await;
             }
             BlobOutcome::AlreadyThere
         } else if let Some(ahead) = ahead
