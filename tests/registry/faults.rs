@@ -391,6 +391,30 @@ async fn a_layer_that_passes_through_is_whole_or_not_there() {
 }
 
 #[tokio::test]
+async fn a_bit_that_turned_after_uploads_that_failed_is_asked_for_again() {
+    let (maker, here) = (Place::new(), Place::new());
+    let layer = maker.image(&["base"]).manifest.layers[0].clone();
+    let image = maker.image(&["base"]);
+    let right = maker.store.read_blob(&layer.digest, layer.size).unwrap();
+    let looks = counter();
+    let bases = Scripted::start(move |_| match looks() {
+        2 => says(200).body(right.iter().map(|byte| byte ^ 1).collect::<Vec<_>>()),
+        _ => says(200).body(right.clone()),
+    })
+    .await;
+    let (digest, puts) = (format!("digest={}", layer.digest), counter());
+    let server = Scripted::start(move |asked| {
+        let is_layers = asked.path.replace("%3A", ":").contains(&digest);
+        if is_layers && puts() < 2 { says(503) } else { takes_all(asked) }
+    })
+    .await;
+    let from = [(reference(bases.address, "base"), layer)];
+    let pusher = Pusher::new(&here.client(), reference(server.address, "a"));
+    pusher.finish(&image, &from, &[]).await.unwrap();
+    assert_eq!(bases.lines().len(), 4, "twice in vain, once wrong, once right");
+}
+
+#[tokio::test]
 async fn a_file_of_the_network_is_fetched_through_passing_failures() {
     let server = Scripted::start(|asked| match asked.number {
         0 => says(503),
