@@ -63,6 +63,18 @@ pub const RETRIES: u32 = 185;
 /// How long Scheduler tries a missed start again unless it is told otherwise, and at most: one day, in seconds.
 pub const MAX_AGE_SECONDS: u32 = 86_400;
 
+/// A call with all that is said of a schedule: making one and changing one take the same, and share no type.
+macro_rules! described {
+    ($call:expr, $schedule:expr) => {
+        $call
+            .schedule_expression(&$schedule.expression)
+            .schedule_expression_timezone(&$schedule.timezone)
+            .state(state($schedule))
+            .flexible_time_window(window($schedule))
+            .target(target($schedule))
+    };
+}
+
 impl Scheduler {
     pub(super) fn new(config: &SdkConfig, who: &Arc<Caller>) -> Self {
         Self { client: Client::new(config), who: who.clone() }
@@ -184,14 +196,7 @@ impl Scheduler {
         schedule: &Schedule,
     ) -> Result<(), AwsError> {
         let call = self.client.create_schedule().group_name(group).name(name).description(description);
-        let sent = call
-            .schedule_expression(&schedule.expression)
-            .schedule_expression_timezone(&schedule.timezone)
-            .state(state(schedule))
-            .flexible_time_window(window(schedule))
-            .target(target(schedule))
-            .send()
-            .await;
+        let sent = described!(call, schedule).send().await;
         sent.map_err(|error| self.conflict("scheduler:CreateSchedule", error))?;
         Ok(())
     }
@@ -205,14 +210,7 @@ impl Scheduler {
         schedule: &Schedule,
     ) -> Result<(), AwsError> {
         let call = self.client.update_schedule().group_name(group).name(name).description(description);
-        let sent = call
-            .schedule_expression(&schedule.expression)
-            .schedule_expression_timezone(&schedule.timezone)
-            .state(state(schedule))
-            .flexible_time_window(window(schedule))
-            .target(target(schedule))
-            .send()
-            .await;
+        let sent = described!(call, schedule).send().await;
         sent.map_err(|error| AwsError::new("scheduler:UpdateSchedule", Some(self.who.clone()), error))?;
         Ok(())
     }

@@ -5,7 +5,8 @@ use std::sync::{Arc, OnceLock};
 #[cfg(test)]
 use std::time::Duration;
 
-use aws_config::profile::ProfileFileCredentialsProvider;
+use aws_config::meta::region::ProvideRegion;
+use aws_config::profile::{ProfileFileCredentialsProvider, ProfileFileRegionProvider};
 use aws_config::provider_config::ProviderConfig;
 use aws_config::retry::RetryConfig;
 use aws_config::{BehaviorVersion, Region, SdkConfig};
@@ -172,15 +173,21 @@ async fn load(options: &CloudOptions, profile: &Profile) -> SdkConfig {
         .region
         .clone()
         .or_else(|| ["REGION", "AWS_REGION", "AWS_DEFAULT_REGION"].into_iter().find_map(variable))
-        .or_else(|| options.file_region.clone());
-    if let Some(region) = region {
-        loader = loader.region(Region::new(region));
+        .or_else(|| options.file_region.clone())
+        .map(Region::new);
+    if let Some(region) = region.clone() {
+        loader = loader.region(region);
     }
     if let Some(name) = &profile.name {
         loader = loader.profile_name(name);
         // As with the AWS CLI, a profile that was asked for beats keys in the environment.
         if profile.asked_for {
-            let config = ProviderConfig::default().with_http_client(http);
+            // STS is asked for a role's credentials in some region.
+            let region = match region {
+                Some(region) => Some(region),
+                None => ProfileFileRegionProvider::builder().profile_name(name).build().region().await,
+            };
+            let config = ProviderConfig::default().with_http_client(http).with_region(region);
             loader = loader.credentials_provider(
                 ProfileFileCredentialsProvider::builder().profile_name(name).configure(&config).build(),
             );

@@ -15,6 +15,7 @@ use super::order::{
 };
 use super::output::{Dest, Output};
 use super::settings::{RegistrySettings, Session};
+use super::several::Several;
 use super::words::failure;
 use super::{Failure, Phase, check, diff, doctor, help, itself, lock, preflight, runtime, several, tasks, upkeep};
 use crate::build::{Elsewhere, Epochs, GitAccess, RunOptions};
@@ -92,7 +93,7 @@ async fn road(
         (last, _) => {
             loaders.extend(last);
             let options = HouseOptions { turns: Turns::of(at_once), ..options };
-            several::road(loaders, at_once, &session, source_date, &options).await
+            several::road(Several { loaders, at_once, session: &session, source_date, options: &options }).await
         }
     }
 }
@@ -127,7 +128,7 @@ async fn plan(
 ) -> Result<Done, Failure> {
     let RoadOrder { loaders, at_once, packing: _, session, registry, home } = order;
     let options = house(home, registry, events, interrupt);
-    several::plan(loaders, at_once, &session, source_date, &options).await
+    several::plan(Several { loaders, at_once, session: &session, source_date, options: &options }).await
 }
 
 /// What one loader would do.

@@ -15,6 +15,15 @@ use crate::road::{HouseOptions, Shipped};
 
 const COLUMNS: &[&str] = &["loader", "image", "pushed", "task", "exit code", "time", "reason"];
 
+/// Loaders, and what they share.
+pub(super) struct Several<'a> {
+    pub loaders: Vec<LoaderOrder>,
+    pub at_once: usize,
+    pub session: &'a Session,
+    pub source_date: Option<&'a str>,
+    pub options: &'a HouseOptions,
+}
+
 /// What became of one loader.
 struct One {
     name: String,
@@ -23,13 +32,8 @@ struct One {
 }
 
 /// The whole road of each. `options` have the turns that they take.
-pub(super) async fn road(
-    loaders: Vec<LoaderOrder>,
-    at_once: usize,
-    session: &Session,
-    source_date: Option<&str>,
-    options: &HouseOptions,
-) -> Result<Done, Failure> {
+pub(super) async fn road(several: Several<'_>) -> Result<Done, Failure> {
+    let Several { loaders, at_once, session, source_date, options } = several;
     let of = loaders.len();
     begin(&loaders, at_once, &options.events);
     let all = loaders.into_iter().map(|order| one(order, session, source_date, options));
@@ -54,13 +58,8 @@ pub(super) async fn road(
 }
 
 /// What each would do.
-pub(super) async fn plan(
-    loaders: Vec<LoaderOrder>,
-    at_once: usize,
-    session: &Session,
-    source_date: Option<&str>,
-    options: &HouseOptions,
-) -> Result<Done, Failure> {
+pub(super) async fn plan(several: Several<'_>) -> Result<Done, Failure> {
+    let Several { loaders, at_once, session, source_date, options } = several;
     let of = loaders.len();
     if of > 1 {
         begin(&loaders, at_once, &options.events);

@@ -125,7 +125,7 @@ impl Registry {
         origin: &Origin,
         mut opened: Option<Url>,
     ) -> Result<(), PushError> {
-        let mut attempt = 1;
+        let (mut attempt, mut looks) = (1, 1);
         loop {
             let location = match opened.take() {
                 Some(location) => location,
@@ -142,7 +142,12 @@ impl Registry {
                     let asked = retry_after(answer.response.headers()).map(|pause| (pause, answer.url.clone()));
                     (asked, self.refused(target, answer))
                 }
-                Err(error) if is_passing_failure(&error, attempt) => (None, error),
+                // Counted apart: that the network failed before makes no bit turn.
+                Err(error) if is_of_wrong_bytes(&error) && looks < LOOKS => {
+                    looks += 1;
+                    (None, error)
+                }
+                Err(error) if is_passing_failure(&error) => (None, error),
                 Err(error) => return Err(error),
             };
             let Some(pause) = self.0.options.retries.pause(attempt) else { return Err(error) };
@@ -200,15 +205,14 @@ fn is_refused(answer: &Answer, had_pass: bool) -> bool {
     !passes && !anew.contains(&answer.said.code())
 }
 
-fn is_passing_failure(error: &PushError, attempt: u32) -> bool {
-    match error {
-        PushError::Exchange { source, .. } => matches!(
-            source,
-            ExchangeError::Broken { .. } | ExchangeError::Stalled { .. } | ExchangeError::Connect { .. }
-        ),
-        PushError::Base(error) => matches!(**error, PullError::DigestMismatch { .. }) && attempt < LOOKS,
-        _ => false,
-    }
+fn is_passing_failure(error: &PushError) -> bool {
+    let PushError::Exchange { source, .. } = error else { return false };
+    matches!(source, ExchangeError::Broken { .. } | ExchangeError::Stalled { .. } | ExchangeError::Connect { .. })
+}
+
+/// Whether a layer of the base came with another digest than its own.
+fn is_of_wrong_bytes(error: &PushError) -> bool {
+    matches!(error, PushError::Base(error) if matches!(**error, PullError::DigestMismatch { .. }))
 }
 
 /// Where the registry wants the upload; it must be on the registry's own host, since a credential goes along.

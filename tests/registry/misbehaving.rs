@@ -1,7 +1,7 @@
 //! A proxy in front of a registry that goes wrong as networks and registries do: so many of a hundred requests, by a
-//! seed. It asks for a bearer token, and forgets the ones that it gave.
+//! seed, and in each way that there is, by a deck. It asks for a bearer token, and forgets the ones that it gave.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -34,9 +34,51 @@ use Fault::{BodyCut, Expired, FlippedBit, LostAnswer, Reset, TooMany, Unavailabl
 
 const FAULTS: [Fault; 8] = [Unavailable, TooMany, Reset, BodyCut, UploadCut, LostAnswer, Expired, FlippedBit];
 
+/// Two wrong looks at one thing are borne, and a third is an error by contract: `LOOKS` in `src/registry/pull.rs`.
+const MOST_FLIPS: usize = 2;
+
 /// A token is not forgotten before it has been good for so many requests, more than are ever under way at once: no
 /// token server gives out dead ones.
 const LEAST_USES: usize = 24;
+
+/// The faults as cards: each is dealt once before any is dealt again, but to a request that it fits. One that has waited
+/// for such a request while the others went round goes to the first that comes, whatever the dice say. So each kind
+/// comes, in whatever order the requests do.
+pub struct Deck {
+    seed: u64,
+    shuffles: u64,
+    cards: VecDeque<Fault>,
+    /// So many of the cards in front have waited.
+    waiting: usize,
+}
+
+impl Deck {
+    pub fn new(seed: u64) -> Arc<Mutex<Self>> {
+        Arc::new(Mutex::new(Self { seed, shuffles: 0, cards: VecDeque::new(), waiting: 0 }))
+    }
+
+    /// A card for a request that these fit, if the dice or a card's waiting say that it goes wrong.
+    fn deal(&mut self, unlucky: bool, fits: impl Fn(Fault) -> bool) -> Option<Fault> {
+        let candidates = if unlucky { self.cards.len() } else { self.waiting };
+        let mut place = self.cards.iter().take(candidates).position(|card| fits(*card));
+        if place.is_none() && unlucky && FAULTS.into_iter().any(&fits) {
+            self.waiting = self.cards.len();
+            self.shuffle_in();
+            place = self.cards.iter().position(|card| fits(*card));
+        }
+        let place = place?;
+        self.waiting -= usize::from(place < self.waiting);
+        self.cards.remove(place)
+    }
+
+    /// Another deck goes below what is left.
+    fn shuffle_in(&mut self) {
+        self.shuffles += 1;
+        let mut fresh = FAULTS;
+        fresh.sort_by_key(|card| scrambled(scrambled(self.seed ^ self.shuffles << 32) ^ *card as u64));
+        self.cards.extend(fresh);
+    }
+}
 
 pub struct Misbehaving {
     pub address: SocketAddr,
@@ -48,6 +90,7 @@ struct State {
     upstream: SocketAddr,
     seed: u64,
     percent: u64,
+    deck: Arc<Mutex<Deck>>,
     seen: Mutex<Seen>,
 }
 
@@ -58,6 +101,8 @@ struct Seen {
     tokens: usize,
     uses: usize,
     faults: BTreeMap<Fault, usize>,
+    /// How often a bit of what is at this path was another.
+    flips: BTreeMap<String, usize>,
 }
 
 struct Message {
@@ -67,10 +112,10 @@ struct Message {
 }
 
 impl Misbehaving {
-    pub async fn start(upstream: SocketAddr, seed: u64, percent: u64) -> Self {
+    pub async fn start(upstream: SocketAddr, seed: u64, percent: u64, deck: &Arc<Mutex<Deck>>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
-        let state = Arc::new(State { upstream, seed, percent, seen: Mutex::default() });
+        let state = Arc::new(State { upstream, seed, percent, deck: deck.clone(), seen: Mutex::default() });
         let serving = state.clone();
         let serving = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
@@ -128,7 +173,7 @@ impl State {
             Some(LostAnswer) => return reset(client),
             Some(FlippedBit) => {
                 let middle = said.body.len() / 2;
-                said.body[middle] ^= 1;
+                said.body.get_mut(middle).into_iter().for_each(|byte| *byte ^= 1);
             }
             Some(BodyCut) => said.body.truncate(said.body.len() / 2),
             _ => {}
@@ -145,24 +190,19 @@ impl State {
         }
         let mut seen = self.seen.lock().unwrap();
         seen.requests += 1;
-        let random = scrambled(scrambled(self.seed) ^ seen.requests);
-        if random % 100 >= self.percent {
-            return None;
-        }
-        let download = asked.method() == "GET";
-        let fits = |fault: &Fault| match fault {
+        let unlucky = scrambled(scrambled(self.seed) ^ seen.requests) % 100 < self.percent;
+        let download = asked.is_download();
+        let flips = seen.flips.get(asked.path()).copied().unwrap_or(0);
+        let fault = self.deck.lock().unwrap().deal(unlucky, |fault| match fault {
             UploadCut => length > 0,
-            BodyCut | FlippedBit => download,
+            BodyCut => download,
+            FlippedBit => download && flips < MOST_FLIPS,
             Expired => seen.uses >= LEAST_USES,
             Unavailable | TooMany | Reset | LostAnswer => true,
-        };
-        // What few requests are fit for comes more often to those.
-        let rare = |fault: &Fault| (random >> 60) & 1 == 0 || matches!(fault, UploadCut | BodyCut | FlippedBit);
-        let mut choice: Vec<Fault> = FAULTS.into_iter().filter(|fault| fits(fault) && rare(fault)).collect();
-        if choice.is_empty() {
-            choice = FAULTS.into_iter().filter(fits).collect();
+        })?;
+        if fault == FlippedBit {
+            *seen.flips.entry(asked.path().to_owned()).or_default() += 1;
         }
-        let fault = choice[(random / 100) as usize % choice.len()];
         if fault == Expired {
             (seen.tokens, seen.uses) = (seen.tokens + 1, 0);
         }
@@ -208,6 +248,12 @@ impl Message {
 
     fn path(&self) -> &str {
         self.head.split(' ').nth(1).unwrap_or_default()
+    }
+
+    /// Of bytes that their reader knows the digest of.
+    fn is_download(&self) -> bool {
+        let path = self.path();
+        self.method() == "GET" && (path.contains("/manifests/") || path.contains("/blobs/sha256:"))
     }
 
     fn header(&self, name: &str) -> Option<&str> {
@@ -262,4 +308,21 @@ fn scrambled(number: u64) -> u64 {
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     z ^ (z >> 31)
+}
+
+#[test]
+fn every_kind_of_fault_is_dealt_whatever_the_order_of_requests() {
+    for seed in 0..200 {
+        let deck = Deck::new(seed);
+        let mut deck = deck.lock().unwrap();
+        let mut dealt = BTreeMap::<Fault, usize>::new();
+        // Requests that one kind fits are a few, and the dice pass each of them by.
+        for number in 0..200 {
+            let rare = number % 25 == 24;
+            let fault = deck.deal(number % 5 == 0, |fault| rare || !matches!(fault, UploadCut | FlippedBit));
+            fault.into_iter().for_each(|fault| *dealt.entry(fault).or_default() += 1);
+        }
+        assert_eq!(dealt.len(), FAULTS.len(), "{dealt:?}");
+        assert!(dealt.values().max().unwrap() - dealt[&Reset] <= 1, "{dealt:?}");
+    }
 }

@@ -253,6 +253,13 @@ fn converse(
         if line == "\r\n" {
             break;
         }
+        // A proxy is told the whole address (RFC 9112, 3.2.2).
+        if head.is_empty()
+            && let Some((method, rest)) = line.split_once(" http://")
+        {
+            let path = rest.find('/').map_or("/ HTTP/1.1\r\n", |at| &rest[at..]);
+            line = format!("{method} {path}");
+        }
         head += &line;
     }
     let mut body = vec![0; length];
@@ -319,6 +326,28 @@ fn of_scheduler(head: &str) -> String {
     }
 }
 
+/// A server of a test's own: it says `answer` of the head of each request, in small letters, and of nothing else 404.
+pub fn scripted(answer_to: impl Fn(&str) -> Option<String> + Send + 'static) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = listener.local_addr().expect("it is bound");
+    // It ends with the test's process.
+    std::thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            let mut reader = BufReader::new(stream.try_clone().expect("a second handle"));
+            let (mut head, mut line) = (String::new(), String::new());
+            while reader.read_line(&mut line).unwrap_or(0) > 2 {
+                head += &line;
+                line.clear();
+            }
+            let said = answer_to(&head.to_ascii_lowercase());
+            let said = said.unwrap_or_else(|| answer(404, "text/plain", "there is none"));
+            // A client that hung up needs no answer.
+            let _ = stream.write_all(said.as_bytes());
+        }
+    });
+    address
+}
+
 /// A registry that knows every repository and takes nothing from anybody.
 pub fn registry_that_refuses() -> SocketAddr {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
@@ -372,7 +401,7 @@ pub fn sts_that_knows_nobody() -> SocketAddr {
     address
 }
 
-fn answer(status: u16, kind: &str, body: &str) -> String {
+pub fn answer(status: u16, kind: &str, body: &str) -> String {
     let length = body.len();
     format!(
         "HTTP/1.1 {status} Said\r\nContent-Type: {kind}\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{ECR, ECS, SECRET, changes};
 use crate::cloud::Cloud;
+use crate::place::{Ran, eventually, interrupt};
 use crate::several::summary;
 
 #[test]
@@ -54,4 +55,39 @@ fn ten_loaders_at_once_share_what_they_have_in_common_and_a_broken_one_stops_non
     assert_eq!(images["imageDetails"].as_array().map(Vec::len), Some(9), "{images}");
     let tasks = cloud.ask(&format!("{ECS}.ListTasks"), json!({ "cluster": own, "desiredStatus": "STOPPED" }));
     assert_eq!(tasks["taskArns"].as_array().map(Vec::len), Some(9), "{tasks}");
+}
+
+#[test]
+fn ctrl_c_stops_the_tasks_of_all_and_a_table_tells_of_each() {
+    let cloud = Cloud::shared();
+    let mut place = cloud.place();
+    let own = format!("stopped_{}", std::process::id());
+    let names = ["a", "b"].map(|which| format!("{own}_{which}"));
+    let mut file = format!("repository = '{own}'\ncluster = '{own}'\n");
+    for name in &names {
+        let path = format!("loaders/{name}.Dockerfile");
+        place.write(&path, format!("FROM busybox\nLABEL n={name}\nCMD echo up; sleep 300; echo never\n"));
+        file += &format!("[loaders.{name}]\ndockerfile = '{path}'\n");
+    }
+    place.write("locus.toml", file);
+    let listener = cloud.overheard(&mut place);
+    let line = "--all -j 2 --json --progress json";
+    let child = place.start(line);
+    eventually("both tasks", || listener.count("RunTask") == 2);
+    for name in &names {
+        let logs = || cloud.ask("Logs_20140328.DescribeLogStreams", json!({ "logGroupName": name })).to_string();
+        eventually("its log", || logs().contains("logStreamName"));
+    }
+    interrupt(&child);
+    let ran = Ran::of(child.wait_with_output().expect("a child of ours"), &[line]);
+    assert_eq!(ran.code, Some(130), "{ran}");
+    ran.not_said("never");
+    assert_eq!(listener.count("StopTask"), 2, "{ran}");
+    let running = cloud.ask(&format!("{ECS}.ListTasks"), json!({ "cluster": own, "desiredStatus": "RUNNING" }));
+    assert_eq!(running["taskArns"], json!([]), "{ran}");
+    let rows: Vec<String> = summary(&ran).into_iter().map(|row| row[0].clone()).collect();
+    assert_eq!(rows, names, "{ran}");
+    let told: Value = serde_json::from_str(&ran.stdout).expect("one object");
+    let words = "interrupted; 2 of 2 loaders did not come to their end";
+    assert_eq!((&told["error"]["message"], &told["error"]["exit_code"]), (&json!(words), &json!(130)), "{ran}");
 }

@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{ECR, answer, changes, refuses, small};
-use crate::cloud::Cloud;
+use crate::cloud::{Cloud, Listener};
 use crate::place::Place;
 
 /// The lines of one loader and of whoever asks, as `verdict name: what it says`.
@@ -78,6 +78,14 @@ fn who_we_are_and_where_can_be_wrong() {
     let (mut place, _) = small(&cloud, "true");
     place.var("REGION", "Ireland");
     only(&lines(&place, "x", 1), "ng region: `Ireland` is not an AWS region");
+    // The doctor is asked of an identity as all the others are.
+    for (flags, words) in [
+        ("--region Ireland", "`Ireland` is not an AWS region"),
+        ("--profile nobody", "there is no AWS profile `nobody`"),
+    ] {
+        let ran = cloud.place().run(&format!("doctor {flags}"));
+        assert!(ran.stdout.contains(words), "{ran}");
+    }
     for name in ["AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "REGION"] {
         place.vars.remove(name);
     }
@@ -226,4 +234,68 @@ fn cloud_place(cloud: &Cloud, name: &str) -> Place {
     let (mut place, _) = small(cloud, "true");
     place.var("DOCKERNAME", name);
     place
+}
+
+/// EC2 is asked by Amazon's own name for it; a proxy leads there.
+fn behind_a_proxy(cloud: &Cloud, place: &mut Place) -> Listener {
+    let listener = cloud.overheard(place);
+    place.var("AWS_ENDPOINT_URL_EC2", "http://ec2.eu-west-1.amazonaws.com");
+    place.var("HTTP_PROXY", format!("http://{}", listener.address));
+    listener
+}
+
+#[test]
+fn where_amazon_itself_knows_of_no_route_nothing_is_begun() {
+    let cloud = Cloud::shared();
+    let (_, subnet, group) = elsewhere(&cloud);
+    let (mut place, _) = small(&cloud, "true");
+    let listener = behind_a_proxy(&cloud, &mut place);
+    let line = format!("deploy --subnet {subnet} --security-group {group} loaders/x.Dockerfile");
+    let ran = place.run(&line);
+    assert_eq!(ran.ended(4), "", "{ran}");
+    ran.said(&format!("error: nothing was built, for it could only fail: route of {subnet}: rtb-"));
+    ran.said("and there is no VPC endpoint for ecr.api");
+    ran.said("hint: add a route 0.0.0.0/0 to an internet gateway or a NAT gateway; or VPC endpoints for ecr.api, ");
+    ran.not_said("Building").not_said("Created");
+    let calls = listener.calls();
+    assert!(calls.iter().any(|call| call == "DescribeRouteTables"), "{calls:?}");
+    assert_eq!(changes(&calls), Vec::<&str>::new(), "{ran}");
+    // Of two subnets one will do: a task is put into either.
+    let (mut place, _) = small(&cloud, "true");
+    behind_a_proxy(&cloud, &mut place);
+    place.run("deploy --subnet subnet-00000001 loaders/x.Dockerfile").ok();
+}
+
+#[test]
+fn all_loaders_of_the_file_are_looked_at_each_by_its_name() {
+    let cloud = Cloud::shared();
+    let (place, name) = small(&cloud, "true");
+    place.run("preflight --all").fails(
+        2,
+        "error: --all asks for the loaders of locus.toml, and there is none here nor above\n\
+         hint: `locus-push init` writes one; --config FILE names another\n",
+    );
+    let mut place = cloud.place();
+    let table = |which: &str, rest: &str| {
+        format!("[loaders.{name}_{which}]\ndockerfile = 'loaders/{which}.Dockerfile'\n{rest}\n")
+    };
+    place.write("locus.toml", table("a", "") + &table("b", ""));
+    let ran = place.run("preflight --all");
+    assert!(ran.ok().contains(&format!("\n\n{name}_a\nOK  repository")), "{ran}");
+    assert!(ran.stdout.contains(&format!("\n\n{name}_b\nOK  repository")), "{ran}");
+    // Neither Dockerfile is there, and neither is read.
+    place.vars.remove("SECURITYGROUP");
+    place.write(
+        "locus.toml",
+        table("a", "security_groups = ['sg-00000001']") + &table("b", "security_groups = ['sg-9']"),
+    );
+    let told: Value = serde_json::from_str(place.run("preflight --all --json").ended(1)).expect("an object");
+    let wrong = |loader: &Value| {
+        let checks = loader["checks"].as_array().expect("a list").iter();
+        let wrong: Vec<&Value> = checks.filter(|check| check["verdict"] != "ok").map(|check| &check["says"]).collect();
+        (loader["loader"].clone(), json!(wrong))
+    };
+    let told: Vec<_> = told["loaders"].as_array().expect("a list").iter().map(wrong).collect();
+    let wanted = [(format!("{name}_a"), json!([])), (format!("{name}_b"), json!(["there is no sg-9"]))];
+    assert_eq!(told, wanted.map(|(name, wrong)| (json!(name), wrong)));
 }

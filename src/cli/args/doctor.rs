@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::{RegistryArgs, ScreenArgs};
+use super::{IdentityArgs, RegistryArgs, ScreenArgs};
 
 #[derive(Debug, Args)]
 #[command(
@@ -10,6 +10,8 @@ use super::{RegistryArgs, ScreenArgs};
                   AWS is not needed to build, nor for --local; what a loader needs of it, `locus-push preflight` tells."
 )]
 pub struct DoctorArgs {
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     #[command(flatten)]
     pub registry: RegistryArgs,
     #[command(flatten)]

@@ -7,8 +7,8 @@ use clap::Args;
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "One task for each line")]
 pub struct EachArgs {
-    /// Start a task for each line of this file: a JSON object, whose fields are variables of the task; - is stdin. The
-    /// same command goes on where it was cut off, and tries again what failed
+    /// Start a task for each line of this file, of which there are 5000 at most: a JSON object, whose fields are
+    /// variables of the task; - is stdin. The same command goes on where it was cut off, and tries again what failed
     #[arg(long, value_name = "FILE", conflicts_with_all = ["count", "detach"])]
     pub each: Option<PathBuf>,
     /// Run so many tasks at once [default: 10]

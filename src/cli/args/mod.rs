@@ -35,7 +35,7 @@ pub use init::InitArgs;
 pub use later::refused_flags;
 pub use lock::LockArgs;
 pub use recipe::RecipeArgs;
-pub use road::{AtArgs, DeployArgs, NetworkArgs, RoadArgs};
+pub use road::{AtArgs, DeployArgs, IdentityArgs, NetworkArgs, RoadArgs};
 pub use serve::ServeArgs;
 pub use start::{OnInterrupt, Provider, StartArgs};
 pub use step::StepArgs;

@@ -106,16 +106,24 @@ pub struct CloudArgs {
     pub no_preflight: bool,
 }
 
-/// Whose account, where, and which cluster in it.
+/// Whose account, and where.
 #[derive(Clone, Debug, Default, Args)]
 #[command(next_help_heading = "AWS")]
-pub struct AtArgs {
+pub struct IdentityArgs {
     /// The AWS profile [default: locus, where there is one]
     #[arg(long, value_name = "NAME")]
     pub profile: Option<String>,
     /// The AWS region [env: REGION]
     #[arg(long, value_name = "REGION")]
     pub region: Option<String>,
+}
+
+/// The same, and which cluster in it.
+#[derive(Clone, Debug, Default, Args)]
+#[command(next_help_heading = "AWS")]
+pub struct AtArgs {
+    #[command(flatten)]
+    pub identity: IdentityArgs,
     /// The ECS cluster [default: <name>_cluster]
     #[arg(long, value_name = "NAME")]
     pub cluster: Option<String>,

@@ -26,7 +26,7 @@ pub use preflight::PreflightOrder;
 pub use serve::ServeOrder;
 pub use task::{DownOrder, LogsOrder, Reattach, RunOrder, StatusOrder};
 
-use super::args::{AtArgs, CacheCommand, Cli, PruneArgs, PushArgs, Sub};
+use super::args::{CacheCommand, Cli, PruneArgs, PushArgs, Sub};
 use super::output::Output;
 use super::settings::{self, Given, RegistrySettings, Session};
 use super::{Environment, Failure, files, home, locus_toml};
@@ -288,8 +288,8 @@ pub fn command(cli: &Cli, world: &World) -> Result<Command, Failure> {
     let registry = settings::registry(registry, given)?;
     Ok(match &cli.command {
         Some(Sub::Plan(args)) => Command::Plan(Box::new(road::deploy(args, registry, given)?)),
-        Some(Sub::Doctor(_)) => {
-            let session = settings::session(&AtArgs::default(), None, given)?;
+        Some(Sub::Doctor(args)) => {
+            let session = settings::session(&args.identity, None, given)?;
             Command::Doctor(Box::new(DoctorOrder { session, registry, home: home::folder(given.env)? }))
         }
         Some(Sub::Preflight(args)) => Command::Preflight(preflight::order(args, given)?),

@@ -29,7 +29,7 @@ pub(super) fn order(args: &DeployArgs, given: Given<'_>) -> Result<PreflightOrde
         let settings = settings::loader(args, false, Which { dockerfile, name: name.as_deref(), of }, given)?;
         road::cloud(settings.description).map(|loader| *loader)
     });
-    let session = settings::session(&args.cloud.at, args.cloud.repository.as_deref(), given)?;
+    let session = settings::session(&args.cloud.at.identity, args.cloud.repository.as_deref(), given)?;
     Ok(PreflightOrder { loaders: loaders.collect::<Result<_, _>>()?, session })
 }
 

@@ -78,7 +78,7 @@ fn loaders(
     if stdin.count() > 1 {
         return Err(Failure::usage("--secret: stdin can be read once, for one secret of one loader"));
     }
-    let session = settings::session(&args.cloud.at, args.cloud.repository.as_deref(), given)?;
+    let session = settings::session(&args.cloud.at.identity, args.cloud.repository.as_deref(), given)?;
     let registry = RegistrySettings { cloud: session.cloud.clone(), ..registry };
     let packing = PackingAsked::agreed(&[image::packing_asked(&args.image.recipe)])?;
     let at_once = args.parallel.map_or_else(asked::default_at_once, usize::from);

@@ -3,7 +3,8 @@
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use super::super::args::{
-    AtArgs, ConfigArgs, DownArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs, StatusArgs,
+    AtArgs, ConfigArgs, DownArgs, IdentityArgs, LogsArgs, NetworkArgs, OnInterrupt, Provider, RunArgs, StartArgs,
+    StatusArgs,
 };
 use super::super::settings::{self, Given, Session};
 use super::super::{Failure, duration, locus_toml, shell};
@@ -59,7 +60,7 @@ impl Reattach {
     pub fn new(name: &str, at: &AtArgs, config: &ConfigArgs) -> Self {
         let mut words = ["locus-push", "logs", name, "--follow"].map(str::to_owned).to_vec();
         let config = config.config.as_ref().map(|path| path.display().to_string());
-        let AtArgs { profile, region, cluster } = at.clone();
+        let AtArgs { identity: IdentityArgs { profile, region }, cluster } = at.clone();
         for (flag, value) in
             [("--profile", profile), ("--region", region), ("--cluster", cluster), ("--config", config)]
         {
@@ -88,7 +89,7 @@ pub(super) fn run(args: &RunArgs, world: &World) -> Result<Command, Failure> {
         let overrides = Overrides { environment, command, cpu: args.cpu, memory: args.memory };
         let name = settings.known.name();
         Ok(Command::Run(Box::new(RunOrder {
-            session: settings::session(&args.at, None, given)?,
+            session: settings::session(&args.at.identity, None, given)?,
             network: network(name, &args.network, given)?,
             each: each::order(&args.each, world)?,
             start: started(&args.start, overrides, settings.capacity),
@@ -105,7 +106,7 @@ pub(super) fn logs(args: &LogsArgs, world: &World) -> Result<Command, Failure> {
         let since = args.since.as_deref().map(|text| since(text, SystemTime::now())).transpose()?;
         let task = args.task.as_deref().map(task_id).transpose()?;
         let wish = LogWish { task, previous: args.previous, since, follow: args.follow };
-        let session = settings::session(&args.at, None, given)?;
+        let session = settings::session(&args.at.identity, None, given)?;
         Ok(Command::Logs(LogsOrder { session, known: settings.known, wish }))
     })
 }
@@ -113,13 +114,13 @@ pub(super) fn logs(args: &LogsArgs, world: &World) -> Result<Command, Failure> {
 pub(super) fn status(args: &StatusArgs, world: &World) -> Result<Command, Failure> {
     within(&args.config, world, |given| {
         let known = settings::known(&args.name, &args.at, given)?.known;
-        Ok(Command::Status(StatusOrder { session: settings::session(&args.at, None, given)?, known }))
+        Ok(Command::Status(StatusOrder { session: settings::session(&args.at.identity, None, given)?, known }))
     })
 }
 
 pub(super) fn down(args: &DownArgs, world: &World) -> Result<Command, Failure> {
     within(&args.config, world, |given| {
-        let session = settings::session(&args.at, args.repository.as_deref(), given)?;
+        let session = settings::session(&args.at.identity, args.repository.as_deref(), given)?;
         let doomed = settings::doomed(args, &session, given)?;
         Ok(Command::Down(DownOrder { session, doomed, yes: args.yes, may_ask: !args.screen.json }))
     })
@@ -239,7 +240,8 @@ mod tests {
 
     #[test]
     fn the_way_back_has_the_flags_of_the_way_there() {
-        let at = AtArgs { cluster: Some("a b".into()), region: Some("eu-west-1".into()), profile: None };
+        let identity = IdentityArgs { region: Some("eu-west-1".into()), profile: None };
+        let at = AtArgs { cluster: Some("a b".into()), identity };
         assert_eq!(
             Reattach::new("x", &at, &ConfigArgs::default()).command("4f2a"),
             "locus-push logs x --follow --region eu-west-1 --cluster 'a b' --task 4f2a"

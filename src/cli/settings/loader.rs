@@ -63,7 +63,7 @@ pub fn loader(
     let said = Said { given, table: table.unwrap_or(&empty) };
 
     let (task, cloud) = (&args.task, &args.cloud);
-    let repository_uri = super::session(&cloud.at, cloud.repository.as_deref(), given)?.repository_uri;
+    let repository_uri = super::session(&cloud.at.identity, cloud.repository.as_deref(), given)?.repository_uri;
     // A run on this machine stands in no subnet, and must not ask for the variables that name one.
     let NetworkSettings { subnets, security_groups, public_ip } =
         if local { NetworkSettings::default() } else { said.network(&cloud.network)? };

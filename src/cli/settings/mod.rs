@@ -12,7 +12,7 @@ mod secrets;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::args::{AtArgs, RecipeArgs, RegistryArgs};
+use super::args::{IdentityArgs, RecipeArgs, RegistryArgs};
 use super::locus_toml::LocusToml;
 use super::{Environment, Failure};
 use crate::aws::CloudOptions;
@@ -86,7 +86,7 @@ pub fn registry(args: &RegistryArgs, given: Given<'_>) -> Result<RegistrySetting
     for host in &args.allow_private {
         allow_private.add(host).map_err(|error| Failure::usage(format!("--allow-private: {error}")))?;
     }
-    let cloud = cloud(&AtArgs::default(), given)?;
+    let cloud = cloud(&IdentityArgs::default(), given)?;
     Ok(RegistrySettings { endpoints, allow_private, ca_file: args.ca_file.clone().or(ca_file), cloud })
 }
 
@@ -102,7 +102,7 @@ pub fn recipe(args: &RecipeArgs, given: Given<'_>) -> Result<RecipeSettings, Fai
 }
 
 /// `repository` is the one that a flag names.
-pub fn session(args: &AtArgs, repository: Option<&str>, given: Given<'_>) -> Result<Session, Failure> {
+pub fn session(args: &IdentityArgs, repository: Option<&str>, given: Given<'_>) -> Result<Session, Failure> {
     let Given { env, .. } = given;
     let cloud = cloud(args, given)?;
     let account = env.set("AWSACCOUNT").map(account).transpose()?;
@@ -113,7 +113,7 @@ pub fn session(args: &AtArgs, repository: Option<&str>, given: Given<'_>) -> Res
     Ok(Session { cloud, account, repository_uri })
 }
 
-fn cloud(args: &AtArgs, given: Given<'_>) -> Result<CloudOptions, Failure> {
+fn cloud(args: &IdentityArgs, given: Given<'_>) -> Result<CloudOptions, Failure> {
     let Given { env, file, .. } = given;
     let from_file = |pick: fn(&LocusToml) -> Option<&super::locus_toml::Text>| {
         file.and_then(|file| pick(file).map(|text| file.expand(text, env))).transpose()
@@ -226,7 +226,7 @@ mod tests {
     #[test]
     fn profile_and_region_of_flag_and_file_are_kept_apart() {
         let file = file();
-        let args = AtArgs { profile: Some("of-flag".into()), ..AtArgs::default() };
+        let args = IdentityArgs { profile: Some("of-flag".into()), ..IdentityArgs::default() };
         let cloud = session(&args, None, given(&Environment::of(&[]), Some(&file))).expect("right").cloud;
         assert_eq!((cloud.profile.as_deref(), cloud.file_profile.as_deref()), (Some("of-flag"), Some("of-file")));
         assert_eq!((cloud.region, cloud.file_region.as_deref()), (None, Some("eu-west-1")));
@@ -234,7 +234,7 @@ mod tests {
 
     #[test]
     fn the_exported_account_and_repository_are_checked() {
-        let of = |vars: &[(&str, &str)]| session(&AtArgs::default(), None, given(&Environment::of(vars), None));
+        let of = |vars: &[(&str, &str)]| session(&IdentityArgs::default(), None, given(&Environment::of(vars), None));
         let uri = "123456789012.dkr.ecr.eu-west-1.amazonaws.com/locus_data_loaders";
         let session = of(&[("AWSACCOUNT", "123456789012"), ("REPOSITORYURI", uri)]).expect("right");
         assert_eq!(session.account.as_deref(), Some("123456789012"));
