@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Builds and pushes the same work with several programs, in turns, by hand:
 
-  benches/peers.py PROGRAM [--rounds 3] [--work W1,W2,…] [--zstd] [--files N] [--mib N] [--json FILE] [--svg FILE]
+  benches/peers.py PROGRAM [--rounds 3] [--work W1,W2,…] [--zstd] [--files N] [--mib N] [--json FILE] [--svg FILE] [--readme FILE]
 
 PROGRAM is a release build of locus-push. Each turn has a registry (docker-registry, on loopback) that holds the base image
 and nothing else, and a folder of its own for the program's state; W4, W5 and W7 begin where a build of W3 has ended.
@@ -42,6 +42,9 @@ WORK = {
     "W7": ("ENV and CMD changed", workloads.w3, workloads.w3_with_another_command),
     "W7r": ("ENV and CMD on a pushed image", workloads.w7r, None),
 }
+
+
+MARKS = ("<!-- benches/peers.py writes from here -->", "<!-- to here -->")
 
 
 def base(folder):
@@ -185,7 +188,8 @@ def table(figures, tools):
         cells = []
         for tool in tools:
             one = of.get(tool)
-            cells.append(f"{one['wall']:.2f} / {one['cpu']:.2f} / {one['memory']:.0f}" if one else "–")
+            ratio = f" ({one['to_buildah']:.2f})" if one and one["to_buildah"] and tool != "buildah" else ""
+            cells.append(f"{one['wall']:.2f} / {one['cpu']:.2f} / {one['memory']:.0f}{ratio}" if one else "–")
         lines.append(f"| {work} | {WORK[work][0]} | " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -202,6 +206,7 @@ def main():
     asked.add_argument("--place", help="where all is kept meanwhile; memory, where there is room")
     asked.add_argument("--json")
     asked.add_argument("--svg")
+    asked.add_argument("--readme", help="where the table goes, between its marks")
     asked = asked.parse_args()
     roomy = shutil.disk_usage("/dev/shm").free > 12 << 30
     place = tempfile.mkdtemp(prefix="bench-peers-", dir=asked.place or ("/dev/shm" if roomy else None))
@@ -248,10 +253,16 @@ def main():
                 "to_buildah": statistics.median(ratios) if ratios else None,
             }
     about = {"machine": machine(), "date": datetime.date.today().isoformat(), "rounds": asked.rounds}
-    print(table(figures, tools))
-    print(f"\nWall s / CPU s / peak MiB; medians of {asked.rounds} turns; {about['machine']}; {about['date']}.")
+    told = f"{table(figures, tools)}\n\nWall s / CPU s / peak MiB (wall time to buildah's of the same turn); medians of {asked.rounds} turns.\n"
+    told += f"{about['machine']}; {about['date']}."
+    print(told)
     for work, of in figures.items():
         print(work, *(f"{name}/buildah {one['to_buildah']:.3f}" for name, one in of.items() if one["to_buildah"]))
+    if asked.readme:
+        text = pathlib.Path(asked.readme).read_text()
+        before, _, rest = text.partition(MARKS[0])
+        _, _, after = rest.partition(MARKS[1])
+        pathlib.Path(asked.readme).write_text(f"{before}{MARKS[0]}\n\n{told}\n\n{MARKS[1]}{after}")
     if asked.json:
         with open(asked.json, "w") as out:
             json.dump({**about, "work": {work: WORK[work][0] for work in figures}, "figures": figures}, out, indent=1)

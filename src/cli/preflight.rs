@@ -7,6 +7,9 @@ use super::order::PreflightOrder;
 use super::{Done, Kind, tasks};
 use crate::road;
 
+/// What could still keep a task from its work.
+const NOT_LOOKED_AT: [&str; 3] = ["network ACLs", "the repository's own policy", "policies of KMS keys"];
+
 pub(super) async fn preflight(order: PreflightOrder) -> Done {
     let PreflightOrder { loaders, session } = order;
     let names: Vec<String> = loaders.iter().map(|loader| loader.name().to_owned()).collect();
@@ -29,15 +32,17 @@ fn answer(who: &[Check], loaders: &[(String, Vec<Check>)]) -> Done {
     let of = |verdict| all().filter(|check| check.verdict == verdict).count();
     let (ng, unknown) = (of(Verdict::Ng), of(Verdict::Unknown));
     text.push(match (ng, unknown) {
-        (0, 0) => "All is well".to_owned(),
+        (0, 0) => "All of this is well".to_owned(),
         (0, unknown) => format!("Nothing is wrong; unknown: {unknown}"),
         (ng, unknown) => format!("Wrong: {ng}; unknown: {unknown}"),
     });
+    text.push(format!("Not looked at: {}", NOT_LOOKED_AT.join(", ")));
     let told = |(name, checks): &(String, Vec<Check>)| json!({ "loader": name, "checks": facts(checks) });
     let json = json!({
         "ok": ng == 0,
         "identity": facts(who),
         "loaders": loaders.iter().map(told).collect::<Vec<_>>(),
+        "not_looked_at": NOT_LOOKED_AT,
     });
     let mut done = Done::new(text.join("\n"), json);
     if ng > 0 {
@@ -64,12 +69,13 @@ mod tests {
              NG  egress             sg-1 lets nothing out\n\
              \x20                      mend: allow it\n\
              ??  route of subnet-1  tgw-1\\x1b\n\
-             Wrong: 1; unknown: 1"
+             Wrong: 1; unknown: 1\n\
+             Not looked at: network ACLs, the repository's own policy, policies of KMS keys"
         );
         assert_eq!((done.exit_code(), &done.json["ok"]), (1, &json!(false)));
         assert_eq!(done.json["loaders"][0]["checks"][0]["mend"], "allow it");
         let done = answer(&who, &[("a".to_owned(), vec![]), ("b".to_owned(), vec![])]);
         assert_eq!(done.exit_code(), 0);
-        assert!(done.text.contains("\n\nb\n") && done.text.ends_with("All is well"), "{}", done.text);
+        assert!(done.text.contains("\n\nb\n") && done.text.contains("\nAll of this is well\nNot looked"), "{}", done.text);
     }
 }
