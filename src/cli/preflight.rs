@@ -76,6 +76,10 @@ mod tests {
         assert_eq!(done.json["loaders"][0]["checks"][0]["mend"], "allow it");
         let done = answer(&who, &[("a".to_owned(), vec![]), ("b".to_owned(), vec![])]);
         assert_eq!(done.exit_code(), 0);
-        assert!(done.text.contains("\n\nb\n") && done.text.contains("\nAll of this is well\nNot looked"), "{}", done.text);
+        assert!(
+            done.text.contains("\n\nb\n") && done.text.contains("\nAll of this is well\nNot looked"),
+            "{}",
+            done.text
+        );
     }
 }
