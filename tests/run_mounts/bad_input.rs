@@ -97,7 +97,7 @@ pub mod sandbox {
         let script = "mount -t tmpfs -o size=40m small \"$LOCUS_PUSH_HOME\" || exit 90; \
                       eval \"$FIRST\"; code=$?; \
                       [ -z \"$(ls -A \"$LOCUS_PUSH_HOME/work\")\" ] || exit 91; \
-                      ! grep -q merged /proc/self/mounts || exit 92; \
+                      ! grep merged /proc/self/mounts | grep -q \"$LOCUS_PUSH_HOME\" || exit 92; \
                       eval \"$SECOND\" || exit 93; exit $code";
         let words = |command: &Command| {
             let words = std::iter::once(command.get_program()).chain(command.get_args());
